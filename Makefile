@@ -1,0 +1,78 @@
+# make demo    the dashboard in your browser        make test    every test
+# make check   linters and types                    make help    the rest
+#
+# Everything lives in .venv; nothing is installed again until a requirement changes.
+
+PYTHON ?= python3
+PORT   ?= 8866
+VENV   := .venv
+PLAIN  := .venv-without-mxnet
+
+# mxnet exists for Linux x86-64 only; elsewhere the engine is ONNX Runtime and numpy is version 2.
+ifeq ($(shell uname -sm),Linux x86_64)
+  LOCK := requirements/with-mxnet.txt
+else
+  LOCK := requirements/without-mxnet.txt
+endif
+
+.PHONY: help install demo test test-without-mxnet check chromium lock samples clean
+
+help:
+	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
+	@echo 'make test                 run every test (finds or installs Chromium first)'
+	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
+	@echo 'make check                ruff, mypy, and that notebooks are committed clean'
+	@echo 'make install              only prepare .venv'
+	@echo 'make lock                 resolve the requirements anew (needs uv)'
+	@echo 'make samples              make the ruined sample images anew'
+	@echo 'make clean                remove the environments and caches'
+
+install: $(VENV)/installed
+
+demo: install
+	@$(VENV)/bin/serfiq demo --port $(PORT)
+
+test: install chromium
+	$(VENV)/bin/python -m pytest
+
+test-without-mxnet: $(PLAIN)/installed
+	$(PLAIN)/bin/python -m pytest --ignore=tests/browser --ignore=tests/test_notebooks.py
+
+check: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python tools/clean_notebooks.py --check notebooks
+
+chromium: install
+	@$(VENV)/bin/python tools/find_chromium.py
+
+samples: install
+	$(VENV)/bin/python tools/make_samples.py
+
+lock:
+	uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --upgrade \
+	  --extra mxnet --extra demo --extra dev pyproject.toml -o requirements/with-mxnet.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --upgrade \
+	  --extra demo --extra dev pyproject.toml -o requirements/without-mxnet.txt
+
+clean:
+	rm -rf $(VENV) $(PLAIN) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+define installed
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'serfiq_widgets needs Python 3.11 or newer; say which with: make PYTHON=python3.11 ...'; exit 1; }
+	@echo 'Installing into $(@D) (once; about a minute) ...'
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(VENV)/installed: $(LOCK) pyproject.toml
+	$(installed)
+
+$(PLAIN)/installed: requirements/without-mxnet.txt pyproject.toml
+	$(installed)

@@ -1,0 +1,33 @@
+"""The errors that people see: each says what was wrong, with which input, and what to try."""
+
+
+class SerfiqError(Exception):
+    """Base of every error that serfiq_widgets raises on purpose; its text is meant for the user."""
+
+
+class UnreadableImage(SerfiqError):
+    """The input is not an image that can be decoded (broken, unsupported, or not an image at all)."""
+
+
+class ImageTooLarge(SerfiqError):
+    """The image is above the limit on bytes or on pixels; it was not decoded."""
+
+
+class NoFaceFound(SerfiqError):
+    """The image was decoded but the detector found no face in it."""
+
+
+class UnknownModel(SerfiqError):
+    """No model has this name and no file lies at this path; the message lists the names."""
+
+
+class CorruptModel(SerfiqError):
+    """A model file is broken, incomplete, or uses something that the loader does not know."""
+
+
+class EngineUnavailable(SerfiqError):
+    """The wanted engine or device does not work here; the message gives the install command."""
+
+
+class BadSetting(SerfiqError, ValueError):
+    """A number or word given by the caller is outside what is possible (passes, seed, device ...)."""
