@@ -66,8 +66,8 @@ define installed
 	  || { echo 'serfiq_widgets needs Python 3.11 or newer; say which with: make PYTHON=python3.11 ...'; exit 1; }
 	@echo 'Installing into $(@D) (once; about a minute) ...'
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 endef
 

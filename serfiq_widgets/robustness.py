@@ -1,0 +1,214 @@
+"""The mathematics of SER-FIQ: masks, spread, score, running score, interval, exact limit.
+
+Pure functions on arrays. With features f, keep rate k = 1 - p and Bernoulli(k) masks m_t, pass t
+gives x_t = A (m_t * f) / k + c and the embedding z_t = x_t / |x_t|. The raw score is
+2 / (1 + exp(mean of |z_i - z_j| over the pairs i < j)): Terhörst, Kolf, Damer, Kirchbuchner and
+Kuijper, "SER-FIQ: Unsupervised Estimation of Face Image Quality Based on Stochastic Embedding
+Robustness", CVPR 2020, equation 1 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+EXACT_TRACE_COST = 2**27
+HUTCHINSON_PROBES = 16
+
+
+def draw_masks(passes: int, n_features: int, rate: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Draw the dropout masks, row after row, so that fewer passes are a prefix of more.
+
+    Parameters
+    ----------
+    passes : int
+        Number of passes T.
+    n_features : int
+        Number of features F.
+    rate : float
+        Dropout rate p in [0, 1).
+    seed : int
+        Seed of the ``numpy.random.Generator``; the same seed gives the same masks everywhere.
+
+    Returns
+    -------
+    (T, F) ndarray of bool
+        True where a feature is kept.
+    """
+    uniform = np.random.default_rng(seed).random((passes, n_features), dtype=np.float32)
+    return uniform >= rate
+
+
+def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row of (N, D) to Euclidean length 1; a row of zeros stays zero."""
+    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    return vectors / np.maximum(length, np.finfo(np.float32).tiny)
+
+
+def pairwise_distances(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean distances between all rows of (T, D): a symmetric (T, T), zero on the diagonal."""
+    points = np.asarray(embeddings, dtype=np.float64)
+    gram = points @ points.T
+    squares = np.diagonal(gram)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0))
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def running_mean_distance(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance over the pairs of the first t passes, for every t at once.
+
+    Parameters
+    ----------
+    distances : (T, T) ndarray of float64
+        From `pairwise_distances`.
+
+    Returns
+    -------
+    (T,) ndarray of float64
+        Entry t-1 belongs to t passes; the first is NaN, for one pass has no pair.
+    """
+    t = np.arange(1, len(distances) + 1)
+    sums = np.tril(distances, -1).sum(axis=1).cumsum()
+    pairs = t * (t - 1) / 2
+    return np.divide(sums, pairs, out=np.full(len(t), np.nan), where=pairs > 0)
+
+
+def running_standard_error(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Jackknife standard error of `running_mean_distance`, for every t at once.
+
+    The mean distance is a U-statistic of degree two. Leaving pass i out changes it by a multiple
+    of its mean distance h_i to the others, which gives
+    SE² = 4 (t-1) / (t (t-2)²) · sum_i (h_i - mean h)² (Arvesen, "Jackknifing U-statistics",
+    Ann. Math. Statist. 40, 1969). For large t this is 2 · std(h) / sqrt(t).
+
+    Returns
+    -------
+    (T,) ndarray of float64
+        NaN for t = 1 and t = 2, where there is nothing to leave out.
+    """
+    t = np.arange(1, len(distances) + 1, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.cumsum(distances, axis=1) / (t - 1)
+        among_first = np.triu(np.ones_like(distances, dtype=bool))
+        centre = np.where(among_first, means, 0.0).sum(axis=0) / t
+        squares = (np.where(among_first, means - centre, 0.0) ** 2).sum(axis=0)
+        error = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * squares)
+    error[:2] = np.nan
+    return error
+
+
+def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
+    """Return the paper's score, 2 / (1 + exp(mean distance)): 1 is perfectly robust, 0.238 the worst."""
+    return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))
+
+
+def score_interval(
+    mean_distance: NDArray[np.float64], error: NDArray[np.float64], confidence: float = CONFIDENCE
+) -> NDArray[np.float64]:
+    """Confidence interval of the raw score, for every t at once.
+
+    Student's t with t - 1 degrees of freedom around the mean distance, carried through
+    `raw_score` (which falls as the distance grows, so the ends change places).
+
+    Parameters
+    ----------
+    mean_distance, error : (T,) ndarray of float64
+        From `running_mean_distance` and `running_standard_error`.
+    confidence : float
+        Coverage, 0..1.
+
+    Returns
+    -------
+    (T, 2) ndarray of float64
+        Low and high end; NaN where the error is.
+    """
+    from scipy.special import stdtrit
+
+    freedom = np.maximum(np.arange(len(mean_distance)), 1)
+    reach = stdtrit(freedom, 0.5 + confidence / 2) * error
+    return np.stack(
+        [raw_score(mean_distance + reach), raw_score(np.maximum(mean_distance - reach, 0.0))], axis=1
+    )
+
+
+def column_energies(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared lengths of the columns of A (D, F): an (F,) vector, computed once per model."""
+    return np.einsum("df,df->f", weight, weight)
+
+
+def limit_distance(
+    features: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    rate: float,
+    *,
+    energies: NDArray[np.float32] | None = None,
+    order: int = 2,
+) -> float:
+    """Mean pairwise distance in the limit of infinitely many passes, at the price of one.
+
+    x_t has mean μ = A f + c and covariance Σ = A diag(p/k f²) Aᵀ. With m = |μ|², t = tr Σ,
+    n = m + t, the first order is sqrt(2 t / n). The second order expands 1 - cos of two
+    independent passes to second moments, with t₂ = tr Σ² and q = μᵀ Σ μ, and corrects the square
+    root for its variance.
+
+    Parameters
+    ----------
+    features : (F,) ndarray of float32
+        Input of the dropout site.
+    weight, bias : (D, F) and (D,) ndarray of float32
+        The affine head.
+    rate : float
+        Dropout rate p in [0, 1).
+    energies : (F,) ndarray of float32, optional
+        `column_energies` of the weight, when at hand.
+    order : {1, 2}
+        First order needs one dot product, second order two products with A.
+
+    Returns
+    -------
+    float
+        The distance; `raw_score` of it is the exact-limit score.
+    """
+    energies = column_energies(weight) if energies is None else energies
+    variances = (rate / (1 - rate)) * features * features
+    mean = weight @ features + bias
+    m = float(mean @ mean)
+    t = float(variances @ energies)
+    n = m + t
+    if t <= 0.0 or n <= 0.0:
+        return 0.0
+    if order == 1:
+        return float(np.sqrt(2 * t / n))
+    back = mean @ weight
+    q = float((variances * back) @ back)
+    t2 = _trace_of_square(weight, variances)
+    e = t / n + 2 * q / n**2 - (m / n) * (3 * q + 1.5 * t2) / n**2
+    v = t2 / n**2 * (1 + m**2 / n**2) + 2 * q * t**2 / n**4
+    if e <= 0.0:
+        return float(np.sqrt(2 * t / n))
+    return float(np.sqrt(2 * e) * (1 - v / (8 * e * e)))
+
+
+def _trace_of_square(weight: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
+    """Trace of Σ² for Σ = A diag(variances) Aᵀ: exact if D² F is small, else by Hutchinson's probes."""
+    dimensions, n_features = weight.shape
+    if dimensions * dimensions * n_features <= EXACT_TRACE_COST:
+        covariance = (weight * variances) @ weight.T
+        return float(np.einsum("ij,ij->", covariance, covariance))
+    rng = np.random.default_rng(0)
+    probes = rng.choice(np.array([-1.0, 1.0], np.float32), (HUTCHINSON_PROBES, dimensions))
+    images = ((probes @ weight) * variances) @ weight.T
+    return float(np.einsum("pd,pd->", images, images)) / HUTCHINSON_PROBES
+
+
+def scaled_score(raw: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
+    """Logistic stretch of the raw score to 0..1: 1 / (1 + exp(-alpha (raw - r)))."""
+    return 0.5 * (1.0 + np.tanh(0.5 * alpha * (np.asarray(raw, dtype=np.float64) - r)))
+
+
+def quality_component(scaled: float) -> int:
+    """Quality component value of ISO/IEC 29794-1: the scaled score as an integer 0..100."""
+    return round(100 * float(scaled))
