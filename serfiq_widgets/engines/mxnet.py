@@ -1,0 +1,119 @@
+"""Apache MXNet: runs the checkpoint itself, trunk and head, on the CPU or a GPU.
+
+MXNet is retired and exists for Linux x86-64 only. It serves as the reference that the other
+engines are held against, and for those who have its CUDA build.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.checkpoints import checkpoint_files
+from serfiq_widgets.checkpoints.params import read_params
+from serfiq_widgets.engines import Normalisation, Runtime
+from serfiq_widgets.errors import EngineUnavailable
+from serfiq_widgets.robustness import normalise
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints import Network
+
+
+def _import() -> Any:
+    if "bool" not in np.__dict__:
+        np.bool = np.bool_  # type: ignore[attr-defined]  # mxnet 1.9.1 was written for numpy 1.19
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mxnet
+    except (ImportError, AttributeError, OSError) as error:
+        raise EngineUnavailable(
+            f"mxnet cannot be imported ({error}). On Linux x86-64: pip install "
+            "'mxnet==1.9.1' 'numpy<2' (or mxnet-cu112, mxnet-cu117 for a GPU). "
+            "Elsewhere take --engine onnxruntime, which runs the same models."
+        ) from error
+    return mxnet
+
+
+def runtime() -> Runtime:
+    """Version and devices of the installed mxnet."""
+    mx = _import()
+    return Runtime("mxnet", mx.__version__, ("cuda", "cpu") if mx.context.num_gpus() else ("cpu",))
+
+
+def open_on(
+    network: Network, rate: float, normalisation: Normalisation, device: str
+) -> MxnetEngine:
+    """Open the engine on ``cpu``, ``cuda`` or ``cuda:1``."""
+    return MxnetEngine(network, rate, normalisation, device)
+
+
+class MxnetEngine:
+    """A checkpoint cut at its dropout site into two symbols, each bound once per batch size."""
+
+    name = "mxnet"
+
+    def __init__(
+        self, network: Network, rate: float, normalisation: Normalisation, device: str
+    ) -> None:
+        self._mx = mx = _import()
+        files = checkpoint_files(network.path)
+        if files is None:
+            raise EngineUnavailable(
+                f"The mxnet engine runs MXNet checkpoints only; '{network.name}' is an ONNX file. "
+                "Take --engine onnxruntime."
+            )
+        number = int(device.partition(":")[2] or 0)
+        if device.startswith("cuda") and number >= mx.context.num_gpus():
+            raise EngineUnavailable(
+                f"mxnet sees {mx.context.num_gpus()} GPUs, so there is no '{device}'. On Linux "
+                "x86-64 with an NVIDIA GPU: pip install mxnet-cu117, or take --device cpu."
+            )
+        self.device = device
+        self._context = mx.gpu(number) if device.startswith("cuda") else mx.cpu()
+        self._normalisation = normalisation
+        self._keep = np.float32(1.0 - rate)
+        symbol_file, params_file = files
+        graph = json.loads(symbol_file.read_text(encoding="utf-8"))
+        whole = mx.sym.load_json(json.dumps(graph))
+        self._trunk = mx.sym.Flatten(whole.get_internals()[f"{network.site}_output"])
+        site = next(n for n, node in enumerate(graph["nodes"]) if node["name"] == network.site)
+        graph["nodes"][site] = {"op": "null", "name": "features", "inputs": []}
+        self._head = mx.sym.load_json(json.dumps(graph))
+        self._params = {
+            name.partition(":")[2]: mx.nd.array(value, ctx=self._context, dtype="float32")
+            for name, value in read_params(params_file).items()
+        }
+        self._bound: dict[tuple[str, tuple[int, ...]], Any] = {}
+
+    def _run(self, symbol: Any, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        key = (name, values.shape)
+        if key not in self._bound:
+            if len(self._bound) >= 8:  # a bound executor holds buffers of its batch size
+                self._bound.pop(next(iter(self._bound)))
+            held = {k: self._params[k] for k in symbol.list_arguments() if k != name}
+            held[name] = self._mx.nd.zeros(values.shape, ctx=self._context)
+            aux = {k: self._params[k] for k in symbol.list_auxiliary_states()}
+            self._bound[key] = symbol.bind(self._context, held, aux_states=aux, grad_req="null")
+        data = self._mx.nd.array(values, ctx=self._context, dtype="float32")
+        (output,) = self._bound[key].forward(is_train=False, **{name: data})
+        result: NDArray[np.float32] = self._mx.nd.Flatten(output).asnumpy()
+        return result
+
+    def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        return self._run(self._trunk, "data", self._normalisation(faces))
+
+    def passes(
+        self, features: NDArray[np.float32], masks: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Embeddings (T, D) float32, L2-normalised, of one face's features (F,) under masks (T, F)."""
+        return self.embed(masks * (features / self._keep))
+
+    def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of features (N, F)."""
+        return normalise(self._run(self._head, "features", features))

@@ -1,0 +1,94 @@
+"""ONNX Runtime: the trunk as an ONNX graph, on the CPU or through CUDA.
+
+The head is one small matrix product per score, so it stays in NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.engines import Normalisation, Runtime
+from serfiq_widgets.errors import CorruptModel, EngineUnavailable
+from serfiq_widgets.robustness import normalise
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints import Network
+
+CUDA = "CUDAExecutionProvider"
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"ONNX Runtime cannot be imported ({error}). Install it: pip install onnxruntime"
+        ) from error
+    return onnxruntime
+
+
+def runtime() -> Runtime:
+    """Version and devices of the installed ONNX Runtime."""
+    ort = _import()
+    devices = ("cuda", "cpu") if CUDA in ort.get_available_providers() else ("cpu",)
+    return Runtime("onnxruntime", ort.__version__, devices)
+
+
+def open_on(network: Network, rate: float, normalisation: Normalisation, device: str) -> OnnxEngine:
+    """Open the engine on ``cpu``, ``cuda`` or ``cuda:1``."""
+    return OnnxEngine(network, rate, normalisation, device)
+
+
+class OnnxEngine:
+    """A network's trunk in ONNX Runtime, its affine head in NumPy."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, network: Network, rate: float, normalisation: Normalisation, device: str
+    ) -> None:
+        ort = _import()
+        self.device = device
+        self._normalisation = normalisation
+        self._keep = np.float32(1.0 - rate)
+        self._weight = np.ascontiguousarray(network.head.weight.T)
+        self._bias = network.head.bias
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device.startswith("cuda"):
+            if CUDA not in ort.get_available_providers():
+                raise EngineUnavailable(
+                    "This ONNX Runtime has no CUDA. On a machine with an NVIDIA GPU: "
+                    "pip uninstall onnxruntime; pip install onnxruntime-gpu"
+                )
+            providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
+        try:
+            self._session = ort.InferenceSession(network.trunk, options, providers=providers)
+        except Exception as error:  # the runtime's own exceptions share no base class
+            raise CorruptModel(f"ONNX Runtime cannot load '{network.name}': {error}") from error
+        if device.startswith("cuda") and self._session.get_providers()[0] != CUDA:
+            raise EngineUnavailable(
+                "ONNX Runtime found no usable CUDA device: check nvidia-smi, the CUDA 12 and "
+                "cuDNN 9 libraries, or take --device cpu."
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        features: NDArray[np.float32]
+        (features,) = self._session.run(None, {self._input: self._normalisation(faces)})
+        return features
+
+    def passes(
+        self, features: NDArray[np.float32], masks: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Embeddings (T, D) float32, L2-normalised, of one face's features (F,) under masks (T, F)."""
+        return self.embed(masks * (features / self._keep))
+
+    def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of features (N, F)."""
+        return normalise(features @ self._weight + self._bias)

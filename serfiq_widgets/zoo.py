@@ -1,0 +1,99 @@
+"""Named models: their cards (models/models.toml), and finding the network behind a name or a path."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from serfiq_widgets.checkpoints import Network, load_network
+from serfiq_widgets.engines import Normalisation
+from serfiq_widgets.errors import CorruptModel, UnknownModel
+
+MODELS = Path(__file__).parent / "models"
+
+# The reference network's stretch and dropout rate: what a model without a card is given.
+REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the library knows of a model; see the head of models.toml for the units."""
+
+    name: str
+    title: str
+    alpha: float = REFERENCE_ALPHA
+    r: float = REFERENCE_R
+    rate: float | None = None
+    trained_with_dropout: bool | None = None
+    colour: str = "RGB"
+    mean: float = 0.0
+    scale: float = 1.0
+    licence: str = "as its owner says"
+    origin: str = ""
+    figures: str = ""
+    population: str = "not calibrated: alpha and r are the reference network's"
+    symbol: str = ""
+    params: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the network wants its pixels."""
+        return Normalisation(self.colour, self.mean, self.scale)
+
+
+@cache
+def cards() -> dict[str, Card]:
+    """All named models, by name."""
+    table: dict[str, dict[str, Any]] = tomllib.loads(
+        (MODELS / "models.toml").read_text(encoding="utf-8")
+    )
+    return {name: Card(name=name, **entries) for name, entries in table.items()}
+
+
+def open_model(model: str | Path) -> tuple[Card, Network]:
+    """Load the network behind a name or a path, with its card.
+
+    Parameters
+    ----------
+    model : str or Path
+        A name that `cards` lists, or the path of an MXNet checkpoint (``x-symbol.json``,
+        ``x-0000.params`` or the bare ``x``) or of an ONNX file.
+
+    Raises
+    ------
+    UnknownModel
+        Neither a name nor a file; the text lists the names.
+    CorruptModel
+        The files are broken, incomplete, or not the ones that the card names.
+    """
+    card = cards().get(str(model))
+    if card is not None:
+        for part, digest in card.sha256.items():
+            path = MODELS / str(getattr(card, part))
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise CorruptModel(
+                    f"'{path.name}' of the model '{card.name}' is missing or altered. "
+                    "Install serfiq_widgets again."
+                )
+        return card, load_network(MODELS / card.symbol)
+    path = Path(model)
+    if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
+        raise UnknownModel(
+            f"There is no model '{model}': no such file, and not one of the names "
+            f"{', '.join(cards())}. Give a name, an MXNet checkpoint or an ONNX file."
+        )
+    network = load_network(path)
+    own = Card(name=network.name, title=f"own model {network.name}")
+    dropout = network.rate is not None
+    return replace(own, trained_with_dropout=dropout or None), network
+
+
+def dropout_rate(card: Card, network: Network) -> float:
+    """Dropout rate p: the card's, else the graph's own, else the reference network's 0.4."""
+    rates = (card.rate, network.rate, REFERENCE_RATE)
+    return next(rate for rate in rates if rate is not None)
