@@ -1,0 +1,58 @@
+"""Face image quality by stochastic embedding robustness (SER-FIQ), live in Jupyter.
+
+::
+
+    image bytes - faces -> AlignedFace 112x112 RGB - engine.trunk -> features (F,)
+                                                        |
+                         seeded dropout masks (T,F) ----| engine.passes
+                                                        v
+                embeddings (T,D) - robustness -> QualityResult - figures -> Explorer -> Voila
+
+>>> from serfiq_widgets import Scorer
+>>> Scorer().score("sample_images/collins.jpg").quality > 50
+True
+
+Nothing heavy is imported here: names are looked up when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serfiq_widgets.errors import SerfiqError
+    from serfiq_widgets.explorer import Explorer
+    from serfiq_widgets.faces import AlignedFace, find_face, read_image
+    from serfiq_widgets.scorer import QualityResult, Scorer
+
+__version__ = "0.1.0"
+__all__ = [
+    "AlignedFace",
+    "Explorer",
+    "QualityResult",
+    "Scorer",
+    "SerfiqError",
+    "find_face",
+    "read_image",
+]
+
+_HOMES = {
+    "AlignedFace": "faces",
+    "Explorer": "explorer",
+    "QualityResult": "scorer",
+    "Scorer": "scorer",
+    "SerfiqError": "errors",
+    "find_face": "faces",
+    "read_image": "faces",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,325 @@
+"""Scorer: a photo goes in, a QualityResult comes out.
+
+face (faces) -> features (engine.trunk) -> embeddings (engine.passes under seeded masks)
+-> scores (robustness).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets import robustness
+from serfiq_widgets.engines import open_engine
+from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
+from serfiq_widgets.faces import AlignedFace, ImageSource, find_face
+from serfiq_widgets.zoo import Card, dropout_rate, open_model
+
+MIN_PASSES, MAX_PASSES = 2, 2000
+MAX_SEED = 2**63 - 1
+BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class QualityResult:
+    """One scored face, with all that is needed to trace the number.
+
+    Attributes
+    ----------
+    face : AlignedFace
+        What was scored.
+    features : (F,) ndarray of float32
+        Input of the dropout site.
+    embeddings : (T, D) ndarray of float32
+        One L2-normalised embedding per pass.
+    distances : (T, T) ndarray of float64
+        Their pairwise Euclidean distances.
+    running : (T,) ndarray of float64
+        Raw score after t passes; the first entry is NaN.
+    running_interval : (T, 2) ndarray of float64
+        95 % interval of `running`; NaN for t < 3.
+    raw : float
+        The paper's score after all passes.
+    interval : tuple of float
+        95 % interval of `raw`: where the score of infinitely many passes is expected.
+    limit : float
+        The raw score of infinitely many passes, in closed form.
+    scaled : float
+        Logistic stretch of `raw` to 0..1.
+    quality : int
+        ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
+    timings : dict of str to float
+        Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
+    """
+
+    face: AlignedFace
+    features: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    distances: NDArray[np.float64]
+    running: NDArray[np.float64]
+    running_interval: NDArray[np.float64]
+    raw: float
+    interval: tuple[float, float]
+    limit: float
+    scaled: float
+    quality: int
+    passes: int
+    seed: int
+    model: str
+    model_sha256: str
+    engine: str
+    device: str
+    rate: float
+    alpha: float
+    r: float
+    timings: dict[str, float]
+
+    def at(self, passes: int) -> QualityResult:
+        """Return the result as it was after fewer passes: equal to scoring with that number."""
+        passes = check_passes(passes, most=self.passes)
+        raw = float(self.running[passes - 1])
+        low, high = self.running_interval[passes - 1]
+        scaled = float(robustness.scaled_score(raw, self.alpha, self.r))
+        return replace(
+            self,
+            embeddings=self.embeddings[:passes],
+            distances=self.distances[:passes, :passes],
+            running=self.running[:passes],
+            running_interval=self.running_interval[:passes],
+            raw=raw,
+            interval=(float(low), float(high)),
+            scaled=scaled,
+            quality=robustness.quality_component(scaled),
+            passes=passes,
+        )
+
+    @property
+    def mean_distance(self) -> float:
+        """Mean pairwise distance of the embeddings, the exponent in the score."""
+        return float(np.log(2.0 / self.raw - 1.0))
+
+    @property
+    def limit_quality(self) -> int:
+        """`limit` as a quality component value, 0..100."""
+        scaled = robustness.scaled_score(self.limit, self.alpha, self.r)
+        return robustness.quality_component(float(scaled))
+
+
+def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:
+    """Return the number of passes as an int, or raise BadSetting."""
+    return _whole("passes", passes, MIN_PASSES, most)
+
+
+def _whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= most:
+        raise BadSetting(f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}.")
+    return number
+
+
+class Scorer:
+    """Scores faces with one network on one engine.
+
+    Parameters
+    ----------
+    model : str or Path
+        A named model (`zoo.cards`), or the path of an MXNet checkpoint or ONNX file.
+    engine : {"auto", "onnxruntime", "mxnet"}
+        Runtime; "auto" takes the fastest that works.
+    device : {"auto", "cpu", "cuda", "cuda:1", ...}
+        Where it runs.
+    seed : int
+        Seed of the dropout masks. Every image sees the same masks (common random numbers), so
+        scores are repeatable and differences between images are not due to the masks.
+
+    Raises
+    ------
+    UnknownModel, CorruptModel, EngineUnavailable, BadSetting
+        Each says what to do.
+
+    Examples
+    --------
+    >>> from serfiq_widgets import Scorer
+    >>> result = Scorer().score("sample_images/collins.jpg", passes=100)
+    >>> 0 <= result.quality <= 100
+    True
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "mini",
+        engine: str = "auto",
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.seed = _whole("seed", seed, 0, MAX_SEED)
+        self.card: Card
+        self.card, self.network = open_model(model)
+        self.rate = dropout_rate(self.card, self.network)
+        self.engine = open_engine(
+            self.network,
+            self.rate,
+            engine=engine,
+            device=device,
+            normalisation=self.card.normalisation,
+        )
+        self._energies = robustness.column_energies(self.network.head.weight)
+        self._masks = np.empty((0, self.network.n_features), dtype=bool)
+
+    def score(
+        self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False
+    ) -> QualityResult:
+        """Find the face in an image and score it.
+
+        Parameters
+        ----------
+        image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array, or AlignedFace
+            The photo.
+        passes : int
+            Dropout passes T, 2 to 2000.
+        aligned : bool
+            The image is a face crop aligned to the ArcFace template already: skip detection.
+
+        Raises
+        ------
+        UnreadableImage, ImageTooLarge, NoFaceFound
+            The image cannot be used; the text names it and the remedy.
+        BadSetting
+            The number of passes is not possible.
+        """
+        passes = check_passes(passes)
+        face, milliseconds = _face(image, aligned)
+        return self._results([face], [milliseconds], passes)[0]
+
+    def score_many(
+        self,
+        images: Iterable[ImageSource | AlignedFace],
+        passes: int = 100,
+        *,
+        aligned: bool = False,
+    ) -> Iterator[QualityResult | SerfiqError]:
+        """Score images in order, in batches; a bad image yields its error, the others go on."""
+        passes = check_passes(passes)
+        stream = iter(images)
+        while chunk := list(islice(stream, BATCH)):
+            slots: list[QualityResult | SerfiqError | None] = []
+            faces: list[AlignedFace] = []
+            times: list[float] = []
+            for image in chunk:
+                try:
+                    face, milliseconds = _face(image, aligned)
+                except SerfiqError as error:
+                    slots.append(error)
+                else:
+                    slots.append(None)
+                    faces.append(face)
+                    times.append(milliseconds)
+            results = iter(self._results(faces, times, passes))
+            for slot in slots:
+                yield next(results) if slot is None else slot
+
+    def limit(self, face: AlignedFace) -> float:
+        """Return the exact-limit raw score of one aligned face, without drawing a mask."""
+        return self._limit(self.features([face])[0])
+
+    def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
+        """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
+        features = self.engine.trunk(np.stack([face.pixels for face in faces]))
+        if not np.isfinite(features).all():
+            raise CorruptModel(f"'{self.network.name}' gives numbers that are not finite.")
+        return features
+
+    def embed(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
+        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of aligned faces."""
+        return self.engine.embed(self.features(faces))
+
+    def masks(self, passes: int) -> NDArray[np.bool_]:
+        """Return the dropout masks (T, F), drawn once and kept for the largest T seen."""
+        if len(self._masks) < passes:
+            self._masks = robustness.draw_masks(
+                passes, self.network.n_features, self.rate, self.seed
+            )
+        return self._masks[:passes]
+
+    def _limit(self, features: NDArray[np.float32]) -> float:
+        head = self.network.head
+        distance = robustness.limit_distance(
+            features, head.weight, head.bias, self.rate, energies=self._energies
+        )
+        return float(robustness.raw_score(distance))
+
+    def _results(
+        self, faces: list[AlignedFace], face_ms: list[float], passes: int
+    ) -> list[QualityResult]:
+        if not faces:
+            return []
+        start = perf_counter()
+        features = self.features(faces)
+        trunk_ms = 1e3 * (perf_counter() - start) / len(faces)
+        return [
+            self._result(face, row, passes, {"face": milliseconds, "trunk": trunk_ms})
+            for face, row, milliseconds in zip(faces, features, face_ms, strict=True)
+        ]
+
+    def _result(
+        self,
+        face: AlignedFace,
+        features: NDArray[np.float32],
+        passes: int,
+        timings: dict[str, float],
+    ) -> QualityResult:
+        clock = [perf_counter()]
+        embeddings = self.engine.passes(features, self.masks(passes))
+        clock.append(perf_counter())
+        distances = robustness.pairwise_distances(embeddings)
+        mean = robustness.running_mean_distance(distances)
+        running = robustness.raw_score(mean)
+        bands = robustness.score_interval(mean, robustness.running_standard_error(distances))
+        clock.append(perf_counter())
+        limit = self._limit(features)
+        clock.append(perf_counter())
+        stages = zip(("passes", "spread", "limit"), np.diff(clock) * 1e3, strict=True)
+        scaled = float(robustness.scaled_score(running[-1], self.card.alpha, self.card.r))
+        return QualityResult(
+            face=face,
+            features=features,
+            embeddings=embeddings,
+            distances=distances,
+            running=running,
+            running_interval=bands,
+            raw=float(running[-1]),
+            interval=(float(bands[-1, 0]), float(bands[-1, 1])),
+            limit=limit,
+            scaled=scaled,
+            quality=robustness.quality_component(scaled),
+            passes=passes,
+            seed=self.seed,
+            model=self.card.name,
+            model_sha256=self.network.sha256,
+            engine=self.engine.name,
+            device=self.engine.device,
+            rate=self.rate,
+            alpha=self.card.alpha,
+            r=self.card.r,
+            timings={**timings, **{stage: float(ms) for stage, ms in stages}},
+        )
+
+
+def _face(image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:
+    """Return the aligned face and the milliseconds it took to find."""
+    if isinstance(image, AlignedFace):
+        return image, 0.0
+    start = perf_counter()
+    face = find_face(image, aligned=aligned)
+    return face, 1e3 * (perf_counter() - start)
