@@ -1,0 +1,239 @@
+"""The `serfiq` command: demo, score, models, doctor, benchmark."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serfiq_widgets import __version__
+from serfiq_widgets.errors import SerfiqError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serfiq_widgets.batch import ScoreRow
+
+FAILED, WRONG_USAGE = 1, 2
+TABLE_COLUMNS = ("quality", "raw", "low", "high", "faces")
+
+
+class KindGroup(click.Group):
+    """Turns the library's errors into one line and exit code 2; they are about what was asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SerfiqError as error:
+            raise click.UsageError(str(error)) from error
+
+
+@click.group(cls=KindGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="serfiq")
+def main() -> None:
+    """Face image quality by stochastic embedding robustness (SER-FIQ)."""
+
+
+@main.command()
+@click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
+def demo(port: int, no_browser: bool) -> None:
+    """Serve the dashboard on http://localhost:PORT with Voila."""
+    from serfiq_widgets.demo import serve
+
+    sys.exit(serve(port, browser=not no_browser))
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
+@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
+@click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
+@click.option("--limit", is_flag=True, help="Also show the exact score of infinitely many passes.")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json"]),
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+def score(
+    paths: tuple[Path, ...],
+    model: str,
+    passes: int,
+    engine: str,
+    device: str,
+    seed: int,
+    aligned: bool,
+    limit: bool,
+    form: str,
+    out: Path | None,
+) -> None:
+    """Score the faces in images; folders are walked.
+
+    A file that cannot be scored is a row with its error, and the exit code is then 1.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from serfiq_widgets.batch import find_images, score_files
+    from serfiq_widgets.scorer import Scorer, check_passes
+
+    check_passes(passes)
+    images = find_images(paths)
+    if not images:
+        raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
+    scorer = Scorer(model, engine, device, seed)
+    stderr = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        rows = list(
+            bar.track(
+                score_files(scorer, images, passes, aligned=aligned),
+                total=len(images),
+                description="scoring",
+            )
+        )
+    text = {"table": _as_table, "csv": _as_csv, "json": _as_json}[form](rows, limit)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+        click.echo(f"{len(rows)} rows written to {out}", err=True)
+    if any(row.error for row in rows):
+        sys.exit(FAILED)
+
+
+def _columns(limit: bool) -> list[str]:
+    return [f.name for f in fields(_row_type()) if limit or f.name != "limit"]
+
+
+def _row_type() -> type[ScoreRow]:
+    from serfiq_widgets.batch import ScoreRow
+
+    return ScoreRow
+
+
+def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
+    names = [*TABLE_COLUMNS, *(["limit"] if limit else [])]
+    table = _table("image", *names, right=names)
+    for row in rows:
+        if row.error:
+            table.add_row(row.path, "[red]-[/]", *[""] * (len(names) - 1))
+        else:
+            table.add_row(row.path, *(_cell(getattr(row, name)) for name in names))
+    failed = [row for row in rows if row.error]
+    lines = "".join(f"\n{row.error}" for row in failed)
+    return _render(table) + (f"{lines.lstrip()}\n" if failed else "")
+
+
+def _cell(value: float | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)
+
+
+def _as_csv(rows: Sequence[ScoreRow], limit: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(limit), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
+    names = _columns(limit)
+    return json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=1) + "\n"
+
+
+def _table(*names: str, right: Sequence[str] = ()) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right
+        )
+    return table
+
+
+def _render(table: Table) -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=None if sys.stdout.isatty() else 120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+@main.command()
+def models() -> None:
+    """List the models that can be named."""
+    from serfiq_widgets.zoo import cards
+
+    for card in cards().values():
+        click.echo(f"{click.style(card.name, bold=True)}  {card.title}")
+        for label, text in (
+            ("licence", card.licence),
+            ("origin", card.origin),
+            ("figures", card.figures),
+            ("stretch", f"alpha {card.alpha:g}, r {card.r:g} ({card.population})"),
+            ("dropout", f"rate {card.rate:g}, trained with it" if card.rate else "-"),
+        ):
+            click.echo(
+                click.wrap_text(
+                    f"{label:<8} {text}", 96, initial_indent="  ", subsequent_indent=" " * 11
+                )
+            )
+    click.echo("Any other network: --model PATH of an MXNet checkpoint or an ONNX file.")
+
+
+@main.command()
+def doctor() -> None:
+    """Say what works on this machine, what is missing, and how to install it."""
+    from serfiq_widgets.doctor import diagnose
+
+    table = _table("what", "version", "state")
+    checks = list(diagnose())
+    for check in checks:
+        mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
+        table.add_row(check.what, check.version, f"{mark} {check.remark}")
+    click.echo(_render(table), nl=False)
+    if not all(check.works for check in checks if check.needed):
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
+@click.option("--rounds", default=60, show_default=True, help="Interleaved rounds to time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
+def benchmark(
+    model: str, engine: str, device: str, passes: int, rounds: int, as_json: bool
+) -> None:
+    """Time one score against one plain embedding on this machine."""
+    from serfiq_widgets.benchmark import measure
+
+    record = measure(model, engine, device, passes, rounds)
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    table = _table("measure", "value", right=["value"])
+    for name, value in record.items():
+        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
+    click.echo(_render(table), nl=False)

