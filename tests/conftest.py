@@ -1,0 +1,62 @@
+"""Fixtures: the reference runtime, the shared models and data, and scorers."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared with models and data is absent")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def mx():
+    from serfiq_widgets.engines import mxnet
+    from serfiq_widgets.errors import EngineUnavailable
+
+    try:
+        return mxnet._import()
+    except EngineUnavailable:
+        pytest.skip("mxnet is not installed here")
+
+
+@pytest.fixture(scope="session")
+def y1(shared) -> Path:
+    return shared / "models" / "mobilefacenet-y1" / "model-symbol.json"
+
+
+@pytest.fixture(scope="session")
+def scorer():
+    from serfiq_widgets import Scorer
+
+    return Scorer(engine="onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def y1_scorer(y1):
+    from serfiq_widgets import Scorer
+
+    return Scorer(y1, engine="onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def lfw(shared, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lfw")
+    with zipfile.ZipFile(shared / "data" / "lfw112-dev.zip") as archive:
+        archive.extractall(folder)
+    return folder / "lfw112-dev"
+
+
+@pytest.fixture(scope="session")
+def lfw_faces(lfw):
+    """One aligned face of each of the first hundred people."""
+    from serfiq_widgets import find_face
+
+    people = sorted(p for p in lfw.iterdir() if p.is_dir())[:100]
+    return [find_face(min(person.glob("*.jpg")), aligned=True) for person in people]
