@@ -1,0 +1,113 @@
+"""Checkpoints: MXNet's two files or an ONNX graph become a `Network`, cut into trunk and head.
+
+MXNet is not needed: `params` reads its parameter files, `mxnet_graph` turns its symbols into
+ONNX, and `split` cuts any ONNX graph at its dropout site.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serfiq_widgets.errors import CorruptModel
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints.split import AffineHead, Network
+
+__all__ = ["AffineHead", "Network", "checkpoint_files", "load_network"]
+
+INPUT_SIZE = (112, 112)
+_PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
+
+
+def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
+    """Find the symbol and the parameters of an MXNet checkpoint; None if the path is an ONNX file.
+
+    Parameters
+    ----------
+    path : Path
+        ``x-symbol.json``, ``x-0000.params`` or the bare ``x``; of several epochs the last is taken.
+
+    Raises
+    ------
+    CorruptModel
+        One of the two files is missing; the text names it.
+    """
+    if path.suffix == ".onnx":
+        return None
+    match = _PARAMS.fullmatch(path.name)
+    if match:
+        prefix, params = match["prefix"], path
+    else:
+        prefix = path.name.removesuffix("-symbol.json")
+        epochs = sorted(p for p in path.parent.glob("*.params") if _belongs(p, prefix))
+        if not epochs:
+            raise CorruptModel(
+                f"'{path.name}' has no weights: '{prefix}-0000.params' should lie beside it."
+            )
+        params = epochs[-1]
+    symbol = path.with_name(f"{prefix}-symbol.json")
+    for file in (symbol, params):
+        if not file.is_file():
+            raise CorruptModel(f"'{path.name}' is half a model: '{file.name}' should lie beside it.")
+    return symbol, params
+
+
+def _belongs(path: Path, prefix: str) -> bool:
+    match = _PARAMS.fullmatch(path.name)
+    return match is not None and match["prefix"] == prefix
+
+
+def load_network(path: Path) -> Network:
+    """Load a network and cut it at its dropout site.
+
+    Parameters
+    ----------
+    path : Path
+        An MXNet checkpoint (see `checkpoint_files`) or an ``.onnx`` file.
+
+    Returns
+    -------
+    Network
+        Trunk, head, and where they came from.
+
+    Raises
+    ------
+    CorruptModel
+        A file is missing, broken, or holds something unknown; the text names it.
+    """
+    from serfiq_widgets.checkpoints.split import Network, open_batch, split
+
+    files = checkpoint_files(path)
+    if files is None:
+        model, weights = _read_onnx(path), path
+    else:
+        from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
+        from serfiq_widgets.checkpoints.params import read_params
+
+        symbol, weights = files
+        model = to_onnx(symbol.read_bytes(), read_params(weights), (3, *INPUT_SIZE), symbol.name)
+    name = weights.name if files is None else weights.name.rpartition("-")[0]
+    size = open_batch(model, name)
+    trunk, head, site, rate = split(model, name)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return Network(name, trunk.SerializeToString(), head, site, rate, size, digest, path)
+
+
+def _read_onnx(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+        onnx.checker.check_model(model)
+    except (OSError, DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        first = (str(error).strip().splitlines() or ["broken"])[0]
+        raise CorruptModel(f"'{path.name}' is not a sound ONNX file ({first}). Get it again.") from error
+    return model
+
+
+if TYPE_CHECKING:
+    import onnx

@@ -1,0 +1,329 @@
+"""Cutting a network in two at its dropout site: the trunk as ONNX, the head as a matrix.
+
+The site is the input of the last Dropout node, else of the last fully connected layer. What lies
+before runs once per face; what follows is affine (dropout, fully connected, batch norm) and folds
+to embedding = A f + c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from serfiq_widgets.errors import CorruptModel
+
+DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
+SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "LpNormalization")
+
+
+@dataclass(frozen=True, eq=False)
+class AffineHead:
+    """Embedding before normalisation: ``features @ weight.T + bias``.
+
+    Attributes
+    ----------
+    weight : (D, F) ndarray of float32
+    bias : (D,) ndarray of float32
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A recognition network, cut at its dropout site.
+
+    Attributes
+    ----------
+    name : str
+        What errors and results call it.
+    trunk : bytes
+        ONNX model: float32 (N, 3, H, W) to float32 features (N, F).
+    head : AffineHead
+        What follows the dropout site.
+    site : str
+        The tensor on which dropout acts; for MXNet checkpoints the name of the node.
+    rate : float or None
+        Rate p of the Dropout node, None where the graph has none.
+    input_size : tuple of int
+        Height and width.
+    sha256 : str
+        Of the file with the weights.
+    path : Path
+        Where it came from.
+    """
+
+    name: str
+    trunk: bytes
+    head: AffineHead
+    site: str
+    rate: float | None
+    input_size: tuple[int, int]
+    sha256: str
+    path: Path
+
+    @property
+    def n_features(self) -> int:
+        """F, the number of features at the dropout site."""
+        return self.head.weight.shape[1]
+
+    @property
+    def n_dimensions(self) -> int:
+        """D, the length of an embedding."""
+        return self.head.weight.shape[0]
+
+
+class _Graph:
+    """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+
+    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+        self.name = name
+        self.nodes = list(model.graph.node)
+        self.maker = {output: node for node in self.nodes for output in node.output}
+        self.output = model.graph.output[0].name
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def fail(self, why: str) -> CorruptModel:
+        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {why}.")
+
+    def constant(self, tensor: str) -> NDArray[np.float64] | None:
+        """Return a constant tensor's value, or None."""
+        node = self.maker.get(tensor)
+        if node is not None and node.op_type == "Constant":
+            value = next((a.t for a in node.attribute if a.name == "value"), None)
+            return None if value is None else _array(value)
+        if node is not None and node.op_type in ("Identity", "Cast"):
+            return self.constant(node.input[0])
+        if tensor in self._tensors:
+            return _array(self._tensors[tensor])
+        return None
+
+    def data_input(self, node: onnx.NodeProto) -> str | None:
+        """Return the one input of a node that is not constant, or None if there are several."""
+        flowing = [t for t in node.input if t and self.constant(t) is None]
+        return flowing[0] if len(flowing) == 1 else None
+
+    def chain(self) -> list[onnx.NodeProto]:
+        """Return the nodes that lead to the output in a single line, first to last."""
+        nodes: list[onnx.NodeProto] = []
+        tensor = self.output
+        while (node := self.maker.get(tensor)) is not None and len(nodes) < len(self.nodes):
+            nodes.append(node)
+            source = self.data_input(node)
+            if source is None and not _norm_of(node, self):
+                break
+            tensor = source or _norm_of(node, self)
+        return nodes[::-1]
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[np.float64]:
+    return np.asarray(numpy_helper.to_array(tensor), dtype=np.float64)
+
+
+def _norm_of(node: onnx.NodeProto, graph: _Graph) -> str:
+    """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
+    if node.op_type != "Div":
+        return ""
+    above, below = node.input
+    tensor = below
+    for _ in range(8):  # the few nodes that compute a length
+        maker = graph.maker.get(tensor)
+        if maker is None:
+            return ""
+        if above in maker.input:
+            return str(above)
+        source = graph.data_input(maker)
+        if source is None:
+            return str(above) if maker.op_type == "Mul" and set(maker.input) == {above} else ""
+        tensor = source
+    return ""
+
+
+def split(
+    model: onnx.ModelProto, name: str
+) -> tuple[onnx.ModelProto, AffineHead, str, float | None]:
+    """Cut a model at its dropout site.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A recognition network with one output, the embedding.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    trunk : onnx.ModelProto
+        From the model's input to ``features`` (N, F).
+    head : AffineHead
+        The rest, folded.
+    site : str
+        The tensor at the cut.
+    rate : float or None
+        Of the Dropout node, if there is one.
+
+    Raises
+    ------
+    CorruptModel
+        No such site is found, or what follows it is not affine.
+    """
+    graph = _Graph(model, name)
+    chain = graph.chain()
+    drops = [i for i, node in enumerate(chain) if node.op_type == "Dropout"]
+    layers = [i for i, node in enumerate(chain) if _is_layer(node, graph)]
+    if not layers:
+        raise graph.fail("no fully connected layer leads to its output")
+    usable = [i for i in drops if i < layers[-1]]
+    start = usable[-1] if usable else layers[-1]
+    rate = _ratio(chain[start], graph) if usable else None
+    # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshaping.
+    while not usable and start > 0 and chain[start - 1].op_type in SAME:
+        start -= 1
+    site = graph.data_input(chain[start])
+    if site is None:
+        raise graph.fail("the input of its last fully connected layer is not one tensor")
+    head = _fold(chain[start:], graph)
+    return _trunk(model, site, head.weight.shape[1], name), head, site, rate
+
+
+def _is_layer(node: onnx.NodeProto, graph: _Graph) -> bool:
+    return node.op_type in ("Gemm", "MatMul") and graph.constant(node.input[1]) is not None
+
+
+def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
+    """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
+    rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
+    if len(node.input) > 1 and (value := graph.constant(node.input[1])) is not None:
+        rate = float(value)
+    if not 0.0 <= rate < 1.0:
+        raise graph.fail(f"the dropout rate of '{node.name or node.output[0]}' is {rate:g}")
+    return round(rate, 6)  # a float32 0.4 is meant as 0.4
+
+
+def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
+    """Fold the head's nodes to one matrix and one vector, in float64."""
+    weight: NDArray[np.float64] | None = None
+    bias: NDArray[np.float64] = np.zeros(1)
+    for node in nodes:
+        if node.op_type in SAME or (weight is not None and _norm_of(node, graph)):
+            continue
+        if _is_layer(node, graph):
+            layer, offset = _layer(node, graph)
+            if weight is None:
+                weight, bias = layer, offset
+            else:
+                weight, bias = layer @ weight, layer @ bias + offset
+            continue
+        if weight is None:
+            raise graph.fail(f"'{node.op_type}' stands between dropout and the fully connected layer")
+        factor, offset = _per_dimension(node, graph)
+        weight, bias = weight * factor[:, None], bias * factor + offset
+        if weight.shape[0] != len(bias):
+            raise graph.fail(f"the sizes of '{node.op_type}' do not fit")
+    if weight is None:
+        raise graph.fail("no fully connected layer follows its dropout site")
+    return AffineHead(
+        np.ascontiguousarray(weight, dtype=np.float32),
+        np.broadcast_to(bias, weight.shape[:1]).astype(np.float32),
+    )
+
+
+def _layer(
+    node: onnx.NodeProto, graph: _Graph
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return matrix (D, F) and vector (D,) of a Gemm or MatMul."""
+    settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    matrix = graph.constant(node.input[1])
+    if matrix is None or matrix.ndim != 2 or settings.get("transA"):  # noqa: PLR2004  # a matrix
+        raise graph.fail(f"the fully connected layer '{node.name or node.output[0]}' is no matrix")
+    if node.op_type == "MatMul" or not settings.get("transB"):
+        matrix = matrix.T
+    offset = graph.constant(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
+    vector = np.zeros(1) if offset is None else offset.reshape(-1) * settings.get("beta", 1.0)
+    return matrix * settings.get("alpha", 1.0), np.broadcast_to(vector, matrix.shape[:1]).copy()
+
+
+def _per_dimension(
+    node: onnx.NodeProto, graph: _Graph
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
+    kind = node.op_type
+    if kind == "BatchNormalization":
+        values = [graph.constant(tensor) for tensor in node.input[1:5]]
+        if any(value is None for value in values):
+            raise graph.fail("a batch norm's statistics are not constant")
+        gamma, beta, mean, variance = (np.asarray(value) for value in values)
+        eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)
+        factor = gamma / np.sqrt(variance + eps)
+        return factor, beta - mean * factor
+    constants = [graph.constant(tensor) for tensor in node.input]
+    if kind in ("Add", "Sub", "Mul", "Div") and sum(c is not None for c in constants) == 1:
+        first = constants[0] is not None
+        value = np.atleast_1d(np.squeeze(np.asarray(constants[0 if first else 1])))
+        one, none = np.ones(1), np.zeros(1)
+        if kind == "Add":
+            return one, value
+        if kind == "Sub":
+            return (-one, value) if first else (one, -value)
+        if kind == "Mul":
+            return value, none
+        if not first:
+            return 1.0 / value, none
+    raise graph.fail(f"'{kind}' follows the dropout site, and that is not affine")
+
+
+def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onnx.ModelProto:
+    """Return the nodes that lead to the site, with the site flattened to (N, F)."""
+    maker = {output: node for node in model.graph.node for output in node.output}
+    needed: set[str] = set()
+    waiting = [site]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in needed:
+            continue
+        needed.add(tensor)
+        if tensor in maker:
+            waiting.extend(maker[tensor].input)
+    nodes = [node for node in model.graph.node if needed.intersection(node.output)]
+    flat = helper.make_node("Flatten", [site], ["features"], axis=1)
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    held = {tensor.name for tensor in weights}
+    inputs = [i for i in model.graph.input if i.name in needed and i.name not in held]
+    if len(inputs) != 1:
+        raise CorruptModel(f"'{name}' has {len(inputs)} inputs; a recognition network has one.")
+    output = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", n_features])
+    graph = helper.make_graph([*nodes, flat], "trunk", inputs, [output], weights)
+    return helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+    )
+
+
+def open_batch(model: onnx.ModelProto, name: str) -> tuple[int, int]:
+    """Leave the batch size of a model's input open and return the input's height and width.
+
+    Raises
+    ------
+    CorruptModel
+        The input is not a float (N, 3, H, W).
+    """
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
+    if not inputs:
+        raise CorruptModel(f"'{name}' has no input.")
+    kind = inputs[0].type.tensor_type
+    sizes = [dimension.dim_value for dimension in kind.shape.dim]
+    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != 3:  # noqa: PLR2004
+        raise CorruptModel(
+            f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
+        )
+    kind.shape.dim[0].dim_param = "N"
+    del model.graph.value_info[:]  # its shapes may hold the old batch size
+    return sizes[2], sizes[3]
