@@ -68,7 +68,7 @@ class Builder:
             self.nodes,
             "graph",
             [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", *shape])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [helper.make_empty_tensor_value_info(name) for name in outputs],
             [numpy_helper.from_array(value, name) for name, value in self.weights.items()],
         )
         opset = [helper.make_opsetid("", OPSET)]
@@ -132,12 +132,12 @@ def to_onnx(
         raise CorruptModel(f"'{name}' names a head that does not exist ({error}).") from error
     model = builder.model(shape, outputs)
     try:
-        onnx.checker.check_model(model)
-        onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        onnx.checker.check_model(inferred)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first = str(error).strip().splitlines()[0]
         raise CorruptModel(f"'{name}': the shapes of its layers do not fit together ({first}).") from error
-    return model
+    return inferred
 
 
 def _parse(symbol: str | bytes, name: str) -> tuple[list[dict[str, Any]], list[Any]]:
