@@ -64,12 +64,14 @@ class Builder:
 
     def model(self, shape: Sequence[int], outputs: Sequence[str]) -> onnx.ModelProto:
         """Put the collected nodes together."""
+        used = {tensor for node in self.nodes for tensor in node.input}
+        weights = {name: value for name, value in self.weights.items() if name in used}
         graph = helper.make_graph(
             self.nodes,
             "graph",
             [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", *shape])],
             [helper.make_empty_tensor_value_info(name) for name in outputs],
-            [numpy_helper.from_array(value, name) for name, value in self.weights.items()],
+            [numpy_helper.from_array(value, name) for name, value in weights.items()],
         )
         opset = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)

@@ -7,6 +7,7 @@ engines are held against, and for those who have its CUDA build.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def _import() -> Any:
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     if "bool" not in np.__dict__:
         np.bool = np.bool_  # type: ignore[attr-defined]  # mxnet 1.9.1 was written for numpy 1.19
     try:
