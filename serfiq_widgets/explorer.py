@@ -14,7 +14,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 import numpy as np
@@ -24,10 +24,13 @@ from PIL import Image, ImageDraw
 
 from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.faces import AlignedFace, ImageSource, read_image
+from serfiq_widgets.faces import AlignedFace, read_image
 from serfiq_widgets.parts import Gallery, Plot, Upload
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces import ImageSource
 
 log = logging.getLogger(__name__)
 

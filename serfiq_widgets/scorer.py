@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.engines import open_engine
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
-from serfiq_widgets.faces import AlignedFace, ImageSource, find_face
+from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.zoo import Card, dropout_rate, open_model
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces import ImageSource
 
 MIN_PASSES, MAX_PASSES = 2, 2000
 MAX_SEED = 2**63 - 1

@@ -7,11 +7,14 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets.checkpoints import Network, load_network
+from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, UnknownModel
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints import Network
 
 MODELS = Path(__file__).parent / "models"
 
