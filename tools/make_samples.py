@@ -5,6 +5,7 @@ Deterministic: the same libraries give the same bytes. Run it with `make samples
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,20 @@ def tiny(photo: Photo) -> Photo:
 
 
 def noise(photo: Photo) -> Photo:
-    """A sensor at its limit."""
-    grain = np.random.default_rng(2).normal(0, 60, photo.shape)
-    return np.clip(photo + grain, 0, 255).astype(np.uint8)
+    """A sensor at its limit: coarse grain."""
+    height, width = photo.shape[:2]
+    grain = np.random.default_rng(2).normal(0, 70, (height // 2, width // 2, 3))
+    coarse = cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(photo + coarse, 0, 255).astype(np.uint8)
+
+
+def jpeg(photo: Photo) -> Photo:
+    """Sent on and on by a messenger: small, and compressed without mercy."""
+    height, width = photo.shape[:2]
+    small = Image.fromarray(photo).resize((width // 2, height // 2), Image.Resampling.BOX)
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=4)
+    return np.asarray(Image.open(content).resize((width, height), Image.Resampling.NEAREST))
 
 
 def mask(photo: Photo) -> Photo:
@@ -74,7 +86,7 @@ def bar(photo: Photo) -> Photo:
 
 def glare(photo: Photo) -> Photo:
     """Overexposed: the highlights are gone."""
-    return np.clip(photo * 1.6 + 110, 0, 255).astype(np.uint8)
+    return np.clip(photo * 1.6 + 130, 0, 255).astype(np.uint8)
 
 
 # name: what to do, and the JPEG quality to save with
@@ -85,7 +97,7 @@ RUINED = {
     "collins_tiny": (tiny, 90),
     "hopper_bar": (bar, 92),
     "hopper_glare": (glare, 92),
-    "hopper_jpeg": (lambda photo: photo, 2),
+    "hopper_jpeg": (jpeg, 90),
     "hopper_noise": (noise, 85),
 }
 
