@@ -152,7 +152,7 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.state = ExplorerState(Scorer(model, engine, device, seed))
         self._samples = sample_images()
         self._points: NDArray[np.float32] = np.zeros((0, 2), np.float32)
-        self._photo_name = ""
+        self._shown: QualityResult | None = None
         self._build()
         super().__init__([self._head, self._notice, self._body, self._status])
         self.add_class("serfiq")
@@ -199,7 +199,6 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _wire(self) -> None:
         state = self.state
-        state.observe(self._kindly(self._new_face), "everything")
         state.observe(self._kindly(self._new_result), "result")
         state.observe(lambda change: self._say(change["new"]), "message")
         state.observe(lambda change: setattr(self._slider, "value", change["new"]), "passes")
@@ -239,18 +238,17 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if self.state.everything is not before:
             self._gallery.chosen = -1
 
-    def _new_face(self, change: dict[str, Any]) -> None:
-        everything: QualityResult = change["new"]
-        self._points = figures.project(everything.embeddings)
-        self._face.value = _face_html(self.state.image, everything.face)
-
     def _new_result(self, change: dict[str, Any]) -> None:
         start = perf_counter()
         result: QualityResult = change["new"]
         everything = self.state.everything
-        assert everything is not None  # noqa: S101  # a result is always cut from everything
-        with self.hold_trait_notifications():
-            self._numbers.value = _numbers_html(result)
+        if everything is None:
+            return
+        if everything is not self._shown:
+            self._shown = everything
+            self._points = figures.project(everything.embeddings)
+            self._face.value = _face_html(self.state.image, everything.face)
+        self._numbers.value = _numbers_html(result)
         self._spread.show(figures.spread_figure(self._points, result.passes))
         self._distances.show(figures.distance_figure(everything, result.passes))
         self._running.show(figures.running_figure(everything, result.passes))
@@ -280,7 +278,7 @@ def _face_html(image: ImageSource, face: AlignedFace) -> str:
     """Draw the photo with the found face, beside it the aligned face."""
     aligned = Image.fromarray(face.pixels).resize((224, 224), Image.Resampling.BICUBIC)
     pictures = ""
-    if face.box is not None:
+    if face.box is not None and not isinstance(image, AlignedFace):
         if hasattr(image, "seek"):
             image.seek(0)
         photo = Image.fromarray(read_image(image))

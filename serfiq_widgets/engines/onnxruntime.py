@@ -58,6 +58,7 @@ class OnnxEngine:
         self._bias = network.head.bias
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if CUDA not in ort.get_available_providers():
