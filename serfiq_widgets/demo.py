@@ -18,10 +18,13 @@ def command(port: int, *, browser: bool) -> list[str]:
         *(sys.executable, "-m", "voila", str(folder("notebooks") / "dashboard.ipynb")),
         f"--port={port}",
         "--Voila.ip=127.0.0.1",
-        "--Voila.log_level=WARN",
+        "--Voila.log_level=ERROR",
+        # sockets in a folder of the user's own, not TCP ports that others on the machine can reach
+        "--KernelManager.transport=ipc",
+        "--Voila.tornado_settings={'ws_ping_interval': 30000, 'ws_ping_timeout': 30000}",
         "--template=serfiq",
         "--show_tracebacks=False",
-        "--VoilaConfiguration.file_allowlist=[]",
+        "--VoilaConfiguration.file_denylist=.*",
         # a kernel whose visitor has left goes away after ten minutes
         "--MappingKernelManager.cull_interval=60",
         "--MappingKernelManager.cull_idle_timeout=600",

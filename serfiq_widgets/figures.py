@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.scorer import QualityResult
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-BAND = "rgba(0, 114, 178, 0.18)"
+BAND = "rgba(70, 150, 210, 0.22)"
 SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces, so they compare
 DISTANCE_REACH = 1.2
 DISTANCE_BINS = 60
@@ -69,8 +69,8 @@ def spread_figure(points: NDArray[np.float32], passes: int) -> go.Figure:
             },
         ],
         _layout(
-            x={**axis, "title": {"text": "first principal direction"}, "constrain": "domain"},
-            y={**axis, "title": {"text": "second"}, "scaleanchor": "x", "constrain": "domain"},
+            x={"zeroline": False, "scaleanchor": "y", "title": _title("first principal direction")},
+            y={**axis, "title": _title("second")},
         ),
     )
 
@@ -106,8 +106,8 @@ def distance_figure(result: QualityResult, passes: int) -> go.Figure:
             },
         ],
         _layout(
-            x={"range": [0, DISTANCE_REACH], "title": {"text": "distance between two passes"}},
-            y={"range": [0, top], "title": {"text": "share of pairs, %"}},
+            x={"range": [0, DISTANCE_REACH], "title": _title("distance between two passes")},
+            y={"range": [0, top], "title": _title("share of pairs, %")},
             bargap=0,
         ),
     )
@@ -172,22 +172,27 @@ def running_figure(result: QualityResult, passes: int) -> go.Figure:
             },
         ],
         _layout(
-            x={"range": [0, result.passes + 4], "title": {"text": "passes T"}},
+            x={"range": [0, result.passes + 4], "title": _title("passes T")},
             y={
                 "range": [min(ends) - pad, min(1.0, max(ends) + pad)],
-                "title": {"text": "raw score"},
+                "title": _title("raw score"),
                 "tickformat": ".3f",
                 "nticks": 6,
             },
+            margin={"l": 48, "r": 8, "t": 24, "b": 36},
             showlegend=True,
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "reversed"},
         ),
     )
 
 
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "font": {"size": 12}, "standoff": 6}
+
+
 def _layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
-        "margin": {"l": 56, "r": 12, "t": 28, "b": 44},
+        "margin": {"l": 48, "r": 8, "t": 8, "b": 36},
         "xaxis": x,
         "yaxis": y,
         "showlegend": False,

@@ -12,18 +12,27 @@ async function unpack(model) {
   return module.exports;
 }
 
-function themed(layout, element) {
+// Okabe and Ito's colours, as figures.py writes them, and the page's variables that stand for them.
+const COLOURS = { "#0072B2": "--sq-accent", "#D55E00": "--sq-warn", "#009E73": "--sq-sure" };
+
+function themed(figure, element) {
   const style = getComputedStyle(element);
-  const ink = style.getPropertyValue("--sq-ink").trim() || "#333";
-  const line = style.getPropertyValue("--sq-line").trim() || "#ddd";
-  const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, automargin: true });
-  return {
-    ...layout,
-    autosize: true,
-    font: { family: style.fontFamily, size: 13, color: ink },
-    xaxis: axis(layout.xaxis),
-    yaxis: axis(layout.yaxis),
-  };
+  const value = (name) => style.getPropertyValue(name).trim();
+  let text = JSON.stringify(figure);
+  for (const [colour, name] of Object.entries(COLOURS)) text = text.replaceAll(colour, value(name));
+  const { data, layout } = JSON.parse(text);
+  const line = value("--sq-line");
+  const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true });
+  return [
+    data,
+    {
+      ...layout,
+      autosize: true,
+      font: { family: style.fontFamily, size: 12, color: value("--sq-ink") },
+      xaxis: axis(layout.xaxis),
+      yaxis: axis(layout.yaxis),
+    },
+  ];
 }
 
 async function render({ model, el }) {
@@ -34,10 +43,9 @@ async function render({ model, el }) {
   el.append(area);
   const Plotly = await (globalThis.serfiqPlotly ??= unpack(model));
   const draw = () => {
-    const { data, layout } = model.get("figure");
-    if (data && el.isConnected) {
-      Plotly.react(area, data, themed(layout, el), { displayModeBar: false, responsive: true });
-    }
+    const figure = model.get("figure");
+    if (!figure.data || !el.isConnected) return;
+    Plotly.react(area, ...themed(figure, el), { displayModeBar: false, responsive: true });
   };
   model.on("change:figure", draw);
   const dark = matchMedia("(prefers-color-scheme: dark)");
