@@ -49,7 +49,7 @@ def demo(port: int, no_browser: bool) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve
 
-    sys.exit(serve(port, browser=not no_browser))
+    serve(port, browser=not no_browser)
 
 
 @main.command()

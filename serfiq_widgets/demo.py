@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
-from importlib.util import find_spec
+from typing import Any
 
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.resources import PACKAGE, folder
 
-
-def command(port: int, *, browser: bool) -> list[str]:
-    """Return the command line that serves the dashboard."""
-    return [
-        *(sys.executable, "-m", "voila", str(folder("notebooks") / "dashboard.ipynb")),
-        f"--port={port}",
-        "--Voila.ip=127.0.0.1",
-        "--Voila.log_level=ERROR",
-        # sockets in a folder of the user's own, not TCP ports that others on the machine can reach
-        "--KernelManager.transport=ipc",
-        "--Voila.tornado_settings={'ws_ping_interval': 30000, 'ws_ping_timeout': 30000}",
-        "--template=serfiq",
-        "--show_tracebacks=False",
-        "--VoilaConfiguration.file_denylist=.*",
-        # a kernel whose visitor has left goes away after ten minutes
-        "--MappingKernelManager.cull_interval=60",
-        "--MappingKernelManager.cull_idle_timeout=600",
-        *([] if browser else ["--no-browser"]),
-    ]
+IDLE_S, CHECK_S = 600, 60
 
 
-def environment() -> dict[str, str]:
-    """Return the environment in which Voila finds our page template."""
-    data = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return {**os.environ, "JUPYTER_PATH": os.pathsep.join(data)}
+def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
+    """Return Voila's settings for the dashboard, by class and trait."""
+    return {
+        "Voila": {
+            "ip": "127.0.0.1",
+            "port": port,
+            "open_browser": browser,
+            "log_level": "ERROR",
+            "tornado_settings": {"ws_ping_interval": 30_000, "ws_ping_timeout": 30_000},
+        },
+        "VoilaConfiguration": {
+            "template": "serfiq",  # our page: no request leaves the machine
+            "show_tracebacks": False,
+            "file_denylist": [".*"],  # the notebook's folder is not for downloading
+        },
+        # A kernel whose visitor has left goes away.
+        "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},
+        # Sockets in a folder of the user's own, not ports that others on the machine could reach.
+        "KernelManager": {"transport": "ipc"},
+    }
 
 
-def serve(port: int, *, browser: bool) -> int:
-    """Serve until interrupted; return Voila's exit code.
+def serve(port: int, *, browser: bool) -> None:
+    """Serve until interrupted.
 
     Raises
     ------
@@ -48,13 +44,17 @@ def serve(port: int, *, browser: bool) -> int:
     BadSetting
         Another program listens on the port.
     """
-    if find_spec("voila") is None:
-        raise EngineUnavailable("Voila is not installed: pip install 'serfiq_widgets[demo]'")
+    path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
+    try:
+        from traitlets.config import Config
+        from voila.app import Voila
+    except ImportError as error:
+        raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise BadSetting(f"Port {port} is taken. Try another one, for example --port {port + 1}.")
+            raise BadSetting(f"Port {port} is taken. Try another one, such as {port + 1}.")
+    app = Voila(config=Config(settings(port, browser=browser)))
+    app.initialize([str(folder("notebooks") / "dashboard.ipynb")])
     print(f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C).", flush=True)
-    try:
-        return subprocess.run(command(port, browser=browser), env=environment(), check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    app.start()
