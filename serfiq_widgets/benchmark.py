@@ -1,8 +1,9 @@
-"""How long things take on this machine: medians of interleaved rounds, so that drift hits all alike."""
+"""How long things take here: medians of interleaved rounds, so that drift hits all alike."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import QualityResult, Scorer
+
+WARM_UP = 3  # rounds that are not counted
 
 
 def measure(
@@ -32,17 +35,17 @@ def measure(
     """
     scorer = Scorer(model, engine, device)
     face = find_face(sample_images()[0])
-    jobs = {
+    jobs: dict[str, Callable[[], object]] = {
         "embedding": lambda: scorer.embed([face]),
         "score": lambda: scorer.score(face, passes),
         "limit": lambda: scorer.limit(face),
     }
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 3):
+    for turn in range(WARM_UP + rounds):
         for name, job in jobs.items():
             start = perf_counter()
             job()
-            if turn >= 3:  # the first rounds warm caches and threads up
+            if turn >= WARM_UP:
                 times[name].append(1e3 * (perf_counter() - start))
     medians = {name: statistics.median(values) for name, values in times.items()}
     stages = scorer.score(face, passes).timings

@@ -26,7 +26,7 @@ TABLE_COLUMNS = ("quality", "raw", "low", "high", "faces")
 
 
 class KindGroup(click.Group):
-    """Turns the library's errors into one line and exit code 2; they are about what was asked for."""
+    """Turns the library's errors into one line and exit code 2, as for wrong usage."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -155,7 +155,9 @@ def _as_csv(rows: Sequence[ScoreRow], limit: bool) -> str:
 
 def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
     names = _columns(limit)
-    return json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=1) + "\n"
+    return (
+        json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=1) + "\n"
+    )
 
 
 def _table(*names: str, right: Sequence[str] = ()) -> Table:
@@ -165,7 +167,10 @@ def _table(*names: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
         table.add_column(
-            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in right,
         )
     return table
 

@@ -21,15 +21,16 @@ class Check:
 
     what: str
     version: str
-    works: bool
     remark: str = ""
+    works: bool = True
     needed: bool = False
 
 
 def diagnose() -> Iterator[Check]:
     """Look at Python, libraries, engines, the detector and the bundled model, in this order."""
-    yield Check("serfiq_widgets", __version__, works=True)
-    yield Check("python", platform.python_version(), True, f"{platform.system()} {platform.machine()}")
+    yield Check("serfiq_widgets", __version__)
+    machine = f"{platform.system()} {platform.machine()}"
+    yield Check("python", platform.python_version(), machine)
     for name in LIBRARIES:
         yield _package(name, f"pip install {name}", needed=True)
     yield _opencv()
@@ -38,28 +39,27 @@ def diagnose() -> Iterator[Check]:
     found = list(runtimes())
     for one in found:
         remark = one.problem or f"devices: {', '.join(one.devices)}"
-        yield Check(f"engine {one.name}", one.version, not one.problem, remark)
+        yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
     if not any("cuda" in one.devices for one in found):
-        yield Check(
-            "GPU", "", False, "no engine sees one; with an NVIDIA GPU: pip install onnxruntime-gpu"
-        )
+        remark = "no engine sees one; with an NVIDIA GPU: pip install onnxruntime-gpu"
+        yield Check("GPU", "", remark, works=False)
     yield _model()
 
 
 def _package(name: str, remedy: str, *, needed: bool) -> Check:
     try:
-        return Check(name, version(name), works=True, needed=needed)
+        return Check(name, version(name), needed=needed)
     except PackageNotFoundError:
-        return Check(name, "", False, remedy, needed)
+        return Check(name, "", remedy, works=False, needed=needed)
 
 
 def _opencv() -> Check:
     from serfiq_widgets.faces import import_cv2
 
     try:
-        return Check("opencv", import_cv2().__version__, works=True, needed=True)
+        return Check("opencv", import_cv2().__version__, needed=True)
     except SerfiqError as error:
-        return Check("opencv", "", False, str(error), needed=True)
+        return Check("opencv", "", str(error), works=False, needed=True)
 
 
 def _model() -> Check:
@@ -68,11 +68,10 @@ def _model() -> Check:
     try:
         scorer = Scorer()
     except SerfiqError as error:
-        return Check("model mini", "", False, str(error), needed=True)
+        return Check("model mini", "", str(error), works=False, needed=True)
     return Check(
         "model mini",
         scorer.network.sha256[:12],
-        True,
         f"opens on {scorer.engine.name}, {scorer.engine.device}",
         needed=True,
     )

@@ -2,7 +2,7 @@
 
 
 class SerfiqError(Exception):
-    """Base of every error that serfiq_widgets raises on purpose; its text is meant for the user."""
+    """Base of the errors that serfiq_widgets raises on purpose; the text is for the user."""
 
 
 class UnreadableImage(SerfiqError):
@@ -30,4 +30,4 @@ class EngineUnavailable(SerfiqError):
 
 
 class BadSetting(SerfiqError, ValueError):
-    """A number or word given by the caller is outside what is possible (passes, seed, device ...)."""
+    """A number or word given by the caller is not possible (passes, seed, device ...)."""

@@ -58,7 +58,7 @@ class ExplorerState(t.HasTraits):
     Attributes
     ----------
     image : path, bytes, file object, PIL image or (H, W, 3) uint8 RGB array
-        Setting it scores it. If it cannot be scored, ``message`` says why and the last result stays.
+        Setting it scores it. If that fails, ``message`` says why and the last result stays.
     passes : int
         How many passes count, 2 to 200.
     everything : QualityResult
@@ -108,7 +108,7 @@ class ExplorerState(t.HasTraits):
                 self.quality = result.quality
 
 
-class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class Explorer(w.VBox):
     """The interactive view of one face's quality, for notebooks and Voila.
 
     Parameters
@@ -141,7 +141,7 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def __init__(
         self,
-        image: ImageSource | None = None,
+        image: ImageSource | AlignedFace | None = None,
         *,
         model: str | Path = "mini",
         engine: str = "auto",
@@ -167,9 +167,7 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _build(self) -> None:
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._samples])
-        self._upload = Upload(
-            self._kindly(self._take_upload), lambda error: self._say(str(error))
-        )
+        self._upload = Upload(self._kindly(self._take_upload), lambda error: self._say(str(error)))
         self._slider = w.IntSlider(
             100,
             min=2,
@@ -213,8 +211,9 @@ class Explorer(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 callback(*arguments)
             except SerfiqError as error:
                 self._say(str(error))
-            except Exception as error:
-                log.error("%s in %s", type(error).__name__, callback.__name__)
+            except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
+                # without the traceback, whose values might hold a visitor's photo
+                log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
                 self._say(SURPRISE)
 
         return guarded
@@ -324,5 +323,6 @@ def _status_html(result: QualityResult, drawing_ms: float) -> str:
     stages = " \u00b7 ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings.items())
     return (
         f'<div class="serfiq-status">model {escape(result.model)} on {result.engine}, '
-        f"{result.device} \u00b7 seed {result.seed} \u00b7 ms: {stages} \u00b7 pictures {drawing_ms:.1f}</div>"
+        f"{result.device} \u00b7 seed {result.seed} \u00b7 ms: {stages} "
+        f"\u00b7 pictures {drawing_ms:.1f}</div>"
     )

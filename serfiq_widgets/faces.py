@@ -45,7 +45,10 @@ TEMPLATE = np.array(
 )
 """Eyes, nose and mouth corners of the ArcFace template: x to the right, y down, in pixels."""
 
-DETECTION_SIDES = (640, 1280)  # longer side at which faces are looked for; the second if none was found
+DETECTION_SIDES = (
+    640,
+    1280,
+)  # longer side at which faces are looked for; the second if none was found
 DETECTION_THRESHOLD = 0.5
 SQUARE_TOLERANCE = 0.02
 
@@ -139,7 +142,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     name = name or _name_of(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, Image.Image):
         return _to_rgb(source, name)
@@ -153,8 +156,10 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
             raise
         except Image.DecompressionBombError as error:
             raise _too_many_pixels(name) from error
-        except Image.UnidentifiedImageError as error:
-            raise UnreadableImage(f"'{name}' is not a JPEG, PNG or WebP image. {_SAVE_AS}") from error
+        except UnidentifiedImageError as error:
+            raise UnreadableImage(
+                f"'{name}' is not a JPEG, PNG or WebP image. {_SAVE_AS}"
+            ) from error
         except Exception as error:  # decoders of broken files raise what they like
             raise UnreadableImage(f"'{name}' is broken ({error}). Get or save it again.") from error
 
@@ -220,17 +225,17 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         raise UnreadableImage(f"'{name}' holds NaN or infinity. {_ARRAY_HELP}")
     if array.dtype not in (np.uint8, np.uint16):
         raise UnreadableImage(f"'{name}' is an array of {array.dtype}. {_ARRAY_HELP}")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise UnreadableImage(f"'{name}' is an array of shape {array.shape}. {_ARRAY_HELP}")
     _check_size(array.shape[1], array.shape[0], name)
     if array.dtype == np.uint16:
         array = (array // 257).astype(np.uint8)
     channels = np.atleast_3d(array)
-    if channels.shape[2] == 4:
+    if channels.shape[2:] == (4,):
         from PIL import Image
 
         return _to_rgb(Image.fromarray(channels, "RGBA"), name)
-    if channels.shape[2] == 1:
+    if channels.shape[2:] == (1,):
         channels = np.repeat(channels, 3, axis=2)
     return np.ascontiguousarray(channels, dtype=np.uint8)
 
@@ -357,7 +362,7 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[Any]) -> NDArray[np.uint
     points = np.asarray(landmarks, dtype=np.float64)
     matrix = similarity(points, TEMPLATE)
     shrink = math.floor(1.0 / max(float(np.hypot(*matrix[:, 0])), 1e-6))
-    if shrink >= 2:
+    if shrink > 1:
         # Bilinear warping reads four pixels per output pixel. When a large face shrinks by more,
         # the rest is skipped, and the aliasing would count as poor quality: average first.
         height, width = pixels.shape[:2]

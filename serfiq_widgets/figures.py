@@ -37,7 +37,8 @@ def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     flat = np.zeros((len(centred), 2))
     flat[:, : min(2, len(sizes))] = (left * sizes)[:, :2]
     farthest = flat[np.abs(flat).argmax(axis=0), [0, 1]]
-    return (flat * np.where(farthest < 0, -1.0, 1.0)).astype(np.float32)
+    flat *= np.where(farthest < 0, -1.0, 1.0)
+    return flat.astype(np.float32)
 
 
 def spread_figure(points: NDArray[np.float32], passes: int) -> go.Figure:
@@ -65,7 +66,12 @@ def spread_figure(points: NDArray[np.float32], passes: int) -> go.Figure:
                 "x": centre[:, 0],
                 "y": centre[:, 1],
                 "hovertemplate": "mean<extra></extra>",
-                "marker": {"color": ORANGE, "size": 14, "symbol": "x-thin", "line": {"width": 3, "color": ORANGE}},
+                "marker": {
+                    "color": ORANGE,
+                    "size": 14,
+                    "symbol": "x-thin",
+                    "line": {"width": 3, "color": ORANGE},
+                },
             },
         ],
         _layout(
@@ -181,7 +187,13 @@ def running_figure(result: QualityResult, passes: int) -> go.Figure:
             },
             margin={"l": 48, "r": 8, "t": 24, "b": 36},
             showlegend=True,
-            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "reversed"},
+            legend={
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "reversed",
+            },
         ),
     )
 

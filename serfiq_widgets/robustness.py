@@ -43,7 +43,8 @@ def draw_masks(passes: int, n_features: int, rate: float, seed: int = 0) -> NDAr
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale each row of (N, D) to Euclidean length 1; a row of zeros stays zero."""
     length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    return vectors / np.maximum(length, np.finfo(np.float32).tiny)
+    unit: NDArray[np.float32] = vectors / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
 
 
 def pairwise_distances(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -51,7 +52,9 @@ def pairwise_distances(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     points = np.asarray(embeddings, dtype=np.float64)
     gram = points @ points.T
     squares = np.diagonal(gram)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0))
+    distances: NDArray[np.float64] = np.sqrt(
+        np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0)
+    )
     np.fill_diagonal(distances, 0.0)
     return distances
 
@@ -94,13 +97,13 @@ def running_standard_error(distances: NDArray[np.float64]) -> NDArray[np.float64
         among_first = np.triu(np.ones_like(distances, dtype=bool))
         centre = np.where(among_first, means, 0.0).sum(axis=0) / t
         squares = (np.where(among_first, means - centre, 0.0) ** 2).sum(axis=0)
-        error = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * squares)
+        error: NDArray[np.float64] = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * squares)
     error[:2] = np.nan
     return error
 
 
 def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
-    """Return the paper's score, 2 / (1 + exp(mean distance)): 1 is perfectly robust, 0.238 the worst."""
+    """Return the paper's score, 2 / (1 + exp(mean distance)): 1 is best, 0.238 worst."""
     return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))
 
 
@@ -129,13 +132,15 @@ def score_interval(
     freedom = np.maximum(np.arange(len(mean_distance)), 1)
     reach = stdtrit(freedom, 0.5 + confidence / 2) * error
     return np.stack(
-        [raw_score(mean_distance + reach), raw_score(np.maximum(mean_distance - reach, 0.0))], axis=1
+        [raw_score(mean_distance + reach), raw_score(np.maximum(mean_distance - reach, 0.0))],
+        axis=1,
     )
 
 
 def column_energies(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared lengths of the columns of A (D, F): an (F,) vector, computed once per model."""
-    return np.einsum("df,df->f", weight, weight)
+    energies: NDArray[np.float32] = np.einsum("df,df->f", weight, weight)
+    return energies
 
 
 def limit_distance(
@@ -193,7 +198,7 @@ def limit_distance(
 
 
 def _trace_of_square(weight: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
-    """Trace of Σ² for Σ = A diag(variances) Aᵀ: exact if D² F is small, else by Hutchinson's probes."""
+    """Trace of Σ², Σ = A diag(variances) Aᵀ: exact if D² F is small, else by Hutchinson."""
     dimensions, n_features = weight.shape
     if dimensions * dimensions * n_features <= EXACT_TRACE_COST:
         covariance = (weight * variances) @ weight.T
@@ -206,7 +211,8 @@ def _trace_of_square(weight: NDArray[np.float32], variances: NDArray[np.float32]
 
 def scaled_score(raw: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
     """Logistic stretch of the raw score to 0..1: 1 / (1 + exp(-alpha (raw - r)))."""
-    return 0.5 * (1.0 + np.tanh(0.5 * alpha * (np.asarray(raw, dtype=np.float64) - r)))
+    scaled: NDArray[np.float64] = np.tanh(0.5 * alpha * (np.asarray(raw, dtype=np.float64) - r))
+    return 0.5 * (1.0 + scaled)
 
 
 def quality_component(scaled: float) -> int:

@@ -127,7 +127,9 @@ def _whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or not least <= number <= most:
-        raise BadSetting(f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}.")
+        raise BadSetting(
+            f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}."
+        )
     return number
 
 

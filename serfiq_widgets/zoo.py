@@ -1,4 +1,4 @@
-"""Named models: their cards (models/models.toml), and finding the network behind a name or a path."""
+"""Named models: their cards (models/models.toml), and the network behind a name or a path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 
 if TYPE_CHECKING:
-    from serfiq_widgets.checkpoints import Network
+    from serfiq_widgets.checkpoints.split import Network
 
 MODELS = Path(__file__).parent / "models"
 

@@ -30,12 +30,12 @@ def small_graph(op="Activation", attrs=None, extra_inputs=()):
         return [len(nodes) - 1, 0, 0]
 
     extras = [add("null", name, {}, []) for name in extra_inputs]
-    middle = add(op, "middle", {"act_type": "relu"} if attrs is None else attrs, [[0, 0, 0], *extras])
+    middle = add(
+        op, "middle", {"act_type": "relu"} if attrs is None else attrs, [[0, 0, 0], *extras]
+    )
     weights = [add("null", f"fc_{w}", {}, []) for w in ("weight", "bias")]
     layer = add("FullyConnected", "fc", {"num_hidden": "4"}, [middle, *weights])
-    norms = [
-        add("null", f"bn_{w}", {}, []) for w in ("gamma", "beta", "moving_mean", "moving_var")
-    ]
+    norms = [add("null", f"bn_{w}", {}, []) for w in ("gamma", "beta", "moving_mean", "moving_var")]
     head = add("BatchNorm", "bn", {"fix_gamma": "False"}, [layer, *norms])
     rng = np.random.default_rng(0)
     params = {

@@ -119,12 +119,16 @@ def operators(mx):
         "LeakyReLU elu": s.LeakyReLU(data, act_type="elu", slope=0.7, name="elu"),
         "LeakyReLU prelu": s.LeakyReLU(data, act_type="prelu", name="prelu"),
         "LeakyReLU prelu, flat": s.LeakyReLU(s.Flatten(data, name="f"), act_type="prelu", name="p"),
-        "Pooling global": s.Pooling(data, global_pool=True, kernel=(1, 1), pool_type="avg", name="p"),
+        "Pooling global": s.Pooling(
+            data, global_pool=True, kernel=(1, 1), pool_type="avg", name="p"
+        ),
         "elemwise_add": data + conv_like(mx, data),
         "elemwise_sub": data - conv_like(mx, data),
         "elemwise_mul": data * conv_like(mx, data),
         "elemwise_div": data / (s.square(conv_like(mx, data)) + 1.0),
-        "broadcast": s.broadcast_add(data, s.Pooling(data, global_pool=True, kernel=(1, 1), name="g")),
+        "broadcast": s.broadcast_add(
+            data, s.Pooling(data, global_pool=True, kernel=(1, 1), name="g")
+        ),
         "scalars": 3.0 - ((data + 1.5) * 0.25 - 0.5) / 2.0,
         "reverse division": 1.0 / (data * data + 2.0),
         "power": (data * data + 1.0) ** 1.5,
@@ -136,7 +140,11 @@ def operators(mx):
         "Concat": s.Concat(data, data * 2.0, dim=1, name="cat"),
         "Pad edge": s.Pad(data, mode="edge", pad_width=(0, 0, 0, 0, 1, 2, 3, 0), name="pad"),
         "Pad constant": s.Pad(
-            data, mode="constant", constant_value=1.5, pad_width=(0, 0, 0, 0, 1, 2, 3, 0), name="pad"
+            data,
+            mode="constant",
+            constant_value=1.5,
+            pad_width=(0, 0, 0, 0, 1, 2, 3, 0),
+            name="pad",
         ),
         "slice": s.slice(data, begin=(None, 1, 2, None), end=(None, 3, -1, None), name="cut"),
         "slice_axis": s.slice_axis(data, axis=2, begin=1, end=None, name="cut"),

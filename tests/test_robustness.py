@@ -18,7 +18,9 @@ clouds = st.integers(3, 40).flatmap(
 def embeddings(seed: int, passes: int, spread: float = 0.3, dimensions: int = 32):
     rng = np.random.default_rng(seed)
     centre = rng.normal(size=dimensions)
-    return rb.normalise((centre + spread * rng.normal(size=(passes, dimensions))).astype(np.float32))
+    return rb.normalise(
+        (centre + spread * rng.normal(size=(passes, dimensions))).astype(np.float32)
+    )
 
 
 @given(st.integers(2, 60), st.integers(1, 300), st.floats(0, 0.95), st.integers(0, 2**63 - 1))
@@ -70,9 +72,7 @@ def test_interval_covers_the_score_of_infinitely_many_passes(passes):
     hits, repeats = 0, 400
     rng = np.random.default_rng(7)
     for _ in range(repeats):
-        sample = rb.normalise(
-            (centre_of + 0.3 * rng.normal(size=(passes, 32))).astype(np.float32)
-        )
+        sample = rb.normalise((centre_of + 0.3 * rng.normal(size=(passes, 32))).astype(np.float32))
         distances = rb.pairwise_distances(sample)
         bands = rb.score_interval(
             rb.running_mean_distance(distances), rb.running_standard_error(distances)

@@ -1,4 +1,4 @@
-"""Strip outputs, execution counts and volatile metadata from notebooks, or check that there are none.
+"""Strip outputs, counts and volatile metadata from notebooks, or check that there are none.
 
 Usage: clean_notebooks.py [--check] FOLDER ...
 """

@@ -1,6 +1,7 @@
 """Make sure that a Chromium is at hand for the browser tests, and print its path.
 
-Looks on the PATH and in /usr/bin; else installs it with apt (as root on Debian), else Playwright's own.
+Looks on the PATH and in /usr/bin; else installs it: with apt when root on Debian, else
+Playwright's own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -23,7 +25,7 @@ def find() -> str | None:
 
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
-    return own if os.path.exists(own) else None
+    return own if Path(own).exists() else None
 
 
 def install() -> None:

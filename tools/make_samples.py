@@ -1,4 +1,4 @@
-"""Make the ruined versions of the two portraits in sample_images/, each in a way a class understands.
+"""Make the ruined versions of the portraits in sample_images/, in ways a class understands.
 
 Deterministic: the same libraries give the same bytes. Run it with `make samples`.
 """
@@ -81,12 +81,14 @@ def bar(photo: Photo) -> Photo:
     up = np.array([across[1], -across[0]])
     sides = [(-1.0, 0.32), (1.0, 0.32), (1.0, -0.32), (-1.0, -0.32)]
     corners = [middle + across * x + up * y for x, y in sides]
-    return cv2.fillPoly(photo.copy(), [np.round(corners).astype(np.int32)], (20, 20, 20), cv2.LINE_AA)
+    return cv2.fillPoly(
+        photo.copy(), [np.round(corners).astype(np.int32)], (20, 20, 20), cv2.LINE_AA
+    )
 
 
 def glare(photo: Photo) -> Photo:
     """Overexposed: the highlights are gone."""
-    return np.clip(photo * 1.6 + 130, 0, 255).astype(np.uint8)
+    return np.clip(photo * 2.0 + 120, 0, 255).astype(np.uint8)
 
 
 # name: what to do, and the JPEG quality to save with

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING
 
 from serfiq_widgets.errors import CorruptModel
 
-if TYPE_CHECKING:
-    from serfiq_widgets.checkpoints.split import AffineHead, Network
-
-__all__ = ["AffineHead", "Network", "checkpoint_files", "load_network"]
+    from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIZE = (112, 112)
 _PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
@@ -51,7 +48,9 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
     symbol = path.with_name(f"{prefix}-symbol.json")
     for file in (symbol, params):
         if not file.is_file():
-            raise CorruptModel(f"'{path.name}' is half a model: '{file.name}' should lie beside it.")
+            raise CorruptModel(
+                f"'{path.name}' is half a model: '{file.name}' should lie beside it."
+            )
     return symbol, params
 
 
@@ -105,9 +104,7 @@ def _read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError) as error:
         first = (str(error).strip().splitlines() or ["broken"])[0]
-        raise CorruptModel(f"'{path.name}' is not a sound ONNX file ({first}). Get it again.") from error
+        raise CorruptModel(
+            f"'{path.name}' is not a sound ONNX file ({first}). Get it again."
+        ) from error
     return model
-
-
-if TYPE_CHECKING:
-    import onnx

@@ -51,7 +51,9 @@ class Builder:
         if name not in self.weights:
             value = self.params.get(f"arg:{name}", self.params.get(f"aux:{name}"))
             if value is None:
-                raise CorruptModel(f"'{self.name}' needs the parameter '{name}', which its file lacks.")
+                raise CorruptModel(
+                    f"'{self.name}' needs the parameter '{name}', which its file lacks."
+                )
             if value.dtype.kind != "f":
                 raise CorruptModel(
                     f"'{self.name}', parameter '{name}': {value.dtype} numbers, not floats."
@@ -125,11 +127,15 @@ def to_onnx(
             node = Node(builder, title, attributes, inputs)
             made = OPERATORS[op](node)
         except (KeyError, ValueError, TypeError, IndexError, SyntaxError, OverflowError) as error:
-            raise builder.fail(title, f"its inputs or settings do not fit '{op}' ({error})") from error
+            raise builder.fail(
+                title, f"its inputs or settings do not fit '{op}' ({error})"
+            ) from error
         for number, output in enumerate([made] if isinstance(made, str) else made):
             builder.outputs[index, number] = output
     try:
-        outputs = [builder.outputs[int(head[0]), int(head[1]) if len(head) > 1 else 0] for head in heads]
+        outputs = [
+            builder.outputs[int(head[0]), int(head[1]) if len(head) > 1 else 0] for head in heads
+        ]
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise CorruptModel(f"'{name}' names a head that does not exist ({error}).") from error
     model = builder.model(shape, outputs)
@@ -138,7 +144,9 @@ def to_onnx(
         onnx.checker.check_model(inferred)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first = str(error).strip().splitlines()[0]
-        raise CorruptModel(f"'{name}': the shapes of its layers do not fit together ({first}).") from error
+        raise CorruptModel(
+            f"'{name}': the shapes of its layers do not fit together ({first})."
+        ) from error
     return inferred
 
 
@@ -158,7 +166,9 @@ def _parse(symbol: str | bytes, name: str) -> tuple[list[dict[str, Any]], list[A
             )
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptModel(f"'{name}' is not an MXNet symbol file ({type(error).__name__}).") from error
+        raise CorruptModel(
+            f"'{name}' is not an MXNet symbol file ({type(error).__name__})."
+        ) from error
     if not sound:
         raise CorruptModel(f"'{name}' is not an MXNet symbol file: no nodes or no heads.")
     return nodes, heads

@@ -31,7 +31,9 @@ class _Cursor:
         self.content, self.name, self.at = content, name, 0
 
     def fail(self, why: str) -> CorruptModel:
-        return CorruptModel(f"'{self.name}' is not a sound MXNet parameter file: {why}. Get it again.")
+        return CorruptModel(
+            f"'{self.name}' is not a sound MXNet parameter file: {why}. Get it again."
+        )
 
     @property
     def left(self) -> int:
@@ -52,7 +54,9 @@ class _Cursor:
     def count(self, least_size: int, what: str) -> int:
         count = self.number("Q", what)
         if count * least_size > self.left:
-            raise self.fail(f"it claims {count} {what}, more than its {len(self.content)} bytes hold")
+            raise self.fail(
+                f"it claims {count} {what}, more than its {len(self.content)} bytes hold"
+            )
         return count
 
 

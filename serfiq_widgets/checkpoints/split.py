@@ -223,7 +223,9 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
                 weight, bias = layer @ weight, layer @ bias + offset
             continue
         if weight is None:
-            raise graph.fail(f"'{node.op_type}' stands between dropout and the fully connected layer")
+            raise graph.fail(
+                f"'{node.op_type}' stands between dropout and the fully connected layer"
+            )
         factor, offset = _per_dimension(node, graph)
         weight, bias = weight * factor[:, None], bias * factor + offset
         if weight.shape[0] != len(bias):
@@ -236,9 +238,7 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
     )
 
 
-def _layer(
-    node: onnx.NodeProto, graph: _Graph
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _layer(node: onnx.NodeProto, graph: _Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return matrix (D, F) and vector (D,) of a Gemm or MatMul."""
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     matrix = graph.constant(node.input[1])

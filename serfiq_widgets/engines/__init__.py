@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
 if TYPE_CHECKING:
-    from serfiq_widgets.checkpoints import Network
+    from serfiq_widgets.checkpoints.split import Network
 
 MODULES = {
     "onnxruntime": "serfiq_widgets.engines.onnxruntime",
@@ -59,11 +59,11 @@ class Engine(Protocol):
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32, L2-normalised, of one face's features (F,) under masks (T, F)."""
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
         ...
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of features (N, F)."""
+        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
         ...
 
 
@@ -119,7 +119,9 @@ def open_engine(
     if engine != "auto" and engine not in MODULES:
         raise BadSetting(f"There is no engine '{engine}'. Take one of: auto, {', '.join(MODULES)}.")
     kind, _, number = device.partition(":")
-    if kind not in ("auto", *DEVICE_KINDS) or (number and not (kind == "cuda" and number.isdecimal())):
+    if kind not in ("auto", *DEVICE_KINDS) or (
+        number and not (kind == "cuda" and number.isdecimal())
+    ):
         raise BadSetting(f"There is no device '{device}'. Take one of: auto, cpu, cuda, cuda:1 ...")
     names = list(MODULES) if engine == "auto" else [engine]
     devices = list(DEVICE_KINDS) if device == "auto" else [device]

@@ -21,7 +21,9 @@ from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.robustness import normalise
 
 if TYPE_CHECKING:
-    from serfiq_widgets.checkpoints import Network
+    from serfiq_widgets.checkpoints.split import Network
+
+MOST_BOUND = 8  # executors kept; each holds buffers of its batch size
 
 
 def _import() -> Any:
@@ -95,7 +97,7 @@ class MxnetEngine:
     def _run(self, symbol: Any, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
         key = (name, values.shape)
         if key not in self._bound:
-            if len(self._bound) >= 8:  # a bound executor holds buffers of its batch size
+            if len(self._bound) >= MOST_BOUND:
                 self._bound.pop(next(iter(self._bound)))
             held = {k: self._params[k] for k in symbol.list_arguments() if k != name}
             held[name] = self._mx.nd.zeros(values.shape, ctx=self._context)
@@ -113,9 +115,9 @@ class MxnetEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32, L2-normalised, of one face's features (F,) under masks (T, F)."""
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
         return self.embed(masks * (features / self._keep))
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of features (N, F)."""
+        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
         return normalise(self._run(self._head, "features", features))

@@ -15,7 +15,7 @@ from serfiq_widgets.errors import CorruptModel, EngineUnavailable
 from serfiq_widgets.robustness import normalise
 
 if TYPE_CHECKING:
-    from serfiq_widgets.checkpoints import Network
+    from serfiq_widgets.checkpoints.split import Network
 
 CUDA = "CUDAExecutionProvider"
 
@@ -87,9 +87,9 @@ class OnnxEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32, L2-normalised, of one face's features (F,) under masks (T, F)."""
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
         return self.embed(masks * (features / self._keep))
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Plain embeddings (N, D) float32, L2-normalised, without dropout, of features (N, F)."""
+        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
         return normalise(features @ self._weight + self._bias)
