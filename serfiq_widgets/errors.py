@@ -6,7 +6,7 @@ class SerfiqError(Exception):
 
 
 class UnreadableImage(SerfiqError):
-    """The input is not an image that can be decoded (broken, unsupported, or not an image at all)."""
+    """The input is not an image that can be decoded (broken, unsupported, or no image)."""
 
 
 class ImageTooLarge(SerfiqError):

@@ -313,7 +313,8 @@ def _numbers_html(result: QualityResult) -> str:
   <meter min="0" max="100" value="{result.quality}" aria-label="quality"></meter>
   <dl>
     <dt>raw score</dt><dd><span class="serfiq-raw">{result.raw:.4f}</span></dd>
-    <dt>exact limit, T \u2192 \u221e</dt><dd><span class="serfiq-limit">{result.limit:.4f}</span></dd>
+    <dt>exact limit, T \u2192 \u221e</dt>
+    <dd><span class="serfiq-limit">{result.limit:.4f}</span></dd>
   </dl>
   <small>{interval or "an interval needs three passes"}</small>
 </div>"""

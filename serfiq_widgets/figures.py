@@ -42,7 +42,7 @@ def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spread_figure(points: NDArray[np.float32], passes: int) -> go.Figure:
-    """Draw the first ``passes`` of the (T, 2) points from `project` as a cloud around their mean."""
+    """Draw the first ``passes`` of the (T, 2) points from `project` as a cloud."""
     reach = max(SPREAD_REACH, float(np.abs(points).max()) * 1.05)
     shown = points[:passes]
     centre = shown.mean(axis=0, keepdims=True)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from serfiq_widgets.errors import CorruptModel
 
+if TYPE_CHECKING:
+    import onnx
+
     from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIZE = (112, 112)
