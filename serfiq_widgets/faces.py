@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 16
+EXIF_ORIENTATION = 0x0112
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 FACE_SIZE = 112
@@ -130,7 +131,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     Returns
     -------
     (H, W, 3) ndarray of uint8
-        RGB, 0..255.
+        RGB, 0..255; read-only, for photos are large and one copy is enough.
 
     Raises
     ------
@@ -246,19 +247,20 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
     _check_size(*image.size, name)
     image.seek(0)
+    turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
+    upright = ImageOps.exif_transpose(image) if turned else image
     if image.mode.startswith(("I", "F")):  # one channel of 16 or 32 bits
         if image.mode == "F":
             raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
-        wide = np.asarray(ImageOps.exif_transpose(image))
+        wide = np.asarray(upright)
         grey = np.clip(wide // 257, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
-    upright = ImageOps.exif_transpose(image)
     if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
         layered = upright.convert("RGBA")
         flat = Image.new("RGB", layered.size, "white")
         flat.paste(layered, mask=layered.getchannel("A"))
         upright = flat
-    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), dtype=np.uint8)
+    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 @cache

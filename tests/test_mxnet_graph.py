@@ -84,7 +84,7 @@ def test_convolution(mx, kernel, stride, pad, dilate, group, no_bias):
 )
 def test_pooling(mx, kind, convention, kernel, stride, pad, size, include):
     assume(pad < kernel)
-    # mxnet's last window may begin in the padding, where there is nothing to average; nobody uses it
+    # mxnet may begin its last window in the padding, where there is nothing to average
     steps = -(-(size + 2 * pad - kernel) // stride)
     assume(convention == "valid" or (pad == 0 and kind == "max" and steps * stride < size))
     symbol = mx.sym.Pooling(

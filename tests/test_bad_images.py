@@ -1,0 +1,161 @@
+"""Bad images: each is refused with the right error, by name, with a remedy, and cheaply."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serfiq_widgets import find_face
+from serfiq_widgets.errors import ImageTooLarge, NoFaceFound, UnreadableImage
+from serfiq_widgets.resources import folder
+
+COLLINS = folder("sample_images") / "collins.jpg"
+
+
+def named(content, name="visitor.jpg"):
+    file = io.BytesIO(content)
+    file.name = name
+    return file
+
+
+def encoded(form, **settings):
+    content = io.BytesIO()
+    with Image.open(COLLINS) as photo:
+        photo.save(content, form, **settings)
+    return content.getvalue()
+
+
+def half(form):
+    content = encoded(form)
+    return named(content[: len(content) // 2])
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width, height, *chunks):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0" * 999))
+    return named(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+
+
+def text_bomb():
+    return chunk(b"zTXt", b"comment\0\0" + zlib.compress(b"\0" * 150_000_000))
+
+
+def profile_bomb():
+    return chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"\0" * 150_000_000))
+
+
+def gif_bomb():
+    screen = struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+    return named(
+        b"GIF89a" + screen + b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\1;"
+    )
+
+
+def flipped():
+    content = bytearray(encoded("PNG"))
+    content[len(content) // 2] ^= 0xFF
+    return named(bytes(content))
+
+
+def closed():
+    file = named(b"x")
+    file.close()
+    return file
+
+
+def text_mode():
+    file = io.StringIO("text")
+    file.name = "visitor.jpg"
+    return file
+
+
+def noise():
+    return np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+
+
+def tall():
+    return np.zeros((200, 100, 3), np.uint8)
+
+
+BAD = {
+    "truncated JPEG": (lambda: half("JPEG"), UnreadableImage, "visitor.jpg"),
+    "truncated PNG": (lambda: half("PNG"), UnreadableImage, "visitor.jpg"),
+    "truncated WebP": (lambda: half("WEBP"), UnreadableImage, "visitor.jpg"),
+    "JPEG of a header": (lambda: named(encoded("JPEG")[:30]), UnreadableImage, "visitor.jpg"),
+    "flipped PNG": (flipped, UnreadableImage, "visitor.jpg"),
+    "empty": (lambda: named(b""), UnreadableImage, "visitor.jpg"),
+    "one byte": (lambda: named(b"\xff"), UnreadableImage, "visitor.jpg"),
+    "text": (lambda: named(b"I am no photo"), UnreadableImage, "visitor.jpg"),
+    "HTML": (lambda: named(b"<html><script>1</script>"), UnreadableImage, "visitor.jpg"),
+    "SVG": (lambda: named(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), UnreadableImage, "JPEG"),
+    "BMP": (lambda: named(encoded("BMP")), UnreadableImage, "JPEG, PNG or WebP"),
+    "TIFF": (lambda: named(encoded("TIFF")), UnreadableImage, "JPEG, PNG or WebP"),
+    "GIF bomb": (gif_bomb, UnreadableImage, "visitor.jpg"),
+    "30000 x 30000 header": (lambda: png(30_000, 30_000), ImageTooLarge, "megapixels"),
+    "wide header": (lambda: png(2**31 - 1, 1), ImageTooLarge, "megapixels"),
+    "zero header": (lambda: png(0, 0), UnreadableImage, "visitor.jpg"),
+    "text bomb": (lambda: png(64, 64, text_bomb()), UnreadableImage, "visitor.jpg"),
+    "profile bomb": (lambda: png(64, 64, profile_bomb()), UnreadableImage, "visitor.jpg"),
+    "too little data": (lambda: png(1000, 1000), UnreadableImage, "visitor.jpg"),
+    "21 MB": (lambda: named(b"\xff\xd8" + b"\0" * 21_000_000), ImageTooLarge, "20 MB"),
+    "21 MB of bytes": (lambda: b"\0" * 21_000_000, ImageTooLarge, "20 MB"),
+    "big array": (lambda: np.zeros((7000, 7000), np.uint8), ImageTooLarge, "megapixels"),
+    "1 x 1": (lambda: np.zeros((1, 1, 3), np.uint8), UnreadableImage, "1\u00d71"),
+    "no pixels": (lambda: np.zeros((0, 64, 3), np.uint8), UnreadableImage, "64\u00d70"),
+    "NaN": (lambda: np.full((64, 64, 3), np.nan), UnreadableImage, "uint8"),
+    "floats": (lambda: np.zeros((64, 64, 3)), UnreadableImage, "uint8"),
+    "bools": (lambda: np.zeros((64, 64, 3), bool), UnreadableImage, "uint8"),
+    "objects": (lambda: np.empty((64, 64, 3), object), UnreadableImage, "uint8"),
+    "channels first": (lambda: np.zeros((3, 64, 64), np.uint8), UnreadableImage, "shape"),
+    "four axes": (lambda: np.zeros((1, 64, 64, 3), np.uint8), UnreadableImage, "shape"),
+    "one axis": (lambda: np.zeros(64, np.uint8), UnreadableImage, "shape"),
+    "None": (lambda: None, UnreadableImage, "NoneType"),
+    "number": (lambda: 7, UnreadableImage, "int"),
+    "list": (lambda: [[1, 2], [3, 4]], UnreadableImage, "list"),
+    "missing file": (lambda: "no/such/photo.jpg", UnreadableImage, "photo.jpg"),
+    "folder": (lambda: COLLINS.parent, UnreadableImage, "sample_images"),
+    "path with a zero byte": (lambda: "a\0b.jpg", UnreadableImage, "path"),
+    "closed file": (closed, UnreadableImage, "visitor.jpg"),
+    "text-mode file": (text_mode, UnreadableImage, "rb"),
+    "no face, flat": (lambda: np.full((300, 300, 3), 99, np.uint8), NoFaceFound, "larger"),
+    "no face, noise": (noise, NoFaceFound, "aligned"),
+    "float PIL image": (lambda: Image.new("F", (64, 64)), UnreadableImage, "floats"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused_by_name_and_cheaply(case):
+    make, error, hint = BAD[case]
+    source = make()
+    tracemalloc.start()
+    with pytest.raises(error) as caught:
+        find_face(source)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert hint in str(caught.value)
+    assert str(caught.value).endswith((".", "case"))
+    assert peak < 200e6
+
+
+def test_an_aligned_face_must_be_square():
+    with pytest.raises(UnreadableImage, match="square"):
+        find_face(tall(), aligned=True)
+
+
+def test_the_largest_allowed_photo_stays_under_the_memory_limit():
+    content = io.BytesIO()
+    Image.new("RGB", (8000, 5000), "grey").save(content, "JPEG")
+    tracemalloc.start()
+    with pytest.raises(NoFaceFound):
+        find_face(content.getvalue())
+    # Pillow's own pixels are not traced; ours are one copy of them, 120 MB
+    assert tracemalloc.get_traced_memory()[1] < 130e6
+    tracemalloc.stop()
