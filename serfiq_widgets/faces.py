@@ -32,6 +32,7 @@ MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 16
 EXIF_ORIENTATION = 0x0112
+STRIP_ROWS = 256
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 FACE_SIZE = 112
@@ -131,7 +132,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     Returns
     -------
     (H, W, 3) ndarray of uint8
-        RGB, 0..255; read-only, for photos are large and one copy is enough.
+        RGB, 0..255.
 
     Raises
     ------
@@ -242,25 +243,36 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Decode an opened image; its size is checked before."""
-    from PIL import Image, ImageOps
+    """Decode an opened image, whose size is checked before, in strips to spare memory."""
+    from PIL import ImageOps
 
     _check_size(*image.size, name)
+    if image.mode == "F":
+        raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
     image.seek(0)
     turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
     upright = ImageOps.exif_transpose(image) if turned else image
-    if image.mode.startswith(("I", "F")):  # one channel of 16 or 32 bits
-        if image.mode == "F":
-            raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
-        wide = np.asarray(upright)
-        grey = np.clip(wide // 257, 0, 255).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        layered = upright.convert("RGBA")
+    width, height = upright.size
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, height)
+        pixels[top:bottom] = _strip_to_rgb(upright.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+    """Turn any mode into RGB: 16 bits are scaled, alpha is laid on white."""
+    from PIL import Image
+
+    if strip.mode.startswith("I"):
+        grey = np.clip(np.asarray(strip) // 257, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if strip.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in strip.info:
+        layered = strip.convert("RGBA")
         flat = Image.new("RGB", layered.size, "white")
         flat.paste(layered, mask=layered.getchannel("A"))
-        upright = flat
-    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+        return np.asarray(flat)
+    return np.asarray(strip.convert("RGB"))
 
 
 @cache
