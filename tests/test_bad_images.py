@@ -156,6 +156,6 @@ def test_the_largest_allowed_photo_stays_under_the_memory_limit():
     tracemalloc.start()
     with pytest.raises(NoFaceFound):
         find_face(content.getvalue())
-    # Pillow's own pixels are not traced; ours are one copy of them, 120 MB
-    assert tracemalloc.get_traced_memory()[1] < 130e6
+    # Pillow's own pixels are not traced; ours are one copy of them, 120 MB, and a strip
+    assert tracemalloc.get_traced_memory()[1] < 150e6
     tracemalloc.stop()
