@@ -10,15 +10,15 @@ CODES = {"f4": 0, "f8": 1, "f2": 2, "u1": 3, "i4": 4, "i1": 5, "i8": 6}
 
 def write_params(arrays, magic=0xF993FAC9):
     """The NDArray list format, version 2."""
-    body = struct.pack("<QQQ", 0x112, 0, len(arrays))
+    parts = [struct.pack("<QQQ", 0x112, 0, len(arrays))]
     for array in arrays.values():
-        body += struct.pack("<Iii", magic, 0, array.ndim)
-        body += struct.pack(f"<{array.ndim}q", *array.shape)
-        body += struct.pack("<iii", 1, 0, CODES[array.dtype.str[1:]]) + array.tobytes()
-    body += struct.pack("<Q", len(arrays))
+        parts += [struct.pack("<Iii", magic, 0, array.ndim)]
+        parts += [struct.pack(f"<{array.ndim}q", *array.shape)]
+        parts += [struct.pack("<iii", 1, 0, CODES[array.dtype.str[1:]]), array.tobytes()]
+    parts += [struct.pack("<Q", len(arrays))]
     for name in arrays:
-        body += struct.pack("<Q", len(name)) + name.encode()
-    return body
+        parts += [struct.pack("<Q", len(name)), name.encode()]
+    return b"".join(parts)
 
 
 def small_graph(op="Activation", attrs=None, extra_inputs=()):

@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from reference import compare, load
 from serfiq_widgets import Scorer
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
@@ -14,15 +15,6 @@ from serfiq_widgets.errors import EngineUnavailable
 
 def as_input(faces):
     return np.stack([face.pixels for face in faces]).transpose(0, 3, 1, 2).astype(np.float32)
-
-
-def load(mx, checkpoint):
-    """A checkpoint through mxnet's own loaders."""
-    symbol = mx.sym.load(str(checkpoint))
-    params = mx.nd.load(str(checkpoint.with_name("model-0000.params")))
-    arg = {k[4:]: v for k, v in params.items() if k.startswith("arg:")}
-    aux = {k[4:]: v for k, v in params.items() if k.startswith("aux:")}
-    return symbol, arg, aux
 
 
 def test_embeddings_agree_three_ways(mx, y1, y1_scorer, lfw_faces):
@@ -52,60 +44,24 @@ def test_scores_agree_between_engines(mx, model, y1, lfw_faces):
         np.testing.assert_allclose(one.running[1:], other.running[1:], atol=1e-5)
 
 
-def stochastic(mx, symbol):
-    """Build the reference's graph: dropout that is always on, before pre_fc1."""
-    internals = symbol.get_internals()
-    features = mx.sym.Flatten(internals["conv_6dw7_7_batchnorm_output"])
-    dropped = mx.sym.Dropout(features, p=0.4, mode="always", name="dropout0")
-    weight, bias = (mx.sym.var(f"pre_fc1_{name}") for name in ("weight", "bias"))
-    layer = mx.sym.FullyConnected(dropped, weight, bias, num_hidden=128, name="pre_fc1")
-    names = ("gamma", "beta", "moving_mean", "moving_var")
-    values = [mx.sym.var(f"fc1_{name}") for name in names]
-    return mx.sym.BatchNorm(layer, *values, fix_gamma=False, eps=2e-5, name="fc1")
+def test_the_references_algorithm_gives_the_same_mean_score(y1, lfw_faces):
+    """T copies through the whole network in mxnet, dropout drawn by mxnet, against ours.
+
+    Two faces, three seeds; benchmarks/reference_parity.py does the same for twenty and twenty.
+    """
+    compared = [compare(y1, face, seeds=3, whole=True) for face in lfw_faces[:2]]
+    for difference, error in compared:
+        # Student's t with 4 degrees of freedom, both sides, one in a thousand
+        assert abs(difference) <= 8.6 * error
 
 
-def test_the_references_algorithm_gives_the_same_mean_score(mx, y1, lfw_faces):
-    """T copies through the whole network in mxnet, dropout drawn by mxnet, against ours."""
-    passes, seeds = 100, 20
-    symbol, arg, aux = load(mx, y1)
-    graph = next(n for n in json_nodes(y1) if n["name"] == "fc1")
-    assert graph["op"] == "BatchNorm"
-    reference = stochastic(mx, symbol)
-    inputs = {**arg, "data": mx.nd.zeros((passes, 3, 112, 112))}
-    bound = reference.bind(mx.cpu(), inputs, aux_states=aux)
-    scorer = Scorer(y1, engine="onnxruntime")
-    differences, errors = [], []
-    for face in lfw_faces[:20]:
-        data = mx.nd.array(np.repeat(as_input([face]), passes, axis=0))
-        theirs = []
-        for seed in range(seeds):
-            mx.random.seed(seed)
-            # the trunk is the same for all copies and seeds; the draw is what differs
-            output = bound.forward(is_train=False, data=data)[0]
-            embeddings = rb.normalise(mx.nd.Flatten(output).asnumpy())
-            theirs.append(score_of(embeddings))
-        features = scorer.features([face])[0]
-        ours = [
-            score_of(scorer.engine.passes(features, rb.draw_masks(passes, 512, 0.4, seed)))
-            for seed in range(seeds)
-        ]
-        differences.append(np.mean(ours) - np.mean(theirs))
-        errors.append(np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / seeds))
-    mean = np.mean(differences)
-    assert abs(mean) <= 3 * np.sqrt(np.mean(np.square(errors)) / len(differences))
-    # and face by face, with room for twenty looks: Student's 38 degrees, Bonferroni
-    assert (np.abs(differences) <= 4.5 * np.array(errors)).all()
-
-
-def score_of(embeddings):
-    mean = rb.running_mean_distance(rb.pairwise_distances(embeddings))[-1]
-    return float(rb.raw_score(mean))
-
-
-def json_nodes(path):
-    import json
-
-    return json.loads(path.read_text())["nodes"]
+def test_the_references_head_gives_the_same_mean_score(y1, lfw_faces):
+    """The same with the trunk run once: mxnet's own Dropout and head, 20 faces, 20 seeds."""
+    compared = [compare(y1, face, seeds=20, whole=False) for face in lfw_faces[:20]]
+    differences, errors = np.transpose(compared)
+    assert abs(differences.mean()) <= 3 * np.sqrt((errors**2).sum()) / len(compared)
+    # and face by face, with room for twenty looks: Student's t, 38 degrees, Bonferroni
+    assert (np.abs(differences) <= 4.5 * errors).all()
 
 
 def test_the_mxnet_engine_refuses_onnx_files(mx, tmp_path, y1):

@@ -106,9 +106,16 @@ class _Graph:
             return _array(self._tensors[tensor])
         return None
 
+    def is_constant(self, tensor: str) -> bool:
+        """Whether a tensor is a weight, or a constant made by nodes."""
+        node = self.maker.get(tensor)
+        if node is not None and node.op_type in ("Identity", "Cast"):
+            return self.is_constant(node.input[0])
+        return tensor in self._tensors or (node is not None and node.op_type == "Constant")
+
     def data_input(self, node: onnx.NodeProto) -> str | None:
         """Return the one input of a node that is not constant, or None if there are several."""
-        flowing = [t for t in node.input if t and self.constant(t) is None]
+        flowing = [tensor for tensor in node.input if tensor and not self.is_constant(tensor)]
         return flowing[0] if len(flowing) == 1 else None
 
     def chain(self) -> list[onnx.NodeProto]:
@@ -195,7 +202,7 @@ def split(
 
 
 def _is_layer(node: onnx.NodeProto, graph: _Graph) -> bool:
-    return node.op_type in ("Gemm", "MatMul") and graph.constant(node.input[1]) is not None
+    return node.op_type in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
 def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
