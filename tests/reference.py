@@ -67,21 +67,24 @@ def score_of(embeddings):
     return float(rb.raw_score(mean))
 
 
-def compare(checkpoint, face, *, seeds, whole):
-    """Our mean score less the reference's over the seeds, and the standard error of that."""
+def compare(checkpoint, face, seeds, *, whole):
+    """Our mean score less the reference's over the seeds, and the standard error of that.
+
+    Give every face seeds of its own: with the same masks the errors of all faces go together.
+    """
     mx, name, executor, trunk, scorer = bound(checkpoint, whole=whole)
     pixels = face.pixels.transpose(2, 0, 1)[None].astype(np.float32)
     one = pixels if whole else trunk.forward(is_train=False, data=mx.nd.array(pixels))[0].asnumpy()
     copies = mx.nd.array(np.repeat(one, PASSES, axis=0))
     theirs = []
-    for seed in range(seeds):
+    for seed in seeds:
         mx.random.seed(seed)
         output = executor.forward(is_train=False, **{name: copies})[0]
         theirs.append(score_of(rb.normalise(mx.nd.Flatten(output).asnumpy())))
     features = scorer.features([face])[0]
     ours = [
         score_of(scorer.engine.passes(features, rb.draw_masks(PASSES, N_FEATURES, RATE, seed)))
-        for seed in range(seeds)
+        for seed in seeds
     ]
-    error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / seeds)
+    error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / len(seeds))
     return np.mean(ours) - np.mean(theirs), error

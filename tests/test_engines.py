@@ -3,8 +3,8 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
-
 from reference import compare, load
+
 from serfiq_widgets import Scorer
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
@@ -34,7 +34,8 @@ def test_embeddings_agree_three_ways(mx, y1, y1_scorer, lfw_faces):
 
 
 @pytest.mark.parametrize("model", ["mini", "y1"])
-def test_scores_agree_between_engines(mx, model, y1, lfw_faces):
+@pytest.mark.usefixtures("mx")
+def test_scores_agree_between_engines(model, y1, lfw_faces):
     path = y1 if model == "y1" else model
     ours, theirs = (Scorer(path, engine=name) for name in ("onnxruntime", "mxnet"))
     for face in lfw_faces[:10]:
@@ -49,7 +50,10 @@ def test_the_references_algorithm_gives_the_same_mean_score(y1, lfw_faces):
 
     Two faces, three seeds; benchmarks/reference_parity.py does the same for twenty and twenty.
     """
-    compared = [compare(y1, face, seeds=3, whole=True) for face in lfw_faces[:2]]
+    compared = [
+        compare(y1, face, range(3 * n, 3 * n + 3), whole=True)
+        for n, face in enumerate(lfw_faces[:2])
+    ]
     for difference, error in compared:
         # Student's t with 4 degrees of freedom, both sides, one in a thousand
         assert abs(difference) <= 8.6 * error
@@ -57,14 +61,18 @@ def test_the_references_algorithm_gives_the_same_mean_score(y1, lfw_faces):
 
 def test_the_references_head_gives_the_same_mean_score(y1, lfw_faces):
     """The same with the trunk run once: mxnet's own Dropout and head, 20 faces, 20 seeds."""
-    compared = [compare(y1, face, seeds=20, whole=False) for face in lfw_faces[:20]]
+    compared = [
+        compare(y1, face, range(20 * n, 20 * n + 20), whole=False)
+        for n, face in enumerate(lfw_faces[:20])
+    ]
     differences, errors = np.transpose(compared)
     assert abs(differences.mean()) <= 3 * np.sqrt((errors**2).sum()) / len(compared)
     # and face by face, with room for twenty looks: Student's t, 38 degrees, Bonferroni
     assert (np.abs(differences) <= 4.5 * errors).all()
 
 
-def test_the_mxnet_engine_refuses_onnx_files(mx, tmp_path, y1):
+@pytest.mark.usefixtures("mx")
+def test_the_mxnet_engine_refuses_onnx_files(tmp_path, y1):
     model = to_onnx(y1.read_bytes(), read_params(y1.with_name("model-0000.params")))
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(EngineUnavailable, match="onnxruntime"):
@@ -76,7 +84,8 @@ def test_auto_takes_onnxruntime_on_a_machine_without_a_gpu(scorer):
     assert engine.device == "cuda" or (engine.name, engine.device) == ("onnxruntime", "cpu")
 
 
-def test_without_onnxruntime_auto_takes_mxnet(mx, monkeypatch, scorer):
+@pytest.mark.usefixtures("mx")
+def test_without_onnxruntime_auto_takes_mxnet(monkeypatch, scorer):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -70,7 +70,7 @@ def test_exif_orientation(orientation):
         5: lambda a: a.transpose(1, 0, 2),
         6: lambda a: np.rot90(a, -1),
         7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
-        8: lambda a: np.rot90(a),
+        8: np.rot90,
     }
     read = read_image(encode(stored, exif=exif.tobytes()))
     np.testing.assert_array_equal(read, turns[orientation](stored))
@@ -158,7 +158,7 @@ def test_landmarks_land_on_the_template():
         near = face[int(y) - 5 : int(y) + 7, int(x) - 5 : int(x) + 7]
         rows, columns = np.indices(near.shape)
         centre = np.array([(columns * near).sum(), (rows * near).sum()]) / near.sum()
-        found = centre + (int(x) - 5, int(y) - 5)
+        found = (*centre, int(x) - 5, int(y) - 5)
         assert np.abs(found - (x, y)).max() < 0.5
 
 
