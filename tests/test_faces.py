@@ -158,7 +158,7 @@ def test_landmarks_land_on_the_template():
         near = face[int(y) - 5 : int(y) + 7, int(x) - 5 : int(x) + 7]
         rows, columns = np.indices(near.shape)
         centre = np.array([(columns * near).sum(), (rows * near).sum()]) / near.sum()
-        found = (*centre, int(x) - 5, int(y) - 5)
+        found = np.add(centre, (int(x) - 5, int(y) - 5))
         assert np.abs(found - (x, y)).max() < 0.5
 
 

@@ -116,7 +116,7 @@ def test_the_exact_limit_is_where_two_thousand_passes_go(which, request, lfw_fac
 
 @pytest.mark.parametrize("passes", [0, 1, -1, 10**9, 2001, "ten", 2.5, None, True, float("nan")])
 def test_impossible_passes(scorer, passes):
-    with pytest.raises(BadSetting, match="passes=.* 2 to 2000"):
+    with pytest.raises(BadSetting, match=r"passes=.* 2 to 2000"):
         scorer.score(COLLINS, passes=passes)
 
 
