@@ -1,0 +1,136 @@
+"""The serfiq command as a user meets it: output, exit codes, kind errors."""
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from serfiq_widgets.cli import main
+from serfiq_widgets.resources import folder
+
+COLLINS = folder("sample_images") / "collins.jpg"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photos in nested folders, a broken one, and a file that is no image."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    shutil.copy(COLLINS, tmp_path / "a.JPG")
+    shutil.copy(folder("sample_images") / "collins_mask.jpg", tmp_path / "deep" / "er" / "b.jpg")
+    (tmp_path / "deep" / "broken.png").write_bytes(COLLINS.read_bytes()[:999])
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_folders_are_walked_and_a_bad_file_is_a_row(photos):
+    result = run("score", photos, "--format", "json")
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)
+    assert [row["path"].rpartition("/")[2] for row in rows] == ["a.JPG", "b.jpg", "broken.png"]
+    assert rows[0]["quality"] > rows[1]["quality"]
+    assert "broken.png" in rows[2]["error"]
+    assert rows[2]["quality"] is None
+    assert all("limit" not in row for row in rows)
+
+
+def test_csv_holds_what_traces_the_number(photos, scorer):
+    result = run("score", photos / "a.JPG", "--format", "csv", "--limit", "--passes", 50)
+    assert result.exit_code == 0
+    (row,) = csv.DictReader(io.StringIO(result.stdout))
+    expected = scorer.score(COLLINS, passes=50)
+    assert float(row["raw"]) == pytest.approx(expected.raw, abs=1e-6)
+    assert float(row["limit"]) == pytest.approx(expected.limit, abs=1e-6)
+    assert int(row["quality"]) == expected.quality
+    assert (row["model"], row["model_sha256"]) == ("mini", expected.model_sha256)
+    assert (row["passes"], row["seed"], row["faces"], row["error"]) == ("50", "0", "1", "")
+
+
+def test_the_table_names_file_quality_and_error(photos):
+    result = run("score", photos)
+    assert result.exit_code == 1
+    assert "broken.png' is broken" in result.output
+    line = next(line for line in result.output.splitlines() if "a.JPG" in line)
+    assert " 84 " in line
+
+
+def test_out_writes_the_file_instead(photos, tmp_path):
+    result = run("score", photos / "a.JPG", "--format", "csv", "--out", tmp_path / "scores.csv")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert (tmp_path / "scores.csv").read_text().startswith("path,quality,raw,")
+
+
+def test_two_passes_have_no_interval(photos):
+    (row,) = json.loads(run("score", photos / "a.JPG", "--passes", 2, "--format", "json").stdout)
+    assert row["low"] is None
+
+
+def test_aligned_skips_detection(photos, lfw):
+    image = min(lfw.rglob("*.jpg"))
+    (row,) = json.loads(run("score", image, "--aligned", "--format", "json").stdout)
+    assert row["box"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["score"], "PATHS"),
+        (["score", COLLINS, "--passes", "ten"], "ten"),
+        (["score", COLLINS, "--passes", "1"], "2 to 2000"),
+        (["score", COLLINS, "--passes", "1000000000"], "2 to 2000"),
+        (["score", COLLINS, "--model", "nobody"], "mini"),
+        (["score", COLLINS, "--engine", "abacus"], "onnxruntime"),
+        (["score", COLLINS, "--device", "toaster"], "cuda"),
+        (["score", COLLINS, "--seed", "-3"], "seed"),
+        (["score", COLLINS, "--format", "xml"], "xml"),
+        (["score", COLLINS.parent.parent / "requirements"], "no JPEG"),
+        (["bogus"], "bogus"),
+        (["demo", "--port", "99999"], "99999"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two_and_one_sentence(arguments, hint):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert hint in result.output
+    assert "Traceback" not in result.output
+
+
+def test_models_states_licence_and_figures():
+    result = run("models")
+    assert result.exit_code == 0
+    for part in ("mini", "research and teaching", "dlib", "97.2 %"):
+        assert part in result.output
+
+
+def test_doctor_lists_engines_and_model():
+    result = run("doctor")
+    assert result.exit_code == 0
+    for part in ("numpy", "engine onnxruntime", "engine mxnet", "model mini", "opencv"):
+        assert part in result.output
+
+
+def test_benchmark_measures(photos):
+    result = run("benchmark", "--rounds", 2, "--json")
+    record = json.loads(result.stdout)
+    assert record["score_ms"] > record["embedding_ms"] > 0
+    assert record["model"] == "mini"
+
+
+def test_a_taken_port_is_said(monkeypatch):
+    pytest.importorskip("voila")
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = run("demo", "--no-browser", "--port", port)
+    assert result.exit_code == 2
+    assert f"Port {port} is taken" in result.output

@@ -1,0 +1,169 @@
+"""The rules of the house: arrows between modules, light import, files that cannot drift."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "serfiq_widgets"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+# module: what it may import of the package, besides errors
+ARROWS = {
+    "__init__": {"errors", "explorer", "faces", "scorer"},
+    "batch": {"scorer"},
+    "benchmark": {"explorer", "faces", "resources", "scorer"},
+    "checkpoints": set(),
+    "cli": {"__init__", "batch", "benchmark", "demo", "doctor", "scorer", "zoo"},
+    "demo": {"resources"},
+    "doctor": {"__init__", "engines", "faces", "scorer"},
+    "engines": {"checkpoints", "robustness"},
+    "errors": set(),
+    "explorer": {"faces", "figures", "parts", "resources", "scorer"},
+    "faces": set(),
+    "figures": {"scorer"},
+    "parts": {"faces"},
+    "resources": set(),
+    "robustness": set(),
+    "scorer": {"engines", "faces", "robustness", "zoo"},
+    "zoo": {"checkpoints", "engines"},
+}
+RUNTIMES = {"mxnet", "onnxruntime", "torch"}
+
+
+def module_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path):
+    """Names of all modules that a file imports anywhere, and whether the type checker alone does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "serfiq_widgets":
+                yield from (f"serfiq_widgets.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_arrows(path):
+    here = module_of(path)
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top in RUNTIMES:
+            assert here == "engines", f"{path.name} imports {name}"
+        if top == "serfiq_widgets":
+            to = rest[0] if rest and not rest[0].startswith("__version") else "__init__"
+            assert to in ARROWS[here] | {here, "errors"}, f"{path.name} imports {name}"
+
+
+def test_files_stay_short():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 420, path
+
+
+def test_import_is_light():
+    heavy = ("mxnet", "torch", "cv2", "onnxruntime", "onnx", "plotly", "ipywidgets", "PIL", "numpy")
+    code = f"import sys, serfiq_widgets; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists():
+    import serfiq_widgets
+
+    for name in serfiq_widgets.__all__:
+        if name == "Explorer":
+            pytest.importorskip("ipywidgets")
+        assert getattr(serfiq_widgets, name).__doc__
+    with pytest.raises(AttributeError, match="Bogus"):
+        _ = serfiq_widgets.Bogus
+    assert set(serfiq_widgets.__all__) <= set(dir(serfiq_widgets))
+
+
+def test_versions_agree():
+    import serfiq_widgets
+
+    assert PROJECT["version"] == serfiq_widgets.__version__
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_environment_yml_is_pyproject():
+    text = (ROOT / "environment.yml").read_text()
+    listed = re.findall(r"^ {6}- (.+)$", text, re.MULTILINE)
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["mxnet"], *extras["widgets"], *extras["demo"]]
+    wanted = [line for line in wanted if not line.startswith("serfiq_widgets")]
+    assert sorted(listed) == sorted([*wanted, "-e .[mxnet,widgets,demo]"])
+    assert "  - python=3.11\n" in text
+    users = "mxnet numpy opencv-python ipywidgets plotly jupyterlab voila pillow"
+    assert set(users.split()) <= {re.split(r"[<>=;]", line)[0] for line in listed}
+
+
+@pytest.mark.parametrize("name", ["with-mxnet", "without-mxnet"])
+def test_locks_hold_every_requirement_and_no_host(name):
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert "://" not in text
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE))
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + extras["widgets"] + extras["demo"] + extras["test"]
+    names = {re.split(r"[\[<>=;]", line)[0].replace("_", "-") for line in wanted}
+    assert names - {"serfiq-widgets"} <= locked
+    assert ("mxnet" in locked) == (name == "with-mxnet")
+
+
+def test_sources_name_every_sample():
+    text = (ROOT / "sample_images" / "SOURCES.md").read_text()
+    for path in (ROOT / "sample_images").glob("*.jpg"):
+        assert f"`{path.name}`" in text
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_readmes_make_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    mentioned = re.findall(r"^make ([a-z-]+)", README, re.MULTILINE)
+    assert {"demo", "test"} <= set(mentioned) <= targets
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_readmes_python_runs(block, monkeypatch):
+    if "Explorer" in block:
+        pytest.importorskip("ipywidgets")
+    monkeypatch.chdir(ROOT)
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own README
+
+
+COMMANDS = [
+    line
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("serfiq ") and "demo" not in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readmes_commands_run(command, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from serfiq_widgets.cli import main
+
+    for name in ("sample_images",):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command, comments=True)[1:]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
