@@ -1,7 +1,9 @@
 """Our scores against the reference's algorithm run literally, for 20 faces and 20 seeds.
 
 T = 100 copies of each face through the whole MobileFaceNet in mxnet, with mxnet's own dropout:
-about half an hour on two cores. Usage: reference_parity.py CHECKPOINT-symbol.json FOLDER [FACES SEEDS]
+about half an hour on two cores.
+
+Usage: reference_parity.py CHECKPOINT-symbol.json FOLDER [FACES SEEDS]
 """
 
 from __future__ import annotations

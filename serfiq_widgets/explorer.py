@@ -156,14 +156,20 @@ class Explorer(w.VBox):
         self._build()
         super().__init__([self._head, self._notice, self._body, self._status])
         self.add_class("serfiq")
+        for name in ("image", "passes"):
+            _mirror(self, self.state, name)
         for name in ("image", "passes", "result", "quality"):
-            t.link((self.state, name), (self, name))
+            _mirror(self.state, self, name)
         self._wire()
         self.passes = passes
         if image is not None:
             self.image = image
         elif self._samples:
             self._gallery.chosen = 0
+
+    @t.validate("passes")
+    def _possible(self, proposal: dict[str, Any]) -> int:
+        return check_passes(proposal["value"], most=MOST_PASSES)
 
     def _build(self) -> None:
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._samples])
@@ -252,6 +258,16 @@ class Explorer(w.VBox):
         self._distances.show(figures.distance_figure(everything, result.passes))
         self._running.show(figures.running_figure(everything, result.passes))
         self._status.value = _status_html(result, 1e3 * (perf_counter() - start))
+
+
+def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:
+    """Copy a trait on every change; `traitlets.link` would compare arrays by value."""
+
+    def copy(change: dict[str, Any]) -> None:
+        if getattr(target, name) is not change["new"]:
+            setattr(target, name, change["new"])
+
+    source.observe(copy, name)
 
 
 def _picture(title: str, text: str, plot: Plot) -> w.VBox:

@@ -33,10 +33,10 @@ def test_folders_are_walked_and_a_bad_file_is_a_row(photos):
     result = run("score", photos, "--format", "json")
     assert result.exit_code == 1
     rows = json.loads(result.stdout)
-    assert [row["path"].rpartition("/")[2] for row in rows] == ["a.JPG", "b.jpg", "broken.png"]
-    assert rows[0]["quality"] > rows[1]["quality"]
-    assert "broken.png" in rows[2]["error"]
-    assert rows[2]["quality"] is None
+    assert [row["path"].rpartition("/")[2] for row in rows] == ["a.JPG", "broken.png", "b.jpg"]
+    assert rows[0]["quality"] > rows[2]["quality"]
+    assert "broken.png" in rows[1]["error"]
+    assert rows[1]["quality"] is None
     assert all("limit" not in row for row in rows)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, figures
+from serfiq_widgets import Explorer, figures, read_image
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.explorer import SURPRISE, ExplorerState
 from serfiq_widgets.faces import MAX_BYTES
@@ -84,11 +84,17 @@ def test_the_first_sample_is_shown_at_once(explorer):
 def test_traits_can_be_set_and_observed(explorer):
     seen = []
     explorer.observe(lambda change: seen.append(change["new"]), "quality")
-    explorer.image = np.asarray(__import__("PIL.Image").Image.open(MASK))
+    explorer.image = read_image(MASK)
     explorer.passes = 30
     assert explorer.result.passes == 30
     assert seen[-1] == explorer.quality
     assert explorer._slider.value == 30
+
+
+def test_impossible_passes_leave_the_explorer_as_it_was(explorer):
+    with pytest.raises(BadSetting):
+        explorer.passes = 999
+    assert explorer.passes == explorer.state.passes == explorer.result.passes == 100
 
 
 def test_explorers_do_not_share_state(explorer):
