@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.explorer import Explorer
-    from serfiq_widgets.faces import AlignedFace, find_face, read_image
+    from serfiq_widgets.faces import AlignedFace, find_face
+    from serfiq_widgets.images import read_image
     from serfiq_widgets.scorer import QualityResult, Scorer
 
 __version__ = "0.1.0"
@@ -44,7 +45,7 @@ _HOMES = {
     "Scorer": "scorer",
     "SerfiqError": "errors",
     "find_face": "faces",
-    "read_image": "faces",
+    "read_image": "images",
 }
 
 

@@ -24,13 +24,14 @@ from PIL import Image, ImageDraw
 
 from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.faces import AlignedFace, read_image
+from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.images import read_image
 from serfiq_widgets.parts import Gallery, Plot, Upload
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
 
 if TYPE_CHECKING:
-    from serfiq_widgets.faces import ImageSource
+    from serfiq_widgets.images import ImageSource
 
 log = logging.getLogger(__name__)
 

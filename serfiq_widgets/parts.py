@@ -19,7 +19,7 @@ from ipywidgets import Widget, widget_serialization
 from plotly.offline import get_plotlyjs
 
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError
-from serfiq_widgets.faces import MAX_BYTES
+from serfiq_widgets.images import MAX_BYTES
 
 STATIC = Path(__file__).parent / "static"
 

@@ -24,7 +24,7 @@ from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.zoo import Card, dropout_rate, open_model
 
 if TYPE_CHECKING:
-    from serfiq_widgets.faces import ImageSource
+    from serfiq_widgets.images import ImageSource
 
 MIN_PASSES, MAX_PASSES = 2, 2000
 MAX_SEED = 2**63 - 1

@@ -72,7 +72,7 @@ def test_two_passes_have_no_interval(photos):
     assert row["low"] is None
 
 
-def test_aligned_skips_detection(photos, lfw):
+def test_aligned_skips_detection(lfw):
     image = min(lfw.rglob("*.jpg"))
     (row,) = json.loads(run("score", image, "--aligned", "--format", "json").stdout)
     assert row["box"] is None
@@ -116,14 +116,14 @@ def test_doctor_lists_engines_and_model():
         assert part in result.output
 
 
-def test_benchmark_measures(photos):
+def test_benchmark_measures():
     result = run("benchmark", "--rounds", 2, "--json")
     record = json.loads(result.stdout)
     assert record["score_ms"] > record["embedding_ms"] > 0
     assert record["model"] == "mini"
 
 
-def test_a_taken_port_is_said(monkeypatch):
+def test_a_taken_port_is_said():
     pytest.importorskip("voila")
     import socket
 

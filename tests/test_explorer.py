@@ -10,7 +10,7 @@ pytest.importorskip("ipywidgets")
 from serfiq_widgets import Explorer, figures, read_image
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.explorer import SURPRISE, ExplorerState
-from serfiq_widgets.faces import MAX_BYTES
+from serfiq_widgets.images import MAX_BYTES
 from serfiq_widgets.parts import plotly_library
 from serfiq_widgets.resources import folder, sample_images
 

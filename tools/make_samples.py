@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from serfiq_widgets.faces import detect, read_image
+from serfiq_widgets.faces import detect
+from serfiq_widgets.images import read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
