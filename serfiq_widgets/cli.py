@@ -242,3 +242,7 @@ def benchmark(
     for name, value in record.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     click.echo(_render(table), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A real Voila server, started as a user would, and a real Chromium whose outside requests count."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("voila")
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from find_chromium import find  # noqa: E402  # a script beside the package
+
+FLAGS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+LOCAL = ("localhost", "127.0.0.1")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory):
+    """The address of a running `serfiq demo`."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("demo") / "log.txt"
+    command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--no-browser"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            address = f"http://localhost:{port}"
+            for _ in range(120):
+                assert process.poll() is None, log.read_text()
+                if f"The dashboard is at {address}" in log.read_text():
+                    break
+                time.sleep(0.5)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = find()
+    assert path, "There is no Chromium: run `make test`, which finds or installs one."
+    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, dashboard):
+    """Opens the dashboard in a fresh context; afterwards: no outside request, no error of ours."""
+    contexts, outside, errors = [], [], []
+
+    def route(request):
+        url = request.request.url
+        if urlsplit(url).scheme in ("data", "blob") or urlsplit(url).hostname in LOCAL:
+            request.continue_()
+        else:
+            outside.append(url)
+            request.abort()
+
+    def start(width=1400, height=900, **settings):
+        context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.route("**/*", route)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(dashboard)
+        page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert outside == []
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def get():
+    return lambda url: urllib.request.urlopen(url, timeout=20)  # noqa: S310  # localhost

@@ -1,0 +1,159 @@
+"""The dashboard as a visitor meets it: what the page says is what the library computes."""
+
+import urllib.error
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serfiq_widgets.resources import folder, sample_images
+
+COLLINS = folder("sample_images") / "collins.jpg"
+
+
+def number(page, name):
+    return float(page.locator(f".serfiq-{name}").inner_text())
+
+
+def wait_for(page, name, value):
+    page.wait_for_function(
+        "([name, text]) => document.querySelector(`.serfiq-${name}`)?.innerText === text",
+        arg=[name, value],
+        timeout=20_000,
+    )
+
+
+def wait_for_result(page, result):
+    wait_for(page, "raw", f"{result.raw:.4f}")
+    wait_for(page, "quality", str(result.quality))
+    wait_for(page, "limit", f"{result.limit:.4f}")
+
+
+def test_a_sample_is_scored_and_another_one_chosen(open_page, scorer):
+    page = open_page()
+    wait_for_result(page, scorer.score(sample_images()[0], passes=100))
+    samples = page.locator(".serfiq-sample")
+    assert samples.count() == len(sample_images())
+    for index in (3, 9):
+        samples.nth(index).click()
+        wait_for_result(page, scorer.score(sample_images()[index], passes=100))
+        assert samples.nth(index).get_attribute("aria-pressed") == "true"
+    status = page.locator(".serfiq-status").inner_text()
+    assert "onnxruntime" in status
+    assert "ms" in status
+
+
+def test_a_sample_is_chosen_by_keyboard(open_page, scorer):
+    page = open_page()
+    page.locator(".serfiq-sample").nth(1).focus()
+    page.keyboard.press("Enter")
+    wait_for_result(page, scorer.score(sample_images()[1], passes=100))
+
+
+def test_a_photo_is_uploaded_through_the_file_chooser(open_page, scorer, tmp_path):
+    page = open_page()
+    photo = tmp_path / "visitor & <me>.png"
+    with Image.open(COLLINS) as collins:
+        collins.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((1200, 1500)).save(photo)
+    assert photo.stat().st_size > 2**20  # so that it travels in pieces
+    with page.expect_file_chooser() as chooser:
+        page.locator(".serfiq-upload button").click()
+    chooser.value.set_files(photo)
+    wait_for_result(page, scorer.score(photo, passes=100))
+    assert page.locator(".serfiq-sample[aria-pressed=true]").count() == 0
+    assert page.locator(".serfiq-message").count() == 0
+
+
+def slide(page, key, times=1):
+    page.locator(".serfiq-passes .noUi-handle").focus()
+    for _ in range(times):
+        page.keyboard.press(key)
+
+
+def test_the_slider_moves_by_keyboard_and_everything_follows(open_page, scorer):
+    page = open_page()
+    sample = sample_images()[0]
+    for key, times, passes in (("ArrowLeft", 3, 97), ("End", 1, 200), ("Home", 1, 2)):
+        slide(page, key, times)
+        result = scorer.score(sample, passes=passes)
+        wait_for_result(page, result)
+        dots = f"document.querySelectorAll('.serfiq-plot')[0].querySelectorAll('.trace')[0].querySelectorAll('.point').length === {passes}"
+        page.wait_for_function(dots)
+    plotted = page.evaluate(
+        "[...document.querySelectorAll('.serfiq-plot .js-plotly-plot')]"
+        ".map(plot => plot.data.map(trace => [...(trace.y ?? [])].length))"
+    )
+    assert plotted[0] == [2, 1]
+    assert plotted[2][2:] == [1, 1]
+
+
+def test_the_curve_on_the_page_is_the_librarys(open_page, scorer):
+    page = open_page()
+    drawn = page.evaluate(
+        "document.querySelectorAll('.serfiq-plot .js-plotly-plot')[2]._fullData[2].y"
+    )
+    values = list(drawn.values()) if isinstance(drawn, dict) else drawn
+    expected = scorer.score(sample_images()[0], passes=100).running[1:]
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("notes.jpg", b"I am a text", "'notes.jpg' is not a JPEG, PNG or WebP image"),
+        ("half.jpg", COLLINS.read_bytes()[:3000], "'half.jpg' is broken"),
+        ("empty.png", b"", "'empty.png' is empty"),
+        ("huge.jpg", b"\xff\xd8" + b"0" * 21_000_000, "'huge.jpg' is larger than 20 MB"),
+    ],
+)
+def test_a_bad_upload_is_a_kind_sentence_and_nothing_is_lost(open_page, name, content, says):
+    page = open_page()
+    before = number(page, "raw")
+    file = {"name": name, "mimeType": "image/jpeg", "buffer": content}
+    page.locator(".serfiq-upload input").set_input_files(file)
+    message = page.locator(".serfiq-message")
+    message.wait_for(timeout=20_000)
+    assert says in message.inner_text()
+    assert number(page, "raw") == before
+    page.locator(".serfiq-sample").nth(5).click()
+    message.wait_for(state="detached", timeout=20_000)
+
+
+def test_two_visitors_do_not_see_each_other(open_page, scorer):
+    first, second = open_page(), open_page()
+    first.locator(".serfiq-sample").nth(4).click()
+    wait_for_result(first, scorer.score(sample_images()[4], passes=100))
+    wait_for_result(second, scorer.score(sample_images()[0], passes=100))
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900), (1920, 1080)])
+def test_nothing_sticks_out(open_page, width, height):
+    page = open_page(width, height)
+    wide = page.evaluate(
+        "[...document.querySelectorAll('.serfiq-card, .serfiq-picture, .serfiq-plot, .serfiq-head')]"
+        ".map(e => e.getBoundingClientRect().right)"
+    )
+    assert max(wide) <= width
+    columns = {
+        round(e)
+        for e in page.evaluate(
+            "[...document.querySelectorAll('.serfiq-picture')].map(e => e.getBoundingClientRect().left)"
+        )
+    }
+    assert len(columns) == (1 if width < 900 else 2)
+
+
+def test_dark_pages_have_light_ink(open_page):
+    page = open_page(color_scheme="dark")
+    ink = page.evaluate("getComputedStyle(document.querySelector('.serfiq-quality')).color")
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light, dark = ([int(v) for v in c[4:-1].split(",")] for c in (ink, back))
+    assert min(light) > 200
+    assert max(dark) < 40
+
+
+def test_the_notebooks_folder_is_not_for_download(get, dashboard):
+    for path in ("dashboard.ipynb", "../sample_images/collins.jpg"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{dashboard}/voila/files/{path}")
+        assert refused.value.code in (403, 404)
