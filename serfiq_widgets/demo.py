@@ -25,6 +25,8 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
         "VoilaConfiguration": {
             "template": "serfiq",  # our page: no request leaves the machine
             "show_tracebacks": False,
+            "preheat_kernel": True,  # the next visitor's page is ready before they come
+            "default_pool_size": 1,
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
         },
         # A kernel whose visitor has left goes away.

@@ -174,13 +174,8 @@ class Explorer(w.VBox):
 
     def _build(self) -> None:
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._samples])
-        self._upload = Upload(self._kindly(self._take_upload), lambda error: self._say(str(error)))
-        self._slider = w.IntSlider(
-            100,
-            min=2,
-            max=MOST_PASSES,
-            description="Dropout passes T",
-            style={"description_width": "initial"},
+        self._upload = Upload(
+            self._kindly(self._take_upload), lambda error: self._complain(str(error))
         )
         self._slider.add_class("serfiq-passes")
         self._notice, self._status = w.HTML(), w.HTML()
@@ -205,7 +200,7 @@ class Explorer(w.VBox):
     def _wire(self) -> None:
         state = self.state
         state.observe(self._kindly(self._new_result), "result")
-        state.observe(lambda change: self._say(change["new"]), "message")
+        state.observe(self._show_message, "message")
         state.observe(lambda change: setattr(self._slider, "value", change["new"]), "passes")
         self._slider.observe(self._kindly(self._slide), "value")
         self._gallery.observe(self._kindly(self._choose_sample), "chosen")
@@ -217,17 +212,22 @@ class Explorer(w.VBox):
             try:
                 callback(*arguments)
             except SerfiqError as error:
-                self._say(str(error))
+                self._complain(str(error))
             except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
                 # without the traceback, whose values might hold a visitor's photo
                 log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-                self._say(SURPRISE)
+                self._complain(SURPRISE)
 
         return guarded
 
-    def _say(self, text: str) -> None:
-        body = f'<div class="serfiq-message" role="alert">{escape(text)}</div>' if text else ""
-        self._notice.value = body
+    def _complain(self, text: str) -> None:
+        self.state.message = text
+
+    def _show_message(self, change: dict[str, Any]) -> None:
+        text = escape(change["new"])
+        self._notice.value = (
+            f'<div class="serfiq-message" role="alert">{text}</div>' if text else ""
+        )
 
     def _slide(self, change: dict[str, Any]) -> None:
         self.state.passes = min(max(change["new"], 2), MOST_PASSES)

@@ -1,4 +1,4 @@
-"""A real Voila server, started as a user would, and a real Chromium whose outside requests count."""
+"""A real Voila server and a real Chromium whose requests to the outside are counted."""
 
 import os
 import socket
