@@ -20,13 +20,11 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "port": port,
             "open_browser": browser,
             "log_level": "ERROR",
-            "tornado_settings": {"ws_ping_interval": 30_000, "ws_ping_timeout": 30_000},
+            "tornado_settings": {"ws_ping_interval": 0},  # no proxy between to keep awake
         },
         "VoilaConfiguration": {
             "template": "serfiq",  # our page: no request leaves the machine
             "show_tracebacks": False,
-            "preheat_kernel": True,  # the next visitor's page is ready before they come
-            "default_pool_size": 1,
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
         },
         # A kernel whose visitor has left goes away.

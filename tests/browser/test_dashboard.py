@@ -142,7 +142,8 @@ def test_nothing_sticks_out(open_page, width, height):
     columns = {
         round(e)
         for e in page.evaluate(
-            "[...document.querySelectorAll('.serfiq-picture')].map(e => e.getBoundingClientRect().left)"
+            "[...document.querySelectorAll('.serfiq-picture')]"
+            ".map(e => e.getBoundingClientRect().left)"
         )
     }
     assert len(columns) == (1 if width < 900 else 2)
