@@ -177,6 +177,13 @@ class Explorer(w.VBox):
         self._upload = Upload(
             self._kindly(self._take_upload), lambda error: self._complain(str(error))
         )
+        self._slider = w.IntSlider(
+            100,
+            min=2,
+            max=MOST_PASSES,
+            description="Dropout passes T",
+            style={"description_width": "initial"},
+        )
         self._slider.add_class("serfiq-passes")
         self._notice, self._status = w.HTML(), w.HTML()
         self._face, self._numbers = w.HTML(), w.HTML()
