@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets.errors import CorruptModel
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
-SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "LpNormalization")
+SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +205,11 @@ def _is_layer(node: onnx.NodeProto, graph: _Graph) -> bool:
     return node.op_type in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
+def _is_final_norm(node: onnx.NodeProto, graph: _Graph) -> bool:
+    """Whether a node only gives embeddings length 1, which every score does by itself."""
+    return node.op_type == "LpNormalization" or bool(_norm_of(node, graph))
+
+
 def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
@@ -220,7 +225,7 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
     weight: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] = np.zeros(1)
     for node in nodes:
-        if node.op_type in SAME or (weight is not None and _norm_of(node, graph)):
+        if node.op_type in SAME or (weight is not None and _is_final_norm(node, graph)):
             continue
         if _is_layer(node, graph):
             layer, offset = _layer(node, graph)
