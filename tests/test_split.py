@@ -1,4 +1,4 @@
-"""The cut: on every form of head that ONNX exporters write, trunk and head are the whole network."""
+"""The cut: for every head that ONNX exporters write, trunk and head are the whole network."""
 
 import numpy as np
 import onnx
@@ -109,7 +109,7 @@ def network_file(folder, nodes, opset=13):
         [first, *rest],
         "net",
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info(rest[-1].output[0], TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(rest[-1].output[0], TensorProto.FLOAT, ["N", "D"])],
         [weight for weight in weights if weight.name in used],
     )
     path = folder / "net.onnx"
