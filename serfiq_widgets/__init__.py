@@ -21,20 +21,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import AlignedFace, find_face
     from serfiq_widgets.images import read_image
     from serfiq_widgets.scorer import QualityResult, Scorer
+    from serfiq_widgets.sensitivity import heatmap
 
 __version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
     "Explorer",
     "QualityResult",
+    "Ruin",
     "Scorer",
     "SerfiqError",
     "find_face",
+    "heatmap",
     "read_image",
 ]
 
@@ -42,9 +46,11 @@ _HOMES = {
     "AlignedFace": "faces",
     "Explorer": "explorer",
     "QualityResult": "scorer",
+    "Ruin": "degrade",
     "Scorer": "scorer",
     "SerfiqError": "errors",
     "find_face": "faces",
+    "heatmap": "sensitivity",
     "read_image": "images",
 }
 

@@ -236,7 +236,11 @@ class Scorer:
 
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face, without drawing a mask."""
-        return self._limit(self.features([face])[0])
+        return float(self.limits([face])[0])
+
+    def limits(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+        """Return the exact-limit raw scores (N,) of aligned faces, in one batch."""
+        return np.array([self._limit(row) for row in self.features(faces)])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""

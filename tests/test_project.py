@@ -16,11 +16,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # module: what it may import of the package, besides errors
 ARROWS = {
-    "__init__": {"errors", "explorer", "faces", "images", "scorer"},
+    "__init__": {"degrade", "errors", "explorer", "faces", "images", "scorer", "sensitivity"},
     "batch": {"scorer"},
     "benchmark": {"explorer", "faces", "resources", "scorer"},
     "checkpoints": set(),
     "cli": {"__init__", "batch", "benchmark", "demo", "doctor", "scorer", "zoo"},
+    "degrade": {"faces"},
     "demo": {"resources"},
     "doctor": {"__init__", "engines", "faces", "scorer"},
     "engines": {"checkpoints", "robustness"},
@@ -33,6 +34,7 @@ ARROWS = {
     "resources": set(),
     "robustness": set(),
     "scorer": {"engines", "faces", "images", "robustness", "zoo"},
+    "sensitivity": {"faces", "scorer"},
     "zoo": {"checkpoints", "engines"},
 }
 RUNTIMES = {"mxnet", "onnxruntime", "torch"}

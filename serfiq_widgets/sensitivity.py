@@ -1,0 +1,95 @@
+"""Where a score comes from: a soft grey patch visits a face; the exact limit says what it costs.
+
+This is occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's robustness. That
+quality can be asked for pixel by pixel is the idea of Terhörst et al., "Pixel-Level Face Image
+Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces import FACE_SIZE, AlignedFace
+from serfiq_widgets.scorer import BATCH, Scorer
+
+GREY = 128.0
+MIN_PLACES, MAX_PLACES = 2, 28
+REACH = 1.1  # standard deviation of a patch, in distances between places
+
+
+def heatmap(scorer: Scorer, face: AlignedFace, places: int = 12) -> NDArray[np.float32]:
+    """Return by how much the score changes when each part of a face is covered.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The network, on its engine.
+    face : AlignedFace
+        What to ask about.
+    places : int
+        The patch visits ``places`` by ``places`` positions, 2 to 28. More is finer and, since the
+        patch shrinks with it, shows smaller effects.
+
+    Returns
+    -------
+    (112, 112) ndarray of float32
+        Change of the exact-limit raw score, in its own units. Negative where the network needs
+        what it sees (the score falls without it), positive where it is better off without it.
+
+    Raises
+    ------
+    BadSetting
+        The number of places is not possible.
+
+    Examples
+    --------
+    >>> from serfiq_widgets import Scorer, find_face, heatmap
+    >>> scorer, face = Scorer(), find_face("sample_images/collins.jpg")
+    >>> heatmap(scorer, face).shape
+    (112, 112)
+    """
+    *_, last = heatmap_in_steps(scorer, face, places)
+    return last
+
+
+def heatmap_in_steps(
+    scorer: Scorer, face: AlignedFace, places: int = 12
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the `heatmap` so far after every batch of places, spread over the whole face."""
+    windows = patches(places)
+    clean = scorer.limit(face)
+    # A fixed shuffle, so that the first batches already show the whole face coarsely.
+    order = np.random.default_rng(0).permutation(len(windows))
+    total = np.zeros((FACE_SIZE, FACE_SIZE))
+    weight = np.zeros((FACE_SIZE, FACE_SIZE))
+    for start in range(0, len(order), BATCH):
+        visited = windows[order[start : start + BATCH]]
+        covered = [replace(face, pixels=_cover(face.pixels, window)) for window in visited]
+        changes = scorer.limits(covered) - clean
+        total += np.tensordot(changes, visited, axes=1)
+        weight += visited.sum(axis=0)
+        yield (total / np.maximum(weight, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def patches(places: int) -> NDArray[np.float64]:
+    """Return the opacity of every patch, Gaussian around its place: (places**2, 112, 112), 0..1."""
+    if isinstance(places, bool) or not isinstance(places, int | np.integer):
+        places = -1
+    if not MIN_PLACES <= places <= MAX_PLACES:
+        raise BadSetting(f"places must be a whole number {MIN_PLACES} to {MAX_PLACES}.")
+    gap = FACE_SIZE / places
+    centres = (np.arange(places) + 0.5) * gap - 0.5
+    lines = np.exp(-0.5 * ((np.arange(FACE_SIZE) - centres[:, None]) / (REACH * gap)) ** 2)
+    windows: NDArray[np.float64] = np.einsum("ay,bx->abyx", lines, lines)
+    return windows.reshape(-1, FACE_SIZE, FACE_SIZE)
+
+
+def _cover(pixels: NDArray[np.uint8], window: NDArray[np.float64]) -> NDArray[np.uint8]:
+    opacity = window[..., None]
+    mixed: NDArray[np.float64] = pixels * (1.0 - opacity) + GREY * opacity
+    return np.rint(mixed).astype(np.uint8)
