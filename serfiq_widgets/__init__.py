@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import AlignedFace, find_face
     from serfiq_widgets.images import read_image
+    from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.scorer import QualityResult, Scorer
     from serfiq_widgets.sensitivity import heatmap
 
 __version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
+    "DegradationLab",
     "Explorer",
     "QualityResult",
     "Ruin",
@@ -44,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "AlignedFace": "faces",
+    "DegradationLab": "lab",
     "Explorer": "explorer",
     "QualityResult": "scorer",
     "Ruin": "degrade",

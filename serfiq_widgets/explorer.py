@@ -1,16 +1,11 @@
-"""The Explorer: choose a photo, slide the passes, watch spread, score and quality answer.
+"""The Explorer: choose a photo, slide the passes, ruin the face; spread, score, quality answer.
 
-`ExplorerState` holds what is true (image, passes, result) and knows no widget; `Explorer` shows it.
-Every photo is scored once with all passes. The slider only chooses how many of them count, so a
-move costs three small figures and no inference.
+It observes an `ExplorerState`, which holds what is true and knows no widget.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-import logging
-from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from time import perf_counter
@@ -20,25 +15,23 @@ import ipywidgets as w
 import numpy as np
 import traitlets as t
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.degrade import Ruin
+from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.images import read_image
-from serfiq_widgets.parts import Gallery, Plot, Upload
+from serfiq_widgets.lab import DegradationLab
+from serfiq_widgets.parts import Gallery, Notice, Plot, Upload, data_url
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
+from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 
 if TYPE_CHECKING:
+    from serfiq_widgets.faces import AlignedFace
     from serfiq_widgets.images import ImageSource
 
-log = logging.getLogger(__name__)
-
-MOST_PASSES = 200
-PHOTO_SIDE, THUMBNAIL_SIDE = 360, 96
-
-SURPRISE = "Something went wrong on our side; the photo before is still there. Try another one."
+THUMBNAIL_SIDE = 96
 SPREAD_TEXT = (
     "Each dot is the same face, seen by the network with other features switched off. "
     "<b>A tight cloud means a robust face: good quality.</b>"
@@ -51,62 +44,6 @@ RUNNING_TEXT = (
     "The score after each pass, with its 95 % interval. "
     "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
 )
-
-
-class ExplorerState(t.HasTraits):
-    """What the Explorer shows, without any widget.
-
-    Attributes
-    ----------
-    image : path, bytes, file object, PIL image or (H, W, 3) uint8 RGB array
-        Setting it scores it. If that fails, ``message`` says why and the last result stays.
-    passes : int
-        How many passes count, 2 to 200.
-    everything : QualityResult
-        The result with all 200 passes (read it, don't set it).
-    result : QualityResult
-        The result with ``passes`` passes.
-    quality : int
-        Its quality component value, 0..100.
-    message : str
-        What went wrong last, empty when nothing did.
-    """
-
-    image = t.Any(None, allow_none=True)
-    passes = t.Int(100)
-    everything = t.Instance(QualityResult, allow_none=True)
-    result = t.Instance(QualityResult, allow_none=True)
-    quality = t.Int(None, allow_none=True)
-    message = t.Unicode("")
-
-    def __init__(self, scorer: Scorer) -> None:
-        super().__init__()
-        self.scorer = scorer
-
-    @t.validate("passes")
-    def _possible(self, proposal: dict[str, Any]) -> int:
-        return check_passes(proposal["value"], most=MOST_PASSES)
-
-    @t.observe("image")
-    def _score(self, change: dict[str, Any]) -> None:
-        if change["new"] is None:
-            self.message = ""
-            return
-        try:
-            everything = self.scorer.score(change["new"], MOST_PASSES)
-        except SerfiqError as error:
-            self.message = str(error)
-        else:
-            self.message = ""
-            self.everything = everything
-
-    @t.observe("everything", "passes")
-    def _choose(self, _: dict[str, Any]) -> None:
-        if self.everything is not None:
-            result = self.everything.at(self.passes)
-            with self.hold_trait_notifications():
-                self.result = result
-                self.quality = result.quality
 
 
 class Explorer(w.VBox):
@@ -123,8 +60,8 @@ class Explorer(w.VBox):
 
     Attributes
     ----------
-    image, passes, result, quality
-        Traits; set ``image`` and ``passes``, observe all (see `ExplorerState`).
+    image, ruin, passes, result, quality
+        Traits; set ``image``, ``ruin`` and ``passes``, observe all (see `ExplorerState`).
 
     Examples
     --------
@@ -136,6 +73,7 @@ class Explorer(w.VBox):
     """
 
     image = t.Any(None, allow_none=True)
+    ruin = t.Instance(Ruin, ())
     passes = t.Int(100)
     result = t.Instance(QualityResult, allow_none=True)
     quality = t.Int(None, allow_none=True)
@@ -157,9 +95,9 @@ class Explorer(w.VBox):
         self._build()
         super().__init__([self._head, self._notice, self._body, self._status])
         self.add_class("serfiq")
-        for name in ("image", "passes"):
+        for name in ("image", "ruin", "passes"):
             _mirror(self, self.state, name)
-        for name in ("image", "passes", "result", "quality"):
+        for name in ("image", "ruin", "passes", "result", "quality"):
             _mirror(self.state, self, name)
         self._wire()
         self.passes = passes
@@ -175,7 +113,8 @@ class Explorer(w.VBox):
     def _build(self) -> None:
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._samples])
         self._upload = Upload(
-            self._kindly(self._take_upload), lambda error: self._complain(str(error))
+            kindly(self.state, self._take_upload),
+            lambda error: setattr(self.state, "message", str(error)),
         )
         self._slider = w.IntSlider(
             100,
@@ -185,13 +124,13 @@ class Explorer(w.VBox):
             style={"description_width": "initial"},
         )
         self._slider.add_class("serfiq-passes")
-        self._notice, self._status = w.HTML(), w.HTML()
-        self._face, self._numbers = w.HTML(), w.HTML()
+        self._notice, self._status, self._numbers = Notice(), w.HTML(), w.HTML()
         self._spread = Plot(label="Cloud of embeddings, one dot per dropout pass")
         self._distances = Plot(label="Histogram of pairwise distances between embeddings")
         self._running = Plot(label="Running score over passes, with interval and exact limit")
         self._head = w.HBox([self._gallery, self._upload])
-        card = w.VBox([self._face, self._numbers, self._slider])
+        card = w.VBox([FaceCard(self.state), self._numbers, self._slider])
+        self._lab = DegradationLab(state=self.state)
         pictures = w.HBox(
             [
                 _picture("Embedding spread", SPREAD_TEXT, self._spread),
@@ -199,42 +138,18 @@ class Explorer(w.VBox):
                 _picture("Running score", RUNNING_TEXT, self._running),
             ]
         )
-        self._body = w.HBox([card, pictures])
+        self._body = w.HBox([card, pictures, self._lab])
         names = ("head", "card", "pictures", "body")
         for name, box in zip(names, (self._head, card, pictures, self._body), strict=True):
             box.add_class(f"serfiq-{name}")
 
     def _wire(self) -> None:
         state = self.state
-        state.observe(self._kindly(self._new_result), "result")
-        state.observe(self._show_message, "message")
+        state.observe(kindly(state, self._new_result), "result")
+        state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(lambda change: setattr(self._slider, "value", change["new"]), "passes")
-        self._slider.observe(self._kindly(self._slide), "value")
-        self._gallery.observe(self._kindly(self._choose_sample), "chosen")
-
-    def _kindly(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """Wrap a callback so that what it raises becomes a sentence beside the widget."""
-
-        def guarded(*arguments: Any) -> None:
-            try:
-                callback(*arguments)
-            except SerfiqError as error:
-                self._complain(str(error))
-            except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
-                # without the traceback, whose values might hold a visitor's photo
-                log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-                self._complain(SURPRISE)
-
-        return guarded
-
-    def _complain(self, text: str) -> None:
-        self.state.message = text
-
-    def _show_message(self, change: dict[str, Any]) -> None:
-        text = escape(change["new"])
-        self._notice.value = (
-            f'<div class="serfiq-message" role="alert">{text}</div>' if text else ""
-        )
+        self._slider.observe(kindly(state, self._slide), "value")
+        self._gallery.observe(kindly(state, self._choose_sample), "chosen")
 
     def _slide(self, change: dict[str, Any]) -> None:
         self.state.passes = min(max(change["new"], 2), MOST_PASSES)
@@ -246,9 +161,9 @@ class Explorer(w.VBox):
     def _take_upload(self, name: str, content: bytes) -> None:
         file = io.BytesIO(content)
         file.name = name
-        before = self.state.everything
+        before = self.state.clean
         self.state.image = file
-        if self.state.everything is not before:
+        if self.state.clean is not before:
             self._gallery.chosen = -1
 
     def _new_result(self, change: dict[str, Any]) -> None:
@@ -260,7 +175,6 @@ class Explorer(w.VBox):
         if everything is not self._shown:
             self._shown = everything
             self._points = figures.project(everything.embeddings)
-            self._face.value = _face_html(self.state.image, everything.face)
         self._numbers.value = _numbers_html(result)
         self._spread.show(figures.spread_figure(self._points, result.passes))
         self._distances.show(figures.distance_figure(everything, result.passes))
@@ -288,44 +202,7 @@ def _thumbnail(path: Path) -> dict[str, str]:
     picture = Image.fromarray(read_image(path))
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     person, _, ruin = path.stem.partition("_")
-    return {"label": ruin.replace("_", " ") or person, "src": _data_url(picture)}
-
-
-def _data_url(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def _face_html(image: ImageSource, face: AlignedFace) -> str:
-    """Draw the photo with the found face, beside it the aligned face."""
-    aligned = Image.fromarray(face.pixels).resize((224, 224), Image.Resampling.BICUBIC)
-    pictures = ""
-    if face.box is not None and not isinstance(image, AlignedFace):
-        if hasattr(image, "seek"):
-            image.seek(0)
-        photo = Image.fromarray(read_image(image))
-        shrink = min(1.0, PHOTO_SIDE / max(photo.size))
-        photo = photo.resize([max(1, round(side * shrink)) for side in photo.size])
-        draw = ImageDraw.Draw(photo)
-        draw.rectangle([edge * shrink for edge in face.box], outline=figures.ORANGE, width=3)
-        for x, y in [] if face.landmarks is None else face.landmarks * shrink:
-            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill="white", outline=figures.BLUE)
-        pictures += _figure_html(photo, "the photo, with the face that was found")
-    pictures += _figure_html(aligned, "what the network sees")
-    several = (
-        f"<p>{face.n_faces} faces were found; the largest central one is scored.</p>"
-        if face.n_faces > 1
-        else ""
-    )
-    return f'<div class="serfiq-face">{pictures}</div>{several}'
-
-
-def _figure_html(picture: Image.Image, caption: str) -> str:
-    return (
-        f'<figure><img src="{_data_url(picture)}" alt="{caption}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return {"label": ruin.replace("_", " ") or person, "src": data_url(picture)}
 
 
 def _numbers_html(result: QualityResult) -> str:

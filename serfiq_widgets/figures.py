@@ -1,4 +1,4 @@
-"""Pictures of a result: embedding spread, pairwise distances, running score.
+"""Pictures of a result: embedding spread, distances, running score, sweep, heat map.
 
 Pure functions from results to plotly figures: no widget, no inference. Each shows the first t of
 the T passes that the result holds, on axes that stay put while t moves. Colours are Okabe and
@@ -13,8 +13,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from serfiq_widgets.degrade import STRENGTHS
+
 if TYPE_CHECKING:
     from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.sensitivity import Sweep
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 BAND = "rgba(70, 150, 210, 0.22)"
@@ -196,6 +199,59 @@ def running_figure(result: QualityResult, passes: int) -> go.Figure:
             },
         ),
     )
+
+
+def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
+    """Draw quality over the range of a degradation, with a dot at (strength, quality) now."""
+    strength = STRENGTHS[sweep.name]
+    label = f"{strength.label}, {strength.unit}" if strength.unit else strength.label
+    return go.Figure(
+        [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "quality at the exact limit",
+                "x": sweep.values,
+                "y": sweep.qualities,
+                "hovertemplate": "%{x:.3~g}: quality %{y:.0f}<extra></extra>",
+                "line": {"color": BLUE, "width": 2},
+            },
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "now",
+                "x": [now[0]],
+                "y": [now[1]],
+                "hoverinfo": "skip",
+                "marker": {"color": ORANGE, "size": 11, "symbol": "diamond"},
+            },
+        ],
+        _layout(
+            x={"range": [strength.least, strength.most], "title": _title(label)},
+            y={"range": [-4, 104], "title": _title("quality, T \u2192 \u221e")},
+        ),
+    )
+
+
+def heat_picture(change: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour a heat map: orange where the score falls, blue where it rises, opaque where most.
+
+    Parameters
+    ----------
+    change : (H, W) ndarray of float32
+        From `sensitivity.heatmap`.
+
+    Returns
+    -------
+    (H, W, 4) ndarray of uint8
+        RGBA; the largest change of either sign is opaque, no change is transparent.
+    """
+    most = max(float(np.abs(change).max()), 1e-9)
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (BLUE, ORANGE)])
+    picture = np.empty((*change.shape, 4), np.uint8)
+    picture[..., :3] = colours[(change < 0).astype(int)]
+    picture[..., 3] = np.rint(255 * np.abs(change) / most)
+    return picture
 
 
 def _title(text: str) -> dict[str, Any]:

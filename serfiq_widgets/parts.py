@@ -1,4 +1,4 @@
-"""The small widgets that the explorers are made of: a plot, a gallery, an upload button.
+"""The small widgets that the explorers are made of: plot, face, gallery, upload button, notice.
 
 Each is a few lines of JavaScript in ``static/`` beside traits here. The plotly library (1.5 MB
 compressed) travels to the page once, as a model that all plots point to, not once per plot.
@@ -6,16 +6,20 @@ compressed) travels to the page once, as a model that all plots point to, not on
 
 from __future__ import annotations
 
+import base64
 import gzip
+import io
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import plotly.graph_objects as go
 import traitlets as t
-from ipywidgets import Widget, widget_serialization
+from ipywidgets import HTML, Widget, widget_serialization
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError
@@ -70,6 +74,48 @@ class Plot(anywidget.AnyWidget):
     def show(self, figure: go.Figure) -> None:
         """Draw a figure in place of the last one."""
         self.figure = figure.to_plotly_json()
+
+
+class FaceView(anywidget.AnyWidget):
+    """Shows an aligned face with an overlay, and lets people point at a place on it.
+
+    Attributes
+    ----------
+    face, overlay : str
+        Data URLs of the face and of what lies over it (empty for nothing).
+    strength : float
+        Opacity of the overlay, 0..1.
+    place : list of float
+        x and y of the last place pointed at, in pixels of the aligned face, 0..112.
+    movable : bool
+        Whether pointing has a meaning now.
+    """
+
+    _esm = STATIC / "face.js"
+    _css = STATIC / "serfiq.css"
+    face = t.Unicode().tag(sync=True)
+    overlay = t.Unicode().tag(sync=True)
+    strength = t.Float(0.7, min=0, max=1).tag(sync=True)
+    place = t.List(t.Float(), [56.0, 56.0], minlen=2, maxlen=2).tag(sync=True)
+    movable = t.Bool().tag(sync=True)
+
+
+class Notice(HTML):
+    """One kind sentence about what went wrong, or nothing."""
+
+    def say(self, text: str) -> None:
+        """Show a text, or nothing when it is empty."""
+        self.value = (
+            f'<div class="serfiq-message" role="alert">{escape(text)}</div>' if text else ""
+        )
+
+
+def data_url(picture: Image.Image) -> str:
+    """Return an image as a data URL: PNG if it is transparent, else JPEG."""
+    content = io.BytesIO()
+    kind = "PNG" if picture.mode == "RGBA" else "JPEG"
+    picture.save(content, kind, quality=88)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 class Gallery(anywidget.AnyWidget):

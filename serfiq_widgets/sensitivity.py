@@ -1,18 +1,21 @@
-"""Where a score comes from: a soft grey patch visits a face; the exact limit says what it costs.
+"""How a score answers to changes of the face: the heat map, and the sweep of a degradation.
 
-This is occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's robustness. That
-quality can be asked for pixel by pixel is the idea of Terhörst et al., "Pixel-Level Face Image
+Both ask the exact limit, so that no answer is down to chance. In the heat map a soft grey patch
+visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's robustness.
+That quality can be asked for pixel by pixel is the idea of Terhörst et al., "Pixel-Level Face Image
 Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets import robustness
+from serfiq_widgets.degrade import STRENGTHS, Ruin, sweep_values
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.scorer import BATCH, Scorer
@@ -93,3 +96,62 @@ def _cover(pixels: NDArray[np.uint8], window: NDArray[np.float64]) -> NDArray[np
     opacity = window[..., None]
     mixed: NDArray[np.float64] = pixels * (1.0 - opacity) + GREY * opacity
     return np.rint(mixed).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """How quality answers to one degradation over its range.
+
+    Attributes
+    ----------
+    name : str
+        Of the degradation, see `degrade.STRENGTHS`.
+    values : (N,) ndarray of float64
+        Its strengths.
+    limits : (N,) ndarray of float64
+        Exact-limit raw scores.
+    qualities : (N,) ndarray of float64
+        The same as quality component values, 0..100, not rounded.
+    rest : Ruin
+        What else was done to the face.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    limits: NDArray[np.float64]
+    qualities: NDArray[np.float64]
+    rest: Ruin
+
+
+def sweep(
+    scorer: Scorer, face: AlignedFace, name: str, ruin: Ruin | None = None, points: int = 25
+) -> Sweep:
+    """Score a face over the range of one degradation.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The network, on its engine.
+    face : AlignedFace
+        The face as it was.
+    name : str
+        Of the degradation, see `degrade.STRENGTHS`.
+    ruin : Ruin, optional
+        What else is done to the face.
+    points : int
+        How many strengths, 2 to 200.
+
+    Raises
+    ------
+    BadSetting
+        There is no such degradation.
+    """
+    values = sweep_values(name, points)
+    rest = (ruin or Ruin()).but(**{name: STRENGTHS[name].neutral})
+    faces = [
+        replace(face, pixels=rest.but(**{name: float(value)}).apply(face.pixels))
+        for value in values
+    ]
+    limits = scorer.limits(faces)
+    scaled = robustness.scaled_score(limits, scorer.card.alpha, scorer.card.r)
+    return Sweep(name, values, limits, 100.0 * np.asarray(scaled), rest)

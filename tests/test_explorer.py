@@ -9,10 +9,10 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Explorer, figures, read_image
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.explorer import SURPRISE, ExplorerState
 from serfiq_widgets.images import MAX_BYTES
 from serfiq_widgets.parts import plotly_library
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.state import SURPRISE, ExplorerState
 
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))
 

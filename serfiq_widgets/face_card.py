@@ -1,0 +1,141 @@
+"""The face that is scored: the photo with what was found, the aligned face, and its heat map."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from serfiq_widgets import figures
+from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.faces import FACE_SIZE, AlignedFace
+from serfiq_widgets.images import read_image
+from serfiq_widgets.parts import FaceView, data_url
+from serfiq_widgets.scorer import QualityResult
+from serfiq_widgets.sensitivity import heatmap_in_steps
+from serfiq_widgets.state import ExplorerState, kindly
+
+if TYPE_CHECKING:
+    from serfiq_widgets.images import ImageSource
+
+PHOTO_SIDE, FACE_SIDE = 360, 224
+PAUSE_S = 0.1  # before the heat map starts, so that a dragged slider does not wait for it
+HEAT_TEXT = (
+    "A grey patch visits the face: <b>orange, the network needs this</b> (covered, the score falls "
+    "by up to {fall:.4f}); blue, it is better off without (up to {rise:.4f}). This shows the "
+    "robustness of this network, not what people see."
+)
+
+
+class FaceCard(w.VBox):
+    """Shows the face of a state; with a switch for where its score comes from."""
+
+    def __init__(self, state: ExplorerState) -> None:
+        self._state = state
+        self._task: asyncio.Task[None] | None = None
+        self._photo, self._several, self._sentence = w.HTML(), w.HTML(), w.HTML()
+        self._view = FaceView()
+        self._heat = w.Checkbox(
+            description="show what the network needs", indent=False, layout={"width": "auto"}
+        )
+        self._strength = w.FloatSlider(
+            0.7, min=0.1, max=1, step=0.05, readout=False, layout={"width": "110px"}
+        )
+        self._strength.tooltip = "strength of the colours"
+        caption = w.HTML("<figcaption>what the network sees</figcaption>")
+        faces = w.HBox([self._photo, w.VBox([self._view, caption])])
+        heat = w.HBox([self._heat, self._strength])
+        super().__init__([faces, self._several, heat, self._sentence])
+        for name, box in (("face", faces), ("heat", heat)):
+            box.add_class(f"serfiq-{name}")
+        w.jslink((self._strength, "value"), (self._view, "strength"))
+        state.observe(kindly(state, self._new_photo), "clean")
+        state.observe(kindly(state, self._new_face), "everything")
+        state.observe(kindly(state, self._new_ruin), "ruin")
+        self._view.observe(kindly(state, self._place), "place")
+        self._heat.observe(kindly(state, self._restart), "value")
+        self._restart({})
+        if state.clean is not None and state.everything is not None:
+            self._new_photo({"new": state.clean})
+            self._new_face({"new": state.everything})
+
+    def _new_photo(self, change: dict[str, Any]) -> None:
+        face = change["new"].face
+        self._photo.value = _photo_html(self._state.image, face)
+        self._photo.layout.display = "" if self._photo.value else "none"
+        self._several.value = (
+            f"<p>{face.n_faces} faces were found; the largest central one is scored.</p>"
+            if face.n_faces > 1
+            else ""
+        )
+
+    def _new_face(self, change: dict[str, Any]) -> None:
+        result: QualityResult = change["new"]
+        aligned = Image.fromarray(result.face.pixels)
+        self._view.face = data_url(aligned.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC))
+        self._restart({})
+
+    def _new_ruin(self, change: dict[str, Any]) -> None:
+        ruin = change["new"]
+        self._view.place = [float(ruin.x), float(ruin.y)]
+        self._view.movable = ruin.cover == "square"
+
+    def _place(self, change: dict[str, Any]) -> None:
+        x, y = (min(max(value, 0.0), float(FACE_SIZE)) for value in change["new"])
+        self._state.ruin = self._state.ruin.but(x=x, y=y)
+
+    def _restart(self, _: dict[str, Any]) -> None:
+        """Drop the heat map of the face before; begin a new one if it is wanted."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._view.overlay = self._sentence.value = ""
+        self._strength.layout.visibility = "visible" if self._heat.value else "hidden"
+        if not self._heat.value or self._state.everything is None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # outside a kernel nobody waits meanwhile
+            for change in heatmap_in_steps(self._state.scorer, self._state.everything.face):
+                self._show_heat(change)
+        else:
+            self._task = loop.create_task(self._follow(self._state.everything.face))
+
+    async def _follow(self, face: AlignedFace) -> None:
+        """Draw the heat map batch by batch; other messages get their turn in between."""
+        await asyncio.sleep(PAUSE_S)
+        try:
+            for change in heatmap_in_steps(self._state.scorer, face):
+                self._show_heat(change)
+                await asyncio.sleep(0.002)
+        except SerfiqError as error:
+            self._state.message = str(error)
+
+    def _show_heat(self, change: NDArray[np.float32]) -> None:
+        self._view.overlay = data_url(Image.fromarray(figures.heat_picture(change)))
+        fall, rise = max(0.0, -float(change.min())), max(0.0, float(change.max()))
+        self._sentence.value = f"<p>{HEAT_TEXT.format(fall=fall, rise=rise)}</p>"
+
+
+def _photo_html(image: ImageSource | AlignedFace, face: AlignedFace) -> str:
+    """Draw the photo with box and landmarks; empty when the image was given aligned."""
+    if face.box is None or isinstance(image, AlignedFace):
+        return ""
+    if hasattr(image, "seek"):
+        image.seek(0)
+    photo = Image.fromarray(read_image(image))
+    shrink = min(1.0, PHOTO_SIDE / max(photo.size))
+    photo = photo.resize([max(1, round(side * shrink)) for side in photo.size])
+    draw = ImageDraw.Draw(photo)
+    draw.rectangle([edge * shrink for edge in face.box], outline=figures.ORANGE, width=3)
+    for x, y in [] if face.landmarks is None else face.landmarks * shrink:
+        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill="white", outline=figures.BLUE)
+    caption = "the face that was found"
+    return (
+        f'<figure><img src="{data_url(photo)}" alt="{caption}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
