@@ -71,7 +71,7 @@ STRENGTHS = {
     "blur": Strength("blur", "px", 0, 8, 0.1, 0, 8),
     "noise": Strength("noise", "grey levels", 0, 100, 1, 0, 100),
     "jpeg": Strength("JPEG quality", "", 1, 100, 1, 100, 1),
-    "resolution": Strength("resolution", "px across", 8, FACE_SIZE, 1, FACE_SIZE, 8),
+    "resolution": Strength("resolution", "px", 8, FACE_SIZE, 1, FACE_SIZE, 8),
     "brightness": Strength("brightness", "stops", -5, 3, 0.1, 0, -5),
     "contrast": Strength("contrast", "\u00d7", 0.05, 3, 0.05, 1, 0.05),
     "rotation": Strength("rotation", "\u00b0", -90, 90, 1, 0, 90),

@@ -1,12 +1,15 @@
 """The dashboard as a visitor meets it: what the page says is what the library computes."""
 
 import urllib.error
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from serfiq_widgets import Ruin
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.sensitivity import sweep
 
 COLLINS = folder("sample_images") / "collins.jpg"
 
@@ -164,3 +167,47 @@ def test_the_notebooks_folder_is_not_for_download(get, dashboard):
             get(f"{dashboard}/voila/files/{path}")
         refused.value.close()
         assert refused.value.code in (403, 404)
+
+
+def test_the_lab_ruins_the_face_and_resets_it(open_page, scorer):
+    page = open_page()
+    face = scorer.score(sample_images()[0], passes=2).face
+    page.locator(".serfiq-ruin-blur .noUi-handle").focus()
+    for _ in range(15):
+        page.keyboard.press("ArrowRight")
+    page.locator(".serfiq-cover select").select_option("mask")
+    ruin = Ruin(blur=1.5, cover="mask")
+    ruined = scorer.score(replace(face, pixels=ruin.apply(face.pixels)), passes=100)
+    wait_for_result(page, ruined)
+    assert f"\u2192 {ruined.quality}" in page.locator(".serfiq-ruined").inner_text()
+    page.locator(".serfiq-sweep").click()
+    page.locator(".serfiq-curve .main-svg").first.wait_for()
+    curve = sweep(scorer, face, "blur", ruin)
+    np.testing.assert_allclose(plotted(page)[-1][0], curve.qualities, atol=0.05)
+    page.locator(".serfiq-reset").click()
+    wait_for_result(page, scorer.score(face, passes=100))
+
+
+def test_the_square_is_dragged_and_the_heat_map_shown(open_page):
+    page = open_page()
+    page.locator(".serfiq-heat input[type=checkbox]").check()
+    overlay = page.locator(".serfiq-overlay")
+    overlay.wait_for()
+    before = overlay.get_attribute("src")
+    clean = number(page, "limit")
+    page.locator(".serfiq-cover select").select_option("square")
+    page.wait_for_selector(".serfiq-movable")
+    box = page.locator(".serfiq-faceview").bounding_box()
+    page.mouse.move(box["x"] + 70, box["y"] + 70)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 45, box["y"] + 62, steps=4)
+    page.mouse.up()
+    page.wait_for_function(
+        "before => Math.abs(document.querySelector('.serfiq-limit').innerText - before) > 1e-3",
+        arg=clean,
+    )
+    page.wait_for_function(
+        "before => {const o = document.querySelector('.serfiq-overlay');"
+        "return !o.hidden && o.src !== before}",
+        arg=before,
+    )
