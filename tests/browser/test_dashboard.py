@@ -63,7 +63,7 @@ def test_a_photo_is_uploaded_through_the_file_chooser(open_page, scorer, tmp_pat
         page.locator(".serfiq-upload button").click()
     chooser.value.set_files(photo)
     wait_for_result(page, scorer.score(photo, passes=100))
-    assert page.locator(".serfiq-sample[aria-pressed=true]").count() == 0
+    page.wait_for_function("!document.querySelector('.serfiq-sample[aria-pressed=true]')")
     assert page.locator(".serfiq-message").count() == 0
 
 
