@@ -1,6 +1,7 @@
 """Ruining a face in the widgets: state, sliders, the movable square, the curve, the heat map."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +104,17 @@ def test_the_square_goes_where_people_point(state):
     assert (state.ruin.x, state.ruin.y) == (0, 112)
 
 
+def elsewhere(function):
+    """Run in a thread of its own: the browser tests leave an event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(function).result()
+
+
 def test_the_heat_map_is_drawn_and_dropped(state):
+    elsewhere(lambda: check_heat_map_without_loop(state))
+
+
+def check_heat_map_without_loop(state):
     card = FaceCard(state)
     card._heat.value = True
     first = card._view.overlay
@@ -129,7 +140,7 @@ def test_in_a_running_loop_the_heat_map_comes_later_and_is_cancelled(state):
         await card._task
         assert card._view.overlay
 
-    asyncio.run(visit())
+    elsewhere(lambda: asyncio.run(visit()))
 
 
 def test_the_heat_picture_tells_falls_from_rises():
