@@ -66,6 +66,11 @@ class Strength:
     neutral: float
     worst: float
 
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
 
 STRENGTHS = {
     "blur": Strength("blur", "px", 0, 8, 0.1, 0, 8),

@@ -204,7 +204,6 @@ def running_figure(result: QualityResult, passes: int) -> go.Figure:
 def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
     """Draw quality over the range of a degradation, with a dot at (strength, quality) now."""
     strength = STRENGTHS[sweep.name]
-    label = f"{strength.label}, {strength.unit}" if strength.unit else strength.label
     return go.Figure(
         [
             {
@@ -227,7 +226,7 @@ def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
             },
         ],
         _layout(
-            x={"range": [strength.least, strength.most], "title": _title(label)},
+            x={"range": [strength.least, strength.most], "title": _title(strength.title)},
             y={"range": [-4, 104], "title": _title("quality, T \u2192 \u221e")},
         ),
     )

@@ -89,7 +89,7 @@ class DegradationLab(w.VBox):
                 min=s.least,
                 max=s.most,
                 step=s.step,
-                description=f"{s.label}, {s.unit}" if s.unit else s.label,
+                description=s.title,
                 readout_format=f".{0 if s.step >= 1 else 2 if s.step < 0.1 else 1}f",  # noqa: PLR2004
             )
             for name, s in STRENGTHS.items()
