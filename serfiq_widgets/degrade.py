@@ -259,6 +259,15 @@ class Ruin:
         """Return a copy with some values changed."""
         return replace(self, **changes)
 
+    def words(self) -> str:
+        """Say what it does, such as "blur 1.5 px, mask"; empty when it changes nothing."""
+        said = [
+            f"{strength.label} {getattr(self, name):g} {strength.unit}".rstrip()
+            for name, strength in STRENGTHS.items()
+            if getattr(self, name) != strength.neutral
+        ]
+        return ", ".join([*said, *([] if self.cover == "none" else [self.cover])])
+
     @property
     def is_neutral(self) -> bool:
         """Whether it changes nothing."""

@@ -20,12 +20,16 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "port": port,
             "open_browser": browser,
             "log_level": "ERROR",
-            "tornado_settings": {"ws_ping_interval": 0},  # no proxy between to keep awake
+            "tornado_settings": {
+                "ws_ping_interval": 0,  # no proxy between to keep awake
+                "compress_response": True,
+            },
         },
         "VoilaConfiguration": {
             "template": "serfiq",  # our page: no request leaves the machine
             "show_tracebacks": False,
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
+            "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
         # A kernel whose visitor has left goes away.
         "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},

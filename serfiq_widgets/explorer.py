@@ -1,4 +1,4 @@
-"""The Explorer: choose a photo, slide the passes, ruin the face; spread, score, quality answer.
+"""The Explorer: choose a photo, slide the passes, ruin the face, compare; everything answers.
 
 It observes an `ExplorerState`, which holds what is true and knows no widget.
 """
@@ -6,44 +6,62 @@ It observes an `ExplorerState`, which holds what is true and knows no widget.
 from __future__ import annotations
 
 import io
-from html import escape
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
-import numpy as np
 import traitlets as t
-from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets import figures
+from serfiq_widgets import wording
+from serfiq_widgets.camera import Camera
+from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.face_card import FaceCard
+from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.images import read_image
 from serfiq_widgets.lab import DegradationLab
-from serfiq_widgets.parts import Gallery, Notice, Plot, Upload, data_url
+from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
+from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
+from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
+from serfiq_widgets.views import (
+    DistanceView,
+    FormulaView,
+    PassesSlider,
+    RunningScoreView,
+    SpreadView,
+)
 
 if TYPE_CHECKING:
-    from serfiq_widgets.faces import AlignedFace
     from serfiq_widgets.images import ImageSource
 
 THUMBNAIL_SIDE = 96
-SPREAD_TEXT = (
-    "Each dot is the same face, seen by the network with other features switched off. "
-    "<b>A tight cloud means a robust face: good quality.</b>"
-)
-DISTANCE_TEXT = (
-    "How far apart two such embeddings lie, for every pair. "
-    "<b>The score uses only their mean: the further left, the better.</b>"
-)
-RUNNING_TEXT = (
-    "The score after each pass, with its 95 % interval. "
-    "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
-)
+MOST_OWN = 30  # photos of one visitor that are kept in memory
+TOUR = [
+    [".serfiq-head", "Choose a face here, or bring your own: a file, or the camera."],
+    [
+        ".serfiq-card",
+        "This is what the network sees, and the quality from 0 to 100: how far it can rely on it.",
+    ],
+    [
+        ".serfiq-passes",
+        "The network looks at the face many times, each time with other features switched off. "
+        "Move this slider, or press Play, to see the looks arrive one by one.",
+    ],
+    [
+        ".serfiq-spread",
+        "Every look is a dot. A tight cloud means that the network is sure: good quality. "
+        "Click a dot to ask about it.",
+    ],
+    [
+        ".serfiq-lab",
+        "Ruin the face and watch the cloud widen and the quality fall. The tabs above lead to "
+        "comparing faces, to questions for a class, and to the settings.",
+    ],
+]
 
 
 class Explorer(w.VBox):
@@ -51,7 +69,7 @@ class Explorer(w.VBox):
 
     Parameters
     ----------
-    image : path, bytes, file object, PIL image or (H, W, 3) uint8 RGB array, optional
+    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
         The first photo; the first sample if none is given.
     model, engine, device, seed
         As for `Scorer`.
@@ -62,6 +80,8 @@ class Explorer(w.VBox):
     ----------
     image, ruin, passes, result, quality
         Traits; set ``image``, ``ruin`` and ``passes``, observe all (see `ExplorerState`).
+    state : ExplorerState
+        All else that is shown, such as ``entries``, ``pinned`` and ``chosen``.
 
     Examples
     --------
@@ -89,9 +109,8 @@ class Explorer(w.VBox):
         passes: int = 100,
     ) -> None:
         self.state = ExplorerState(Scorer(model, engine, device, seed))
-        self._samples = sample_images()
-        self._points: NDArray[np.float32] = np.zeros((0, 2), np.float32)
-        self._shown: QualityResult | None = None
+        self._photos: list[Any] = list(sample_images())
+        self._samples = len(self._photos)
         self._build()
         super().__init__([self._head, self._notice, self._body, self._status])
         self.add_class("serfiq")
@@ -103,83 +122,91 @@ class Explorer(w.VBox):
         self.passes = passes
         if image is not None:
             self.image = image
-        elif self._samples:
-            self._gallery.chosen = 0
+        elif self._photos:
+            self.image = self._photos[0]
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:
         return check_passes(proposal["value"], most=MOST_PASSES)
 
     def _build(self) -> None:
-        self._gallery = Gallery(items=[_thumbnail(path) for path in self._samples])
+        state = self.state
+        self._gallery = Gallery(items=[_thumbnail(path) for path in self._photos])
         self._upload = Upload(
-            kindly(self.state, self._take_upload),
-            lambda error: setattr(self.state, "message", str(error)),
+            kindly(state, self._take_upload),
+            lambda error: setattr(state, "message", str(error)),
         )
-        self._slider = w.IntSlider(
-            100,
-            min=2,
-            max=MOST_PASSES,
-            description="Dropout passes T",
-            style={"description_width": "initial"},
-        )
-        self._slider.add_class("serfiq-passes")
         self._notice, self._status, self._numbers = Notice(), w.HTML(), w.HTML()
-        self._spread = Plot(label="Cloud of embeddings, one dot per dropout pass")
-        self._distances = Plot(label="Histogram of pairwise distances between embeddings")
-        self._running = Plot(label="Running score over passes, with interval and exact limit")
-        self._head = w.HBox([self._gallery, self._upload])
-        card = w.VBox([FaceCard(self.state), self._numbers, self._slider])
-        self._lab = DegradationLab(state=self.state)
+        own = w.VBox([self._upload, Camera(state=state)])
+        self._head = w.HBox([self._gallery, own])
+        self._slider = PassesSlider(state)
+        self._pin = w.Button(description="Pin to compare")
+        bar = w.HBox([self._pin, Tour(steps=TOUR)])
+        card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
+        follow = {"state": state, "clock": self._slider}
         pictures = w.HBox(
             [
-                _picture("Embedding spread", SPREAD_TEXT, self._spread),
-                _picture("Pairwise distances", DISTANCE_TEXT, self._distances),
-                _picture("Running score", RUNNING_TEXT, self._running),
+                SpreadView(**follow),
+                DistanceView(**follow),
+                RunningScoreView(**follow),
+                FormulaView(state=state),
             ]
         )
-        self._body = w.HBox([card, pictures, self._lab])
-        names = ("head", "card", "pictures", "body")
-        for name, box in zip(names, (self._head, card, pictures, self._body), strict=True):
+        explore = w.VBox([pictures, DegradationLab(state=state)])
+        more = w.VBox([SettingsPanel(state=state), TakeHomePanel(state=state)])
+        self._tabs = w.Tab(
+            [explore, ComparePanel(state=state), PredictPanel(state=state), more],
+            titles=("Explore", "Compare", "Predict", "Settings and export"),
+        )
+        self._body = w.HBox([card, self._tabs])
+        boxes = {"head": self._head, "own": own, "card": card, "buttons": bar, "more": more}
+        boxes |= {"pictures": pictures, "body": self._body, "explore": explore}
+        for name, box in boxes.items():
             box.add_class(f"serfiq-{name}")
+        self._tabs.add_class("serfiq-tabs")
+        self._pin.add_class("serfiq-pin-this")
 
     def _wire(self) -> None:
         state = self.state
         state.observe(kindly(state, self._new_result), "result")
+        state.observe(kindly(state, self._new_clean), "clean")
         state.observe(lambda change: self._notice.say(change["new"]), "message")
-        state.observe(lambda change: setattr(self._slider, "value", change["new"]), "passes")
-        self._slider.observe(kindly(state, self._slide), "value")
-        self._gallery.observe(kindly(state, self._choose_sample), "chosen")
+        state.observe(lambda _: self._count_pins(), "pinned")
+        self._gallery.observe(kindly(state, self._choose_photo), "chosen")
+        self._pin.on_click(kindly(state, lambda _: state.pin()))
 
-    def _slide(self, change: dict[str, Any]) -> None:
-        self.state.passes = min(max(change["new"], 2), MOST_PASSES)
-
-    def _choose_sample(self, change: dict[str, Any]) -> None:
-        if 0 <= change["new"] < len(self._samples):
-            self.state.image = self._samples[change["new"]]
+    def _choose_photo(self, change: dict[str, Any]) -> None:
+        if 0 <= change["new"] < len(self._photos):
+            self.state.image = self._photos[change["new"]]
 
     def _take_upload(self, name: str, content: bytes) -> None:
         file = io.BytesIO(content)
         file.name = name
-        before = self.state.clean
         self.state.image = file
-        if self.state.clean is not before:
+
+    def _count_pins(self) -> None:
+        count = len(self.state.pinned)
+        self._tabs.set_title(1, f"Compare ({count})" if count else "Compare")
+
+    def _new_clean(self, _: dict[str, Any]) -> None:
+        """Mark the photo in the gallery; put it there if it is a new one."""
+        image = self.state.image
+        if self.state.live or isinstance(image, AlignedFace):
             self._gallery.chosen = -1
+            return
+        index = next((i for i, known in enumerate(self._photos) if known is image), -1)
+        if index < 0:
+            if len(self._photos) >= self._samples + MOST_OWN:
+                del self._photos[self._samples]
+            self._photos.append(image)
+            own = [_thumbnail(photo) for photo in self._photos[self._samples :]]
+            self._gallery.items = [*self._gallery.items[: self._samples], *own]
+            index = len(self._photos) - 1
+        self._gallery.chosen = index
 
     def _new_result(self, change: dict[str, Any]) -> None:
-        start = perf_counter()
-        result: QualityResult = change["new"]
-        everything = self.state.everything
-        if everything is None:
-            return
-        if everything is not self._shown:
-            self._shown = everything
-            self._points = figures.project(everything.embeddings)
-        self._numbers.value = _numbers_html(result)
-        self._spread.show(figures.spread_figure(self._points, result.passes))
-        self._distances.show(figures.distance_figure(everything, result.passes))
-        self._running.show(figures.running_figure(everything, result.passes))
-        self._status.value = _status_html(result, 1e3 * (perf_counter() - start))
+        self._numbers.value = wording.numbers(change["new"])
+        self._status.value = wording.status(change["new"])
 
 
 def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:
@@ -192,39 +219,11 @@ def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:
     source.observe(copy, name)
 
 
-def _picture(title: str, text: str, plot: Plot) -> w.VBox:
-    box = w.VBox([w.HTML(f"<h3>{title}</h3><p>{text}</p>"), plot])
-    box.add_class("serfiq-picture")
-    return box
-
-
-def _thumbnail(path: Path) -> dict[str, str]:
-    picture = Image.fromarray(read_image(path))
+def _thumbnail(photo: Any) -> dict[str, str]:
+    if hasattr(photo, "seek"):
+        photo.seek(0)
+    picture = Image.fromarray(read_image(photo))
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    person, _, ruin = path.stem.partition("_")
+    name = Path(str(getattr(photo, "name", "own photo"))).stem
+    person, _, ruin = name.partition("_")
     return {"label": ruin.replace("_", " ") or person, "src": data_url(picture)}
-
-
-def _numbers_html(result: QualityResult) -> str:
-    low, high = result.interval
-    interval = "" if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
-    return f"""\
-<div class="serfiq-numbers" aria-live="polite">
-  <div><span class="serfiq-quality">{result.quality}</span> <span>of 100<br>quality</span></div>
-  <meter min="0" max="100" value="{result.quality}" aria-label="quality"></meter>
-  <dl>
-    <dt>raw score</dt><dd><span class="serfiq-raw">{result.raw:.4f}</span></dd>
-    <dt>exact limit, T \u2192 \u221e</dt>
-    <dd><span class="serfiq-limit">{result.limit:.4f}</span></dd>
-  </dl>
-  <small>{interval or "an interval needs three passes"}</small>
-</div>"""
-
-
-def _status_html(result: QualityResult, drawing_ms: float) -> str:
-    stages = " \u00b7 ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings.items())
-    return (
-        f'<div class="serfiq-status">model {escape(result.model)} on {result.engine}, '
-        f"{result.device} \u00b7 seed {result.seed} \u00b7 ms: {stages} "
-        f"\u00b7 pictures {drawing_ms:.1f}</div>"
-    )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.images import read_image
-from serfiq_widgets.parts import FaceView, data_url
+from serfiq_widgets.parts import FaceView, PhotoView, Slider, data_url
 from serfiq_widgets.scorer import QualityResult
 from serfiq_widgets.sensitivity import heatmap_in_steps
 from serfiq_widgets.state import ExplorerState, kindly
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
 
 PHOTO_SIDE, FACE_SIDE = 360, 224
+SEVERAL = "{} faces were found. The largest central one is scored: click the one that you mean."
 PAUSE_S = 0.1  # before the heat map starts, so that a dragged slider does not wait for it
 HEAT_TEXT = (
     "A grey patch visits the face: <b>orange, the network needs this</b> (covered, the score falls "
@@ -37,17 +38,15 @@ class FaceCard(w.VBox):
     def __init__(self, state: ExplorerState) -> None:
         self._state = state
         self._task: asyncio.Task[None] | None = None
-        self._photo, self._several, self._sentence = w.HTML(), w.HTML(), w.HTML()
-        self._view = FaceView()
+        self._photo, self._view = PhotoView(), FaceView()
+        self._several, self._sentence = w.HTML(), w.HTML()
         self._heat = w.Checkbox(
             description="show what the network needs", indent=False, layout={"width": "auto"}
         )
-        self._strength = w.FloatSlider(
-            0.7, min=0.1, max=1, step=0.05, readout=False, layout={"width": "110px"}
-        )
-        self._strength.tooltip = "strength of the colours"
+        self._strength = Slider("strength of the colours", 0.7, 0.1, 1, 0.05)
         caption = w.HTML("<figcaption>what the network sees</figcaption>")
-        faces = w.HBox([self._photo, w.VBox([self._view, caption])])
+        self._found = w.VBox([self._photo, w.HTML("<figcaption>what was found</figcaption>")])
+        faces = w.HBox([self._found, w.VBox([self._view, caption])])
         heat = w.HBox([self._heat, self._strength])
         super().__init__([faces, self._several, heat, self._sentence])
         for name, box in (("face", faces), ("heat", heat)):
@@ -57,6 +56,7 @@ class FaceCard(w.VBox):
         state.observe(kindly(state, self._new_face), "everything")
         state.observe(kindly(state, self._new_ruin), "ruin")
         self._view.observe(kindly(state, self._place), "place")
+        self._photo.observe(kindly(state, self._mean), "chosen")
         self._heat.observe(kindly(state, self._restart), "value")
         self._restart({})
         if state.clean is not None and state.everything is not None:
@@ -65,13 +65,15 @@ class FaceCard(w.VBox):
 
     def _new_photo(self, change: dict[str, Any]) -> None:
         face = change["new"].face
-        self._photo.value = _photo_html(self._state.image, face)
-        self._photo.layout.display = "" if self._photo.value else "none"
-        self._several.value = (
-            f"<p>{face.n_faces} faces were found; the largest central one is scored.</p>"
-            if face.n_faces > 1
-            else ""
-        )
+        with self._photo.hold_sync():
+            for name, value in photo_traits(self._state.image, face).items():
+                setattr(self._photo, name, value)
+        self._found.layout.display = "" if self._photo.src else "none"
+        self._several.value = f"<p>{SEVERAL.format(face.n_faces)}</p>" if face.n_faces > 1 else ""
+
+    def _mean(self, change: dict[str, Any]) -> None:
+        if self._state.clean is not None:
+            self._state.which = min(max(change["new"], 0), self._state.clean.face.n_faces - 1)
 
     def _new_face(self, change: dict[str, Any]) -> None:
         result: QualityResult = change["new"]
@@ -121,21 +123,23 @@ class FaceCard(w.VBox):
         self._sentence.value = f"<p>{HEAT_TEXT.format(fall=fall, rise=rise)}</p>"
 
 
-def _photo_html(image: ImageSource | AlignedFace, face: AlignedFace) -> str:
-    """Draw the photo with box and landmarks; empty when the image was given aligned."""
+def photo_traits(image: ImageSource | AlignedFace, face: AlignedFace) -> dict[str, Any]:
+    """Return the photo and where its faces lie, for a `PhotoView`; empty if it was given aligned.
+
+    Boxes and landmarks are in shares of the photo's sides.
+    """
     if face.box is None or isinstance(image, AlignedFace):
-        return ""
+        return {"src": "", "boxes": [], "landmarks": [], "chosen": 0}
     if hasattr(image, "seek"):
         image.seek(0)
     photo = Image.fromarray(read_image(image))
-    shrink = min(1.0, PHOTO_SIDE / max(photo.size))
-    photo = photo.resize([max(1, round(side * shrink)) for side in photo.size])
-    draw = ImageDraw.Draw(photo)
-    draw.rectangle([edge * shrink for edge in face.box], outline=figures.ORANGE, width=3)
-    for x, y in [] if face.landmarks is None else face.landmarks * shrink:
-        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill="white", outline=figures.BLUE)
-    caption = "the face that was found"
-    return (
-        f'<figure><img src="{data_url(photo)}" alt="{caption}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    size = np.array(photo.size)
+    corners = np.clip(np.array(face.boxes).reshape(-1, 2, 2) / size, 0, 1)
+    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
+    photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+    return {
+        "src": data_url(photo),
+        "boxes": boxes.tolist(),
+        "landmarks": [] if face.landmarks is None else (face.landmarks / size).tolist(),
+        "chosen": face.which,
+    }

@@ -61,6 +61,10 @@ class AlignedFace:
         The detector's, 0..1.
     n_faces : int
         How many faces the photo holds.
+    boxes : tuple of tuple of float
+        All their boxes, in the order of `detect`.
+    which : int
+        Which of them this face is.
     photo_size : tuple of int
         Width and height of the photo.
     """
@@ -71,6 +75,8 @@ class AlignedFace:
     landmarks: NDArray[np.float32] | None = None
     confidence: float | None = None
     n_faces: int = 1
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    which: int = 0
     photo_size: tuple[int, int] = (FACE_SIZE, FACE_SIZE)
 
 
@@ -269,5 +275,7 @@ def find_face(
         landmarks=one.landmarks,
         confidence=one.confidence,
         n_faces=len(found),
+        boxes=tuple(face.box for face in found),
+        which=which,
         photo_size=(width, height),
     )

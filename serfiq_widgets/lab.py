@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as w
 
 from serfiq_widgets import figures
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.face_card import FaceCard
-from serfiq_widgets.parts import Notice, Plot
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.parts import Plot, Slider
 from serfiq_widgets.sensitivity import Sweep, sweep
-from serfiq_widgets.state import ExplorerState, kindly
-
-if TYPE_CHECKING:
-    from serfiq_widgets.faces import AlignedFace
-    from serfiq_widgets.images import ImageSource
+from serfiq_widgets.state import kindly
+from serfiq_widgets.views import StateView
 
 WHAT = "Ruin it and watch"
 ASK = "What is done to the face before the network sees it."
@@ -26,22 +21,10 @@ INVITATION = "How does the quality answer over the whole range of one of them?"
 SQUARE = "Drag the square on the face, or move it with the arrow keys."
 
 
-class DegradationLab(w.VBox):
+class DegradationLab(StateView):
     """Ruins a face by sliders and says what that does to its quality.
 
-    Parameters
-    ----------
-    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
-        The photo.
-    state : ExplorerState, optional
-        The state of an Explorer to work on. Without one the lab has its own and shows the face.
-    model, engine, device, seed
-        As for `Scorer`, when the lab has its own state.
-
-    Attributes
-    ----------
-    state : ExplorerState
-        Its traits ``image``, ``ruin``, ``result`` and ``quality`` can be set and observed.
+    Takes the parameters of `StateView`. Standing alone, it shows the face.
 
     Examples
     --------
@@ -53,64 +36,42 @@ class DegradationLab(w.VBox):
     True
     """
 
-    def __init__(
-        self,
-        image: ImageSource | AlignedFace | None = None,
-        *,
-        state: ExplorerState | None = None,
-        model: str | Path = "mini",
-        engine: str = "auto",
-        device: str = "auto",
-        seed: int = 0,
-    ) -> None:
-        alone = state is None
-        self.state = state or ExplorerState(Scorer(model, engine, device, seed))
+    def build(self) -> list[w.Widget]:
+        """Sliders on the left, the curve on the right; above them the face when alone."""
         self._curve: Sweep | None = None
         self._build()
         self._wire()
-        parts: list[w.Widget] = [self._head, self._bench]
-        if alone:
-            notice = Notice()
-            self.state.observe(lambda change: notice.say(change["new"]), "message")
-            parts = [notice, FaceCard(self.state), *parts]
-        super().__init__(parts)
         self.add_class("serfiq-lab")
         self._sync({})
+        self._say({})
         self._forget({})
-        if alone:
-            self.add_class("serfiq")
-            self.state.image = image
+        face = [FaceCard(self.state)] if self.alone else []
+        return [*face, self._head, self._bench]
 
     def _build(self) -> None:
         self._head = w.HTML()
         self._sliders = {
-            name: w.FloatSlider(
-                s.neutral,
-                min=s.least,
-                max=s.most,
-                step=s.step,
-                description=s.title,
-                readout_format=f".{0 if s.step >= 1 else 2 if s.step < 0.1 else 1}f",  # noqa: PLR2004
-            )
+            name: Slider(s.title, s.neutral, s.least, s.most, s.step)
             for name, s in STRENGTHS.items()
         }
         self._cover = w.Dropdown(options=COVERS, description="covered by")
         self._cover.add_class("serfiq-cover")
-        self._sliders["side"] = w.FloatSlider(
-            Ruin.side, min=8, max=80, step=1, description="its side, px", readout_format=".0f"
-        )
+        self._sliders["side"] = Slider("its side, px", Ruin.side, 8, 80, 1)
         for name, slider in self._sliders.items():
             slider.add_class(f"serfiq-ruin-{name}")
         self._hint = w.HTML(f"<p>{SQUARE}</p>")
         self._reset = w.Button(description="Reset", tooltip="the face as it was")
         self._reset.add_class("serfiq-reset")
         self._which = w.Dropdown(
-            options=[(s.label, name) for name, s in STRENGTHS.items()], layout={"width": "130px"}
+            options=[(s.label, name) for name, s in STRENGTHS.items()],
+            description="the range of",
         )
         self._which.add_class("serfiq-sweep-which")
         self._sweep = w.Button(description="Draw the curve", tooltip="quality over its range")
         self._sweep.add_class("serfiq-sweep")
-        self._plot = Plot(label="Quality over the range of one degradation")
+        self._plot = Plot(
+            label="Quality over the range of one degradation", name="serfiq-degradation"
+        )
         self._invitation = w.HTML(f"<p>{INVITATION}</p>")
         *strengths, side = self._sliders.values()
         controls = w.VBox([*strengths, self._cover, side, self._hint, self._reset])
@@ -150,6 +111,7 @@ class DegradationLab(w.VBox):
     def _say(self, _: dict[str, Any]) -> None:
         clean, result = self.state.clean, self.state.result
         if clean is None or result is None:
+            self._head.value = f'<h3>{WHAT}</h3><p class="serfiq-ruined">{ASK}</p>'
             return
         before = clean.at(result.passes).quality
         answer = (

@@ -1,4 +1,4 @@
-"""The small widgets that the explorers are made of: plot, face, gallery, upload button, notice.
+"""The small widgets that the explorers are made of: plot, slider, photo, face, table and others.
 
 Each is a few lines of JavaScript in ``static/`` beside traits here. The plotly library (1.5 MB
 compressed) travels to the page once, as a model that all plots point to, not once per plot.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import math
 from collections.abc import Callable
 from functools import cache
 from html import escape
@@ -23,9 +24,11 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError
+from serfiq_widgets.figures import Film
 from serfiq_widgets.images import MAX_BYTES
 
 STATIC = Path(__file__).parent / "static"
+MAX_FRAME = 2**20  # bytes of one picture from the camera
 
 
 class PlotlyLibrary(anywidget.AnyWidget):
@@ -51,29 +54,183 @@ def plotly_library() -> PlotlyLibrary:
 
 
 class Plot(anywidget.AnyWidget):
-    """Shows a plotly figure and redraws only what changed.
+    """Shows a plotly figure, or a film that follows a slider in the browser by itself.
 
     Attributes
     ----------
     figure : dict
         The figure as plotly's JSON; set it through `show`.
+    clock : Slider
+        Whose value says how many passes a film shows.
+    chosen : int
+        Index of the chosen point, -1 for none; people choose one if ``choosable`` is set.
     label : str
         What a screen reader says.
+    name : str
+        Name of the file when people save the picture.
     """
 
     _esm = STATIC / "plot.js"
     _css = STATIC / "serfiq.css"
     figure = t.Dict().tag(sync=True)
     label = t.Unicode().tag(sync=True)
+    name = t.Unicode("serfiq").tag(sync=True)
+    choosable = t.Bool().tag(sync=True)
+    chosen = t.Int(-1).tag(sync=True)
+    clock = t.Instance(Widget, allow_none=True).tag(sync=True, **widget_serialization)
     library = t.Instance(Widget).tag(sync=True, **widget_serialization)
 
     @t.default("library")
     def _default_library(self) -> PlotlyLibrary:
         return plotly_library()
 
-    def show(self, figure: go.Figure) -> None:
-        """Draw a figure in place of the last one."""
-        self.figure = figure.to_plotly_json()
+    def show(self, figure: go.Figure | Film) -> None:
+        """Draw a figure or film in place of the last one."""
+        film = isinstance(figure, Film)
+        self.figure = figure.to_json() if film else figure.to_plotly_json()
+
+
+class Slider(anywidget.AnyWidget):
+    """A slider with a number box, reachable by keyboard and named for screen readers.
+
+    Parameters
+    ----------
+    label : str
+        What it is called.
+    value, least, most, step : float
+        Where it stands, its range and its step. Whatever a page sends ends within the range.
+    playable : bool
+        With buttons that run through the values one by one.
+    """
+
+    _esm = STATIC / "slider.js"
+    _css = STATIC / "serfiq.css"
+    label = t.Unicode().tag(sync=True)
+    value = t.Float().tag(sync=True)
+    min = t.Float().tag(sync=True)
+    max = t.Float().tag(sync=True)
+    step = t.Float().tag(sync=True)
+    playable = t.Bool().tag(sync=True)
+
+    def __init__(
+        self,
+        label: str,
+        value: float,
+        least: float,
+        most: float,
+        step: float,
+        *,
+        playable: bool = False,
+    ) -> None:
+        self._least, self._most = least, most
+        super().__init__(
+            label=label, value=value, min=least, max=most, step=step, playable=playable
+        )
+
+    @t.validate("value")
+    def _clamp(self, proposal: dict[str, Any]) -> float:
+        value = proposal["value"]
+        return self._least if math.isnan(value) else min(max(value, self._least), self._most)
+
+
+class PhotoView(anywidget.AnyWidget):
+    """A photo with the faces found in it; of several, people choose the one that is meant.
+
+    Attributes
+    ----------
+    src : str
+        Data URL of the photo, empty for none.
+    boxes : list of [left, top, width, height]
+        The faces, in shares of the photo's sides.
+    landmarks : list of [x, y]
+        Of the chosen face, in shares of the photo's sides.
+    chosen : int
+        Index of the chosen face.
+    """
+
+    _esm = STATIC / "photo.js"
+    _css = STATIC / "serfiq.css"
+    src = t.Unicode().tag(sync=True)
+    boxes = t.List().tag(sync=True)
+    landmarks = t.List().tag(sync=True)
+    chosen = t.Int(0).tag(sync=True)
+
+
+class Table(anywidget.AnyWidget):
+    """A table whose headings sort it, with a button in each row if ``action`` names one.
+
+    Attributes
+    ----------
+    columns, rows : list
+        Headings, and one list of str, int or float per row.
+    """
+
+    _esm = STATIC / "table.js"
+    _css = STATIC / "serfiq.css"
+    caption = t.Unicode().tag(sync=True)
+    columns = t.List(t.Unicode()).tag(sync=True)
+    rows = t.List(t.List()).tag(sync=True)
+    action = t.Unicode().tag(sync=True)
+
+
+class Download(anywidget.AnyWidget):
+    """Buttons that hand people a file, made when they ask for it.
+
+    Parameters
+    ----------
+    offers : dict of str to str
+        Kind of file, and what its button says.
+    on_ask : callable of (kind: str)
+        Called with one of these kinds; it answers with `hand`.
+    """
+
+    _esm = STATIC / "download.js"
+    _css = STATIC / "serfiq.css"
+    offers = t.List().tag(sync=True)
+
+    def __init__(self, offers: dict[str, str], on_ask: Callable[[str], None]) -> None:
+        super().__init__(offers=[list(offer) for offer in offers.items()])
+
+        def receive(_: Any, message: dict[str, Any], __: list[memoryview]) -> None:
+            if message.get("kind") in offers:
+                on_ask(message["kind"])
+
+        self.on_msg(receive)
+
+    def hand(self, name: str, kind: str, content: bytes) -> None:
+        """Let the browser save a file of a MIME type."""
+        self.send({"name": name, "type": kind}, [content])
+
+
+class SettingsLink(anywidget.AnyWidget):
+    """A link to this page that carries settings, never a face.
+
+    Attributes
+    ----------
+    settings : str
+        What the link carries, as a query string.
+    opened : str
+        What the page was opened with.
+    """
+
+    _esm = STATIC / "link.js"
+    _css = STATIC / "serfiq.css"
+    settings = t.Unicode().tag(sync=True)
+    opened = t.Unicode().tag(sync=True)
+
+
+class Tour(anywidget.AnyWidget):
+    """A button that leads through a page in a few notes, which can be skipped.
+
+    Attributes
+    ----------
+    steps : list of [selector, text]
+        Beside which part of the page a note stands, and what it says.
+    """
+
+    _esm = STATIC / "tour.js"
+    _css = STATIC / "serfiq.css"
+    steps = t.List().tag(sync=True)
 
 
 class FaceView(anywidget.AnyWidget):
@@ -186,3 +343,33 @@ class Upload(anywidget.AnyWidget):
         if message.get("last"):
             content, self._content = bytes(self._content), bytearray()
             self._on_file(name, content)
+
+
+class CameraFeed(anywidget.AnyWidget):
+    """The webcam: snapshots, and live frames of which the next waits for an answer to the last.
+
+    Parameters
+    ----------
+    on_frame : callable of (kind: str, content: bytes) returning str
+        Called with a JPEG; ``kind`` is "snapshot" or "live". What it returns is said beside it.
+
+    Attributes
+    ----------
+    live : bool
+        Whether people want live frames now; others that still arrive are dropped.
+    """
+
+    _esm = STATIC / "camera.js"
+    _css = STATIC / "serfiq.css"
+    live = t.Bool().tag(sync=True)
+
+    def __init__(self, on_frame: Callable[[str, bytes], str]) -> None:
+        super().__init__()
+
+        def receive(_: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
+            kind = message.get("kind")
+            wanted = kind == "snapshot" or (kind == "live" and self.live)
+            if wanted and len(buffers) == 1 and len(buffers[0]) <= MAX_FRAME:
+                self.send({"text": on_frame(str(kind), bytes(buffers[0]))})
+
+        self.on_msg(receive)

@@ -102,6 +102,24 @@ def running_standard_error(distances: NDArray[np.float64]) -> NDArray[np.float64
     return error
 
 
+def leave_one_out(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance over the pairs that are left when one pass is taken away, for every pass.
+
+    Parameters
+    ----------
+    distances : (T, T) ndarray of float64
+        From `pairwise_distances`; T at least 3.
+
+    Returns
+    -------
+    (T,) ndarray of float64
+    """
+    count = len(distances)
+    own = distances.sum(axis=1)
+    rest: NDArray[np.float64] = (own.sum() / 2 - own) / ((count - 1) * (count - 2) / 2)
+    return rest
+
+
 def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
     """Return the paper's score, 2 / (1 + exp(mean distance)): 1 is best, 0.238 worst."""
     return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))

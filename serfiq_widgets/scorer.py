@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MIN_PASSES, MAX_PASSES = 2, 2000
 MAX_SEED = 2**63 - 1
+LEAST_RATE, MOST_RATE = 0.01, 0.9
 BATCH = 16
 
 
@@ -133,6 +134,14 @@ def _whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
     return number
 
 
+def _between(name: str, value: float | None, least: float, most: float, own: float) -> float:
+    if value is None:
+        return own
+    if not least <= value <= most:
+        raise BadSetting(f"{name}={value!r:.60} is not possible: give {least:g} to {most:g}.")
+    return float(value)
+
+
 class Scorer:
     """Scores faces with one network on one engine.
 
@@ -147,6 +156,11 @@ class Scorer:
     seed : int
         Seed of the dropout masks. Every image sees the same masks (common random numbers), so
         scores are repeatable and differences between images are not due to the masks.
+    rate : float, optional
+        Dropout rate p, above 0 and at most 0.9; the network's own if not given.
+    alpha, r : float, optional
+        Slope and middle of the stretch from raw score to quality; those of the network's card if
+        not given.
 
     Raises
     ------
@@ -167,11 +181,29 @@ class Scorer:
         engine: str = "auto",
         device: str = "auto",
         seed: int = 0,
+        *,
+        rate: float | None = None,
+        alpha: float | None = None,
+        r: float | None = None,
     ) -> None:
+        self.options: dict[str, Any] = {
+            "model": model,
+            "engine": engine,
+            "device": device,
+            "seed": seed,
+            "rate": rate,
+            "alpha": alpha,
+            "r": r,
+        }
         self.seed = _whole("seed", seed, 0, MAX_SEED)
-        self.card: Card
-        self.card, self.network = open_model(model)
-        self.rate = dropout_rate(self.card, self.network)
+        card, self.network = open_model(model)
+        self.card: Card = replace(
+            card,
+            alpha=_between("alpha", alpha, 1.0, 1e4, card.alpha),
+            r=_between("r", r, 0.0, 1.0, card.r),
+        )
+        own = dropout_rate(card, self.network)
+        self.rate = _between("rate", rate, LEAST_RATE, MOST_RATE, own)
         self.engine = open_engine(
             self.network,
             self.rate,
@@ -260,6 +292,24 @@ class Scorer:
                 passes, self.network.n_features, self.rate, self.seed
             )
         return self._masks[:passes]
+
+    def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
+        """Score one aligned face under many draws of the masks: how much chance there is in it.
+
+        Returns
+        -------
+        (count,) ndarray of float64
+            Raw scores under the seeds that follow this scorer's own.
+        """
+        (features,) = self.features([face])
+        scores = np.empty(count)
+        for i in range(count):
+            seed = (self.seed + 1 + i) % MAX_SEED
+            masks = robustness.draw_masks(passes, self.network.n_features, self.rate, seed)
+            distances = robustness.pairwise_distances(self.engine.passes(features, masks))
+            mean = distances.sum() / (passes * (passes - 1))
+            scores[i] = robustness.raw_score(mean)
+        return scores
 
     def _limit(self, features: NDArray[np.float32]) -> float:
         head = self.network.head

@@ -1,4 +1,4 @@
-"""What the explorers show, without any widget: image, ruin, passes, result.
+"""What the explorers show, without any widget: image, face, ruin, passes, result, session.
 
 Every face is scored once with all passes. The slider only chooses how many of them count, so a move
 costs no inference; a change of the ruin costs one pass through the trunk.
@@ -9,19 +9,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import traitlets as t
 
 from serfiq_widgets.degrade import Ruin
-from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
 
 log = logging.getLogger(__name__)
 
 MOST_PASSES = 200
+MOST_ENTRIES, MOST_PINNED = 200, 12
+PROJECTIONS = ("plane", "sphere")
 SURPRISE = "Something went wrong on our side; the photo before is still there. Try another one."
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A face that was scored in this session.
+
+    Attributes
+    ----------
+    name : str
+        The image, and what was done to it.
+    face : AlignedFace
+        What was scored, ruin included.
+    result : dict of str to str, int or float
+        The numbers: model, seed, passes, raw, low, high, limit, quality.
+    """
+
+    name: str
+    face: AlignedFace
+    result: dict[str, str | int | float]
 
 
 class ExplorerState(t.HasTraits):
@@ -29,13 +52,21 @@ class ExplorerState(t.HasTraits):
 
     Attributes
     ----------
+    scorer : Scorer
+        The network; a new one scores the face anew (see `configure`).
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace
         Setting it scores it and takes the ruin away. If that fails, ``message`` says why and the
         last result stays.
+    which : int
+        Which of the image's faces is meant, 0 for the largest central one.
     ruin : Ruin
         What is done to the aligned face before it is scored.
     passes : int
         How many passes count, 2 to 200.
+    chosen : int
+        Index of the pass that people look at, -1 for none.
+    projection : {"plane", "sphere"}
+        How the embeddings are shown.
     clean : QualityResult
         The image's result without ruin and with all 200 passes (read it, don't set it).
     everything : QualityResult
@@ -44,26 +75,42 @@ class ExplorerState(t.HasTraits):
         The result with ruin and with ``passes`` passes.
     quality : int
         Its quality component value, 0..100.
-    message : str
-        What went wrong last, empty when nothing did.
+    entries, pinned : tuple of Entry
+        What was scored in this session, oldest first, and what was pinned of it.
+    live : bool
+        Whether the image comes from a running camera: such images are not put into ``entries``.
+    message, missed : str
+        What went wrong last, empty when nothing did; ``missed`` while ``live``, where the next
+        image is on its way.
     """
 
+    scorer = t.Instance(Scorer)
     image = t.Any(None, allow_none=True)
+    which = t.Int(0)
     ruin = t.Instance(Ruin, ())
     passes = t.Int(100)
+    chosen = t.Int(-1)
+    projection = t.Enum(PROJECTIONS, "plane")
     clean = t.Instance(QualityResult, allow_none=True)
     everything = t.Instance(QualityResult, allow_none=True)
     result = t.Instance(QualityResult, allow_none=True)
     quality = t.Int(None, allow_none=True)
+    entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
+    pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
+    live = t.Bool()
     message = t.Unicode("")
+    missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
-        super().__init__()
-        self.scorer = scorer
+        super().__init__(scorer=scorer)
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:
         return check_passes(proposal["value"], most=MOST_PASSES)
+
+    @t.validate("chosen")
+    def _one_of_the_passes(self, proposal: dict[str, Any]) -> int:
+        return max(-1, min(proposal["value"], MOST_PASSES - 1))
 
     @contextmanager
     def _saying(self) -> Iterator[None]:
@@ -71,19 +118,50 @@ class ExplorerState(t.HasTraits):
         try:
             yield
         except SerfiqError as error:
-            self.message = str(error)
+            if self.live:
+                self.missed = str(error)
+            else:
+                self.message = str(error)
         else:
-            self.message = ""
+            self.message = self.missed = ""
 
     @t.observe("image")
     def _score_image(self, change: dict[str, Any]) -> None:
+        if change["new"] is None:
+            return
         with self._saying():
-            if change["new"] is None:
-                return
-            clean = self.scorer.score(change["new"], MOST_PASSES)
-            with self.hold_trait_notifications():
-                self.ruin = Ruin()
-                self.clean = clean
+            self._take(change["new"], 0)
+
+    @t.observe("which")
+    def _score_other_face(self, change: dict[str, Any]) -> None:
+        if self.clean is None or change["new"] == self.clean.face.which:
+            return
+        with self._saying():
+            self._take(self.image, change["new"])
+
+    def _take(self, image: Any, which: int) -> None:
+        """Find and score a face; it takes the place of the last one if that went well."""
+        start = perf_counter()
+        face = find(image, which)
+        milliseconds = 1e3 * (perf_counter() - start)
+        clean = self.scorer.score(face, MOST_PASSES)
+        clean = replace(clean, timings={**clean.timings, "face": milliseconds})
+        with self.hold_trait_notifications():
+            self.which = face.which
+            self.ruin = Ruin()
+            self.clean = clean
+        if not self.live:
+            self.note()
+
+    def configure(self, **changes: Any) -> None:
+        """Score with another model, engine, device, seed, rate, alpha or r; see `Scorer`."""
+        with self._saying():
+            self.scorer = Scorer(**{**self.scorer.options, **changes})
+
+    @t.observe("scorer")
+    def _score_anew(self, _: dict[str, Any]) -> None:
+        if self.clean is not None:
+            self.clean = self.scorer.score(self.clean.face, MOST_PASSES)
 
     @t.observe("clean", "ruin")
     def _score_ruined(self, _: dict[str, Any]) -> None:
@@ -104,6 +182,55 @@ class ExplorerState(t.HasTraits):
             with self.hold_trait_notifications():
                 self.result = result
                 self.quality = result.quality
+
+    def note(self) -> Entry | None:
+        """Put what is shown now into the session's entries, once, and return it."""
+        if self.result is None:
+            return None
+        result = self.result
+        low, high = result.interval
+        numbers: dict[str, str | int | float] = {
+            "model": result.model,
+            "seed": result.seed,
+            "passes": result.passes,
+            "raw": result.raw,
+            "low": low,
+            "high": high,
+            "limit": result.limit,
+            "quality": result.quality,
+        }
+        words = self.ruin.words()
+        which = f", face {result.face.which + 1}" if result.face.n_faces > 1 else ""
+        name = f"{result.face.name}{which}" + (f" ({words})" if words else "")
+        for known in self.entries:
+            if known.face is result.face and known.result == numbers:
+                return known
+        entry = Entry(name, result.face, numbers)
+        self.entries = (*self.entries, entry)[-MOST_ENTRIES:]
+        return entry
+
+    def pin(self, entry: Entry | None = None) -> None:
+        """Pin an entry, or what is shown now, for comparison.
+
+        Raises
+        ------
+        BadSetting
+            The tray is full.
+        """
+        if len(self.pinned) >= MOST_PINNED:
+            raise BadSetting(f"{MOST_PINNED} faces are pinned already: take some away first.")
+        entry = entry or self.note()
+        if entry is not None and entry not in self.pinned:
+            self.pinned = (*self.pinned, entry)
+
+
+def find(image: Any, which: int = 0) -> AlignedFace:
+    """Find one face of what an explorer is given; an aligned face is taken as it is."""
+    if isinstance(image, AlignedFace):
+        return image
+    if hasattr(image, "seek"):
+        image.seek(0)
+    return find_face(image, which=which)
 
 
 def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:

@@ -1,9 +1,13 @@
-// A plotly figure, drawn in the page's own colours. Plotly itself is unpacked once per page, out of
-// the library model that all plots point to.
+// A plotly figure, drawn in the page's own colours; if it is a film, cut to the passes that a slider
+// shows. Plotly itself is unpacked once per page, out of the library model that all plots point to.
+
+async function other(model, name) {
+  const reference = model.get(name);
+  return reference && (await model.widget_manager.get_model(reference.replace("IPY_MODEL_", "")));
+}
 
 async function unpack(model) {
-  const id = model.get("library").replace("IPY_MODEL_", "");
-  const library = await model.widget_manager.get_model(id);
+  const library = await other(model, "library");
   const zipped = new Blob([library.get("source")]).stream();
   const source = await new Response(zipped.pipeThrough(new DecompressionStream("gzip"))).text();
   // As a CommonJS module, so that a loader on the page (RequireJS) does not swallow it.
@@ -12,52 +16,139 @@ async function unpack(model) {
   return module.exports;
 }
 
-// Okabe and Ito's colours, as figures.py writes them, and the page's variables that stand for them.
+// Okabe and Ito's colours, as figures/style.py writes them, and the page's variables for them.
 const COLOURS = { "#0072B2": "--sq-accent", "#D55E00": "--sq-warn", "#009E73": "--sq-sure" };
+const ARRAYS = { f4: Float32Array, f8: Float64Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u1: Uint8Array };
+
+function unpacked(key, value) {
+  if (!value?.bdata) return value;
+  const bytes = Uint8Array.from(atob(value.bdata), (letter) => letter.charCodeAt(0));
+  const array = new ARRAYS[value.dtype](bytes.buffer);
+  return value.width ? { array, width: value.width } : array;
+}
 
 function themed(figure, element) {
   const style = getComputedStyle(element);
   const value = (name) => style.getPropertyValue(name).trim();
   let text = JSON.stringify(figure);
   for (const [colour, name] of Object.entries(COLOURS)) text = text.replaceAll(colour, value(name));
-  const { data, layout } = JSON.parse(text);
+  const { data, layout, film } = JSON.parse(text, unpacked);
   const line = value("--sq-line");
   const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true });
-  return [
-    data,
-    {
-      ...layout,
-      autosize: true,
-      font: { family: style.fontFamily, size: 12, color: value("--sq-ink") },
-      xaxis: axis(layout.xaxis),
-      yaxis: axis(layout.yaxis),
-    },
-  ];
+  const look = {
+    autosize: true,
+    font: { family: style.fontFamily, size: 12, color: value("--sq-ink") },
+    xaxis: axis(layout.xaxis),
+    yaxis: axis(layout.yaxis),
+  };
+  return { data, layout: { ...layout, ...look }, film };
+}
+
+// The traces after the first t passes: what Film.at in figures/film.py does in Python.
+function cut({ data, film }, t, chosen) {
+  if (!film) return data;
+  const passes = Math.max(1, Math.min(film.passes, t));
+  const shown = data.map((trace, index) => {
+    const now = { ...trace };
+    if (index in film.growing) {
+      for (const key of ["x", "y", "z", "customdata"]) {
+        now[key] = now[key]?.slice(0, Math.max(0, passes - film.growing[index]));
+      }
+    }
+    for (const [key, { array, width }] of Object.entries(film.frames[index] ?? {})) {
+      now[key] = array.slice((passes - 1) * width, passes * width);
+    }
+    return now;
+  });
+  if (film.pick) {
+    const [source, mark] = film.pick;
+    for (const key of ["x", "y", "z"]) {
+      if (shown[source][key]) shown[mark][key] = chosen < passes ? shown[source][key].slice(chosen, chosen + 1) : [];
+    }
+  }
+  return shown;
+}
+
+function save(Plotly, area, el, name, format) {
+  const background = getComputedStyle(el).getPropertyValue("--sq-card").trim();
+  const figure = { data: area.data, layout: { ...area.layout, paper_bgcolor: background } };
+  Plotly.downloadImage(figure, { format, filename: name, width: 900, height: 600, scale: 2 });
 }
 
 async function render({ model, el }) {
   el.classList.add("serfiq-plot");
-  el.setAttribute("role", "img");
-  el.setAttribute("aria-label", model.get("label"));
   const area = document.createElement("div");
-  el.append(area);
+  area.setAttribute("role", "img");
+  area.setAttribute("aria-label", model.get("label"));
+  const bar = document.createElement("div");
+  bar.className = "serfiq-save";
+  el.append(area, bar);
   const Plotly = await (globalThis.serfiqPlotly ??= unpack(model));
+  const clock = await other(model, "clock");
+
+  let look = null;
+  let frame = 0;
   const draw = () => {
-    const figure = model.get("figure");
-    if (!figure.data || !el.isConnected) return;
-    Plotly.react(area, ...themed(figure, el), { displayModeBar: false, responsive: true });
+    frame = 0;
+    if (!model.get("figure").data || !el.offsetParent) return;
+    look ??= themed(model.get("figure"), el);
+    const data = cut(look, clock ? clock.get("value") : Infinity, model.get("chosen"));
+    const fresh = !area.data;
+    Plotly.react(area, data, { ...look.layout }, { displayModeBar: false, responsive: true });
+    if (fresh) area.on("plotly_click", ({ points }) => choose(points[0]));
   };
-  model.on("change:figure", draw);
+  const soon = () => { frame ||= requestAnimationFrame(draw); };
+  const anew = () => { look = null; soon(); };
+
+  const put = (chosen) => {
+    model.set("chosen", chosen);
+    model.save_changes();
+  };
+  const choose = ({ curveNumber, pointNumber }) => {
+    const pick = look.film?.pick;
+    if (!pick || !pick.includes(curveNumber)) return;
+    put(curveNumber === pick[1] || pointNumber === model.get("chosen") ? -1 : pointNumber);
+  };
+  if (model.get("choosable")) {
+    el.tabIndex = 0;
+    el.setAttribute("role", "group");
+    el.setAttribute("aria-label", `${model.get("label")}: the arrow keys choose a dot, Escape lets it go`);
+    el.addEventListener("keydown", ({ key, target }) => {
+      const passes = clock ? clock.get("value") : look.film.passes;
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+      if (target !== el) return;
+      if (step) put((model.get("chosen") + step + passes) % passes);
+      if (key === "Escape") put(-1);
+    });
+  }
+  for (const format of ["png", "svg"]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = format.toUpperCase();
+    button.setAttribute("aria-label", `Save this picture as ${button.textContent}: ${model.get("label")}`);
+    button.addEventListener("click", () => save(Plotly, area, el, model.get("name"), format));
+    bar.append(button);
+  }
+
+  model.on("change:figure", anew);
+  model.on("change:chosen", soon);
+  clock?.on("change:value", soon);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", draw);
-  const theme = new MutationObserver(draw);
+  dark.addEventListener("change", anew);
+  const theme = new MutationObserver(anew);
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-  const size = new ResizeObserver(() => area.data ? Plotly.Plots.resize(area) : draw());
+  const size = new ResizeObserver(() => {
+    if (area.data && el.offsetParent) Plotly.Plots.resize(area);
+    soon();
+  });
   size.observe(el);
-  draw();
+  soon();
   return () => {
-    model.off("change:figure", draw);
-    dark.removeEventListener("change", draw);
+    model.off("change:figure", anew);
+    model.off("change:chosen", soon);
+    clock?.off("change:value", soon);
+    cancelAnimationFrame(frame);
+    dark.removeEventListener("change", anew);
     theme.disconnect();
     size.disconnect();
     Plotly.purge(area);

@@ -1,0 +1,194 @@
+"""Comparing faces: a tray of pinned ones, two of them side by side, and the session's table."""
+
+from __future__ import annotations
+
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serfiq_widgets import figures, wording
+from serfiq_widgets.parts import Plot, Table, Upload, data_url
+from serfiq_widgets.state import Entry, ExplorerState, kindly
+from serfiq_widgets.views import StateView
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces import AlignedFace
+    from serfiq_widgets.images import ImageSource
+
+PASSES, DRAWS = 100, 60
+COLUMNS = ["face", "quality", "raw", "low", "high", "limit", "passes", "seed", "model"]
+INVITATION = (
+    "Pin two faces: the one shown now with the button, or earlier ones in the table below. "
+    "A face and its ruined self make a good pair."
+)
+CLOUDS = (
+    "Both clouds under the same masks, in one projection. <b>Far apart: the network sees two "
+    "people. Wide: it is not sure of what it sees.</b>"
+)
+SCORES = (
+    "The raw score of each, had the masks been drawn otherwise, 60 times. <b>Where the two overlap, "
+    "{} passes cannot tell which is better;</b> the dashed exact limits can."
+)
+
+
+class ComparePanel(StateView):
+    """Compares two faces under the same masks, and lists what was scored in this session.
+
+    Parameters
+    ----------
+    *images : as for `StateView`
+        Faces to pin at once.
+    state, **scorer
+        As for `StateView`.
+
+    Examples
+    --------
+    >>> from serfiq_widgets import ComparePanel
+    >>> panel = ComparePanel("sample_images/collins.jpg", "sample_images/collins_mask.jpg")
+    >>> [entry.name for entry in panel.state.pinned]
+    ['collins.jpg', 'collins_mask.jpg']
+    """
+
+    def __init__(
+        self,
+        *images: ImageSource | AlignedFace,
+        state: ExplorerState | None = None,
+        **scorer: Any,
+    ) -> None:
+        self._draws: dict[Entry, NDArray[np.float64]] = {}
+        super().__init__(state=state, **scorer)
+        for image in images:
+            known = self.state.entries
+            self.state.image = image
+            if self.state.entries is not known:
+                self.state.pin(self.state.entries[-1])
+
+    def build(self) -> list[w.Widget]:
+        """Tray and choice, two pictures, the table."""
+        state = self.state
+        self.add_class("serfiq-compare")
+        self._pin = _button("Pin this face", "serfiq-pin", self.state, lambda _: state.pin())
+        self._empty = _button("Empty the tray", "serfiq-empty", self.state, self._empty_tray)
+        self._choices = [w.Dropdown(description=letter) for letter in "AB"]
+        for letter, choice in zip("ab", self._choices, strict=True):
+            choice.add_class(f"serfiq-choose-{letter}")
+            choice.observe(kindly(state, lambda _: self._compare()), "value")
+        self._tray, self._says = w.HTML(), w.HTML()
+        self._clouds = Plot(label="The clouds of A and B in one projection", name="serfiq-a-b")
+        self._scores = Plot(label="Distribution of the raw scores of A and B", name="serfiq-draws")
+        text = SCORES.format(PASSES)
+        self._pictures = w.HBox(
+            [
+                _picture("Two clouds", CLOUDS, self._clouds),
+                _picture("Two scores", text, self._scores),
+            ]
+        )
+        self._pictures.add_class("serfiq-pictures")
+        self._table = Table(
+            caption="Every face of this session; a click on a heading sorts.",
+            columns=COLUMNS,
+            action="Pin",
+        )
+        self._table.on_msg(kindly(state, self._pin_row))
+        bar = w.HBox([self._pin, *self._choices, self._empty])
+        bar.add_class("serfiq-buttons")
+        state.observe(kindly(state, lambda _: self._fill_table()), "entries")
+        state.observe(kindly(state, lambda _: self._fill_tray()), "pinned")
+        state.observe(kindly(state, lambda _: self._fresh()), "scorer")
+        self._fill_table()
+        self._fill_tray()
+        upload = []
+        if self.alone:
+            upload.append(Upload(kindly(state, self._take), self._refuse))
+        return [*upload, bar, self._tray, self._says, self._pictures, self._table]
+
+    def _take(self, name: str, content: bytes) -> None:
+        file = io.BytesIO(content)
+        file.name = name
+        known = self.state.entries
+        self.state.image = file
+        if self.state.entries is not known:
+            self.state.pin(self.state.entries[-1])
+
+    def _refuse(self, error: Exception) -> None:
+        self.state.message = str(error)
+
+    def _pin_row(self, _: Any, message: dict[str, Any], __: Any) -> None:
+        row = message.get("row")
+        if isinstance(row, int) and 0 <= row < len(self.state.entries):
+            self.state.pin(self.state.entries[row])
+
+    def _empty_tray(self, _: w.Button) -> None:
+        self.state.pinned = ()
+
+    def _fill_table(self) -> None:
+        self._table.rows = [
+            [entry.name, *(_shown(entry.result[name]) for name in COLUMNS[1:])]
+            for entry in self.state.entries
+        ]
+
+    def _fill_tray(self) -> None:
+        pinned = self.state.pinned
+        self._tray.value = "".join(
+            f'<figure class="serfiq-pinned"><img src="{data_url(Image.fromarray(e.face.pixels))}" '
+            f'alt=""><figcaption>{number}. {escape(e.name)}<br>quality {e.result["quality"]}'
+            "</figcaption></figure>"
+            for number, e in enumerate(pinned, 1)
+        )
+        self._draws = {entry: self._draws[entry] for entry in pinned if entry in self._draws}
+        options = [(f"{number}. {e.name}", number) for number, e in enumerate(pinned, 1)]
+        ends = (len(pinned) - 1, len(pinned)) if len(pinned) > 1 else (None, None)
+        for choice, end in zip(self._choices, ends, strict=True):
+            choice.options = options
+            choice.value = end
+        self._compare()
+
+    def _fresh(self) -> None:
+        self._draws = {}
+        self._compare()
+
+    def _compare(self) -> None:
+        """Show A and B, or how to get two."""
+        pinned = self.state.pinned
+        chosen = [choice.value for choice in self._choices]
+        ready = all(isinstance(c, int) and 1 <= c <= len(pinned) for c in chosen)
+        self._pictures.layout.display = "" if ready else "none"
+        if not ready:
+            self._says.value = f"<p>{INVITATION}</p>"
+            return
+        first, second = (pinned[c - 1] for c in chosen)
+        scorer = self.state.scorer
+        a, b = (scorer.score(entry.face, PASSES) for entry in (first, second))
+        one, two = scorer.embed([first.face, second.face])
+        self._says.value = wording.comparison(first, second, (a, b), float(one @ two))
+        self._clouds.show(figures.clouds_figure(a, b))
+        draws = (self._drawn(first), self._drawn(second))
+        self._scores.show(figures.draws_figure(draws, (a.limit, b.limit)))
+
+    def _drawn(self, entry: Entry) -> NDArray[np.float64]:
+        if entry not in self._draws:
+            self._draws[entry] = self.state.scorer.draws(entry.face, PASSES, DRAWS)
+        return self._draws[entry]
+
+
+def _button(text: str, name: str, state: ExplorerState, act: Any) -> w.Button:
+    button = w.Button(description=text)
+    button.add_class(name)
+    button.on_click(kindly(state, act))
+    return button
+
+
+def _picture(title: str, text: str, plot: Plot) -> w.VBox:
+    box = w.VBox([w.HTML(f"<h3>{title}</h3><p>{text}</p>"), plot])
+    box.add_class("serfiq-picture")
+    return box
+
+
+def _shown(value: str | float) -> str | float:
+    """Return a number as the table takes it: JSON knows no NaN."""
+    return "" if isinstance(value, float) and np.isnan(value) else value

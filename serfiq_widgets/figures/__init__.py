@@ -1,0 +1,35 @@
+"""Results as pictures: pure functions to plotly figures, without any widget or inference.
+
+Colours are Okabe and Ito's, told apart by the colour-blind too, with a second cue beside them;
+fonts and grid lines are left to the page's theme. What a slider moves is a `Film`.
+"""
+
+from __future__ import annotations
+
+from serfiq_widgets.figures.compare import clouds_figure, draws_figure
+from serfiq_widgets.figures.film import Film
+from serfiq_widgets.figures.passes import (
+    distance_film,
+    on_sphere,
+    principal,
+    running_film,
+    spread_film,
+)
+from serfiq_widgets.figures.ruin import heat_picture, sweep_figure
+from serfiq_widgets.figures.style import BLUE, GREEN, ORANGE
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "Film",
+    "clouds_figure",
+    "distance_film",
+    "draws_figure",
+    "heat_picture",
+    "on_sphere",
+    "principal",
+    "running_film",
+    "spread_film",
+    "sweep_figure",
+]

@@ -1,0 +1,109 @@
+"""Pictures of two faces under the same masks: both clouds, and how their scores are distributed.
+
+A is blue and round, B is orange and square.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from serfiq_widgets.figures.passes import principal
+from serfiq_widgets.figures.style import BLUE, LEGEND_ABOVE, ORANGE, layout, title
+
+if TYPE_CHECKING:
+    from serfiq_widgets.scorer import QualityResult
+
+MARKS: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "symbol": "circle", "size": 7, "opacity": 0.6},
+    {"color": ORANGE, "symbol": "square", "size": 7, "opacity": 0.6},
+)
+SCORE_BINS = 40
+
+
+def clouds_figure(first: QualityResult, second: QualityResult) -> go.Figure:
+    """Draw the clouds of two faces in one projection, that of all their embeddings."""
+    points = principal(np.concatenate([first.embeddings, second.embeddings]))
+    parts = np.split(points, [first.passes])
+    reach = max(0.4, float(np.abs(points).max()) * 1.05)
+    return go.Figure(
+        [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": part[:, 0],
+                "y": part[:, 1],
+                "hovertemplate": f"{name}, pass %{{pointNumber}}<extra></extra>",
+                "marker": mark,
+            }
+            for name, part, mark in zip("AB", parts, MARKS, strict=True)
+        ],
+        layout(
+            x={"zeroline": False, "scaleanchor": "y", "title": title("first principal direction")},
+            y={"range": [-reach, reach], "zeroline": False, "title": title("second")},
+            **LEGEND_ABOVE,
+        ),
+    )
+
+
+def draws_figure(
+    draws: tuple[NDArray[np.float64], NDArray[np.float64]], limits: tuple[float, float]
+) -> go.Figure:
+    """Draw how the raw scores of two faces are distributed over draws of the masks.
+
+    Parameters
+    ----------
+    draws : two (N,) ndarrays of float64
+        Raw scores of A and of B, from `Scorer.draws`.
+    limits : two floats
+        Their exact limits, drawn as dashed lines.
+    """
+    every = np.concatenate([*draws, limits])
+    pad = 0.08 * (every.max() - every.min()) + 1e-4
+    edges = np.linspace(every.min() - pad, every.max() + pad, SCORE_BINS + 1)
+    heights = [100 * np.histogram(scores, edges)[0] / len(scores) for scores in draws]
+    top = 1.1 * max(float(h.max()) for h in heights)
+    bars = [
+        {
+            "type": "bar",
+            "name": name,
+            "x": ((edges[:-1] + edges[1:]) / 2).astype(np.float32),
+            "y": height.astype(np.float32),
+            "width": float(edges[1] - edges[0]),
+            "hovertemplate": f"{name}: raw %{{x:.4f}}, %{{y:.0f}} %<extra></extra>",
+            "marker": {
+                "color": mark["color"],
+                "opacity": 0.65,
+                "line": {"width": 0},
+                "pattern": {"shape": "" if name == "A" else "/", "fillmode": "overlay"},
+            },
+        }
+        for name, height, mark in zip("AB", heights, MARKS, strict=True)
+    ]
+    lines = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"exact limit of {name}",
+            "x": [limit, limit],
+            "y": [0, top],
+            "hovertemplate": f"exact limit of {name}: %{{x:.4f}}<extra></extra>",
+            "showlegend": False,
+            "line": {"color": mark["color"], "width": 2, "dash": "dash"},
+        }
+        for name, limit, mark in zip("AB", limits, MARKS, strict=True)
+    ]
+    return go.Figure(
+        [*bars, *lines],
+        layout(
+            x={"title": title("raw score"), "tickformat": ".3f", "nticks": 7},
+            y={"range": [0, top], "title": title("share of draws, %")},
+            barmode="overlay",
+            bargap=0,
+            **LEGEND_ABOVE,
+        ),
+    )

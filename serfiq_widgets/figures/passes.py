@@ -1,0 +1,304 @@
+"""Films of one face's passes: embedding spread, pairwise distances, running score.
+
+The axes stay put while the number of passes moves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from serfiq_widgets.figures.film import Film
+from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE, layout, title
+
+if TYPE_CHECKING:
+    from serfiq_widgets.scorer import QualityResult
+
+SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces, so they compare
+DISTANCE_REACH = 1.2
+DISTANCE_BINS = 48
+BAND = "rgba(70, 150, 210, 0.22)"
+CROSS = {"color": ORANGE, "symbol": "x-thin", "line": {"width": 3, "color": ORANGE}}
+
+
+def principal(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Project (T, D) embeddings onto the two directions in which they scatter most.
+
+    Returns
+    -------
+    (T, 2) ndarray of float32
+        Coordinates around the mean, in units of the unit sphere; signs are fixed so that the
+        farthest point of each axis lies on its positive side.
+    """
+    return _scatter(np.asarray(embeddings, dtype=np.float64))[0].astype(np.float32)
+
+
+def _scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates (T, 2) around the mean, and the two directions (2, D)."""
+    centred = points - points.mean(axis=0)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+    flat, directions = np.zeros((len(points), 2)), np.zeros((2, points.shape[1]))
+    known = min(2, len(sizes))
+    flat[:, :known], directions[:known] = (left * sizes)[:, :known], right[:known]
+    farthest = flat[np.abs(flat).argmax(axis=0), [0, 1]]
+    signs = np.where(farthest < 0, -1.0, 1.0)
+    return flat * signs, directions * signs[:, None]
+
+
+def on_sphere(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map (T, D) embeddings of length 1 onto a sphere in three dimensions.
+
+    Their mean direction points up. Every point keeps its true angle to it; around it, it lies as
+    the two directions say in which the embeddings scatter most.
+
+    Returns
+    -------
+    (T, 3) ndarray of float32
+        Points of length 1; the mean direction is (0, 0, 1).
+    """
+    points = np.asarray(embeddings, dtype=np.float64)
+    up = points.mean(axis=0)
+    up /= max(float(np.linalg.norm(up)), 1e-12)
+    height = np.clip(points @ up, -1.0, 1.0)
+    level = points - height[:, None] * up
+    flat = level @ _scatter(level)[1].T
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return np.column_stack([flat * np.sqrt(1 - height**2)[:, None], height]).astype(np.float32)
+
+
+def _means(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the first t points, for every t: an array of their shape."""
+    count = np.arange(1, len(points) + 1)[:, None]
+    return (points.cumsum(axis=0, dtype=np.float64) / count).astype(np.float32)
+
+
+def spread_film(points: NDArray[np.float32]) -> Film:
+    """Draw the (T, 2) points of `principal`, or the (T, 3) points of `on_sphere`, as a cloud."""
+    passes, dimensions = points.shape
+    kind = {2: "scatter", 3: "scatter3d"}[dimensions]
+    means = _means(points)
+    names = "xyz"[:dimensions]
+    numbers = np.arange(1, passes + 1, dtype=np.int32)
+
+    def cloud(rows: NDArray[np.float32], **more: Any) -> dict[str, Any]:
+        columns = {name: rows[:, i] for i, name in enumerate(names)}
+        return {"type": kind, "mode": "markers", **columns, **more}
+
+    small = 8 if dimensions == 2 else 4  # noqa: PLR2004  # plotly's 3-D markers look larger
+    data = [
+        cloud(
+            points,
+            name="embedding of one pass",
+            customdata=numbers,
+            hovertemplate="pass %{customdata}<extra></extra>",
+            marker={"color": BLUE, "size": small, "opacity": 0.6, "line": {"width": 0}},
+        ),
+        cloud(
+            points[-1:],
+            name="newest pass",
+            hoverinfo="skip",
+            marker={"color": GREEN, "size": small + 4, "symbol": "circle"},
+        ),
+        cloud(
+            means[-1:],
+            name="mean",
+            hovertemplate="mean<extra></extra>",
+            marker={**CROSS, "size": 14} if kind == "scatter" else {"color": ORANGE, "size": 6},
+        ),
+        cloud(
+            points[:0],
+            name="chosen pass",
+            hoverinfo="skip",
+            marker={
+                "color": ORANGE,
+                "size": small + 8,
+                "symbol": "circle-open",
+                "line": {"width": 3, "color": ORANGE},
+            },
+        ),
+    ]
+    frames = {
+        trace: {name: rows[:, i : i + 1] for i, name in enumerate(names)}
+        for trace, rows in ((1, points), (2, means))
+    }
+    if kind == "scatter3d":
+        data += _globe()
+    figure = go.Figure(data, _flat_layout(points) if kind == "scatter" else _round_layout())
+    return Film(figure, passes, {0: 0}, frames, pick=(0, 3))
+
+
+def _flat_layout(points: NDArray[np.float32]) -> dict[str, Any]:
+    reach = max(SPREAD_REACH, float(np.abs(points).max()) * 1.05)
+    return layout(
+        x={"zeroline": False, "scaleanchor": "y", "title": title("first principal direction")},
+        y={"range": [-reach, reach], "zeroline": False, "dtick": 0.2, "title": title("second")},
+    )
+
+
+def _round_layout() -> dict[str, Any]:
+    bare = {"visible": False, "range": [-1.05, 1.05]}
+    return {
+        **layout({}, {}, margin={"l": 0, "r": 0, "t": 0, "b": 0}),
+        "scene": {
+            "xaxis": bare,
+            "yaxis": bare,
+            "zaxis": bare,
+            "aspectmode": "cube",
+            "camera": {"eye": {"x": 0.75, "y": 0.75, "z": 0.95}},
+        },
+    }
+
+
+def _globe() -> list[dict[str, Any]]:
+    """Meridians and parallels of the unit sphere."""
+    turn = np.linspace(0, 2 * np.pi, 73)
+    lines = [
+        (np.cos(turn) * np.cos(a), np.cos(turn) * np.sin(a), np.sin(turn))
+        for a in np.linspace(0, np.pi, 9)[:-1]
+    ]
+    lines += [
+        (np.cos(b) * np.cos(turn), np.cos(b) * np.sin(turn), np.full_like(turn, np.sin(b)))
+        for b in np.linspace(-np.pi / 2, np.pi / 2, 9)[1:-1]
+    ]
+    gap = [np.nan]
+    x, y, z = (
+        np.concatenate([np.concatenate([line[i], gap]) for line in lines]).astype(np.float32)
+        for i in range(3)
+    )
+    line = {"color": GREY, "width": 1.5}
+    return [
+        {
+            "type": "scatter3d",
+            "mode": "lines",
+            "name": "unit sphere",
+            "x": x,
+            "y": y,
+            "z": z,
+            "line": line,
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def distance_film(result: QualityResult) -> Film:
+    """Draw the histogram of the pairwise distances of the embeddings, and their mean."""
+    edges = np.linspace(0.0, DISTANCE_REACH, DISTANCE_BINS + 1)
+    shares = _histograms(result.distances, edges)
+    top = max(20.0, 1.25 * float(shares[-1].max()))
+    with np.errstate(invalid="ignore"):
+        mean = np.log(2.0 / result.running - 1.0)
+    mean[0] = 0.0
+    figure = go.Figure(
+        [
+            {
+                "type": "bar",
+                "name": "pairs",
+                "x": ((edges[:-1] + edges[1:]) / 2).astype(np.float32),
+                "y": shares[-1],
+                "width": float(edges[1]),
+                "hovertemplate": "distance %{x:.2f}: %{y:.1f} %<extra></extra>",
+                "marker": {"color": BLUE, "opacity": 0.75, "line": {"width": 0}},
+            },
+            {
+                "type": "scatter",
+                "mode": "lines+text",
+                "name": "mean distance",
+                "x": [mean[-1], mean[-1]],
+                "y": [0.0, top * 0.9],
+                "texttemplate": ["", "mean %{x:.3f}"],
+                "textposition": "middle right"
+                if mean[-1] < DISTANCE_REACH / 2
+                else "middle left",
+                "textfont": {"color": ORANGE},
+                "hovertemplate": "mean distance %{x:.4f}<extra></extra>",
+                "line": {"color": ORANGE, "width": 3},
+            },
+        ],
+        layout(
+            x={"range": [0, DISTANCE_REACH], "title": title("distance between two passes")},
+            y={"range": [0, top], "title": title("share of pairs, %")},
+            bargap=0,
+        ),
+    )
+    twice = np.repeat(mean.astype(np.float32)[:, None], 2, axis=1)
+    return Film(figure, result.passes, frames={0: {"y": shares}, 1: {"x": twice}})
+
+
+def _histograms(
+    distances: NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Per cent of the first t passes' pairs in each bin, for every t: (T, bins)."""
+    later, earlier = np.tril_indices(len(distances), -1)
+    bins = len(edges) - 1
+    which = np.minimum((distances[later, earlier] / edges[1]).astype(np.intp), bins - 1)
+    counts = np.bincount(later * bins + which, minlength=len(distances) * bins)
+    total = counts.reshape(-1, bins).cumsum(axis=0)
+    shares = 100 * total / np.maximum(total.sum(axis=1, keepdims=True), 1)
+    return shares.astype(np.float32)
+
+
+def running_film(result: QualityResult) -> Film:
+    """Draw the raw score after each pass, its 95 % band and the exact limit."""
+    t = np.arange(1, result.passes + 1, dtype=np.int32)
+    running = result.running.astype(np.float32)
+    low, high = result.running_interval.T.astype(np.float32)
+    settled = result.running_interval[min(9, result.passes - 1) :]
+    ends = [*settled[np.isfinite(settled)], *result.running[1:], result.limit]
+    pad = 0.1 * (max(ends) - min(ends)) + 1e-4
+    edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure = go.Figure(
+        [
+            {**edge, "name": "low end", "x": t[2:], "y": low[2:], "showlegend": False},
+            {
+                **edge,
+                "name": "95 % interval",
+                "x": t[2:],
+                "y": high[2:],
+                "fill": "tonexty",
+                "fillcolor": BAND,
+            },
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "exact limit, T \u2192 \u221e",
+                "x": [2, result.passes],
+                "y": [result.limit, result.limit],
+                "hovertemplate": "exact limit %{y:.4f}<extra></extra>",
+                "line": {"color": GREEN, "width": 2, "dash": "dash"},
+            },
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "raw score so far",
+                "x": t[1:],
+                "y": running[1:],
+                "hovertemplate": "%{x} passes: %{y:.4f}<extra></extra>",
+                "line": {"color": BLUE, "width": 2},
+            },
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "now",
+                "x": t[-1:],
+                "y": running[-1:],
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "marker": {"color": BLUE, "size": 10},
+            },
+        ],
+        layout(
+            x={"range": [0, result.passes + 4], "title": title("passes T")},
+            y={
+                "range": [min(ends) - pad, min(1.0, max(ends) + pad)],
+                "title": title("raw score"),
+                "tickformat": ".3f",
+                "nticks": 6,
+            },
+            **LEGEND_ABOVE,
+        ),
+    )
+    now = {"x": t[:, None], "y": running[:, None]}
+    return Film(figure, result.passes, {0: 2, 1: 2, 3: 1}, {4: now})

@@ -1,0 +1,175 @@
+"""The panels for the curious: settings of the scorer, and what people take home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+
+from serfiq_widgets import export
+from serfiq_widgets.engines import MODULES
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.parts import Download, SettingsLink, Slider
+from serfiq_widgets.resources import sample_images
+from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
+from serfiq_widgets.state import PROJECTIONS, kindly
+from serfiq_widgets.views import StateView
+from serfiq_widgets.zoo import cards
+
+SETTINGS = (
+    "The network and its dropout. <b>Raw scores of different networks, and of different rates p, do "
+    "not compare;</b> \u03b1 and r stretch one network's raw scores to 0 to 100."
+)
+TAKE_HOME = (
+    "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "
+    "and page hold no photo unless you tick it."
+)
+DEVICES = ("auto", "cpu", "cuda")
+BIGGEST_SEED = 10**6
+
+
+class SettingsPanel(StateView):
+    """Model, engine, device, seed, dropout rate, stretch and projection.
+
+    Takes the parameters of `StateView`.
+    """
+
+    def build(self) -> list[w.Widget]:
+        """One control each."""
+        self.add_class("serfiq-settings")
+        options = self.state.scorer.options
+        models = list(dict.fromkeys([*cards(), str(options["model"])]))
+        self._scorer: dict[str, Any] = {
+            "model": w.Dropdown(options=models, description="network"),
+            "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
+            "device": w.Dropdown(
+                options=list(dict.fromkeys([*DEVICES, options["device"]])), description="device"
+            ),
+            "seed": w.BoundedIntText(min=0, max=BIGGEST_SEED, description="seed of the masks"),
+            "rate": Slider("dropout rate p", 0.5, LEAST_RATE, MOST_RATE, 0.01),
+            "alpha": Slider("\u03b1, slope", 60, 1, 300, 1),
+            "r": Slider("r, middle", 0.8, 0.3, 1.0, 0.005),
+        }
+        self._projection = w.Dropdown(
+            options=[("plane (PCA)", PROJECTIONS[0]), ("sphere in 3-D", PROJECTIONS[1])],
+            description="embeddings on a",
+        )
+        self._own = w.Button(description="The network's own p, \u03b1, r")
+        self._own.on_click(
+            kindly(self.state, lambda _: self.state.configure(rate=None, alpha=None, r=None))
+        )
+        for name, control in self._scorer.items():
+            control.add_class(f"serfiq-set-{name}")
+            control.observe(kindly(self.state, self._change(name)), "value")
+        self._projection.add_class("serfiq-set-projection")
+        self._projection.observe(
+            kindly(self.state, lambda c: setattr(self.state, "projection", c["new"])), "value"
+        )
+        self.state.observe(lambda _: self._sync(), ["scorer", "projection"])
+        self.state.observe(lambda _: self._sync(), "message")
+        self._sync()
+        head = w.HTML(f"<h3>For the curious</h3><p>{SETTINGS}</p>")
+        return [head, *self._scorer.values(), self._projection, self._own]
+
+    def _values(self) -> dict[str, Any]:
+        scorer = self.state.scorer
+        own = {"rate": scorer.rate, "alpha": scorer.card.alpha, "r": scorer.card.r}
+        return {**scorer.options, "model": str(scorer.options["model"]), **own}
+
+    def _change(self, name: str) -> Any:
+        def change_setting(change: dict[str, Any]) -> None:
+            if change["new"] != self._values()[name]:
+                self.state.configure(**{name: change["new"]})
+
+        return change_setting
+
+    def _sync(self) -> None:
+        """Let the controls show what is so, also after a refusal."""
+        for name, value in self._values().items():
+            self._scorer[name].value = value
+        self._projection.value = self.state.projection
+
+
+class TakeHomePanel(StateView):
+    """Scores, a page that opens offline, and a link with the settings.
+
+    Takes the parameters of `StateView`.
+    """
+
+    def build(self) -> list[w.Widget]:
+        """A tick for the photo, the buttons, the link."""
+        self.add_class("serfiq-take-home")
+        self._photo = w.Checkbox(description="with the face in the page", indent=False)
+        offers = {
+            "csv": "Scores as CSV",
+            "json": "Scores as JSON",
+            "html": "This result as a page",
+        }
+        self._download = Download(offers, kindly(self.state, self._hand))
+        self._link = SettingsLink()
+        self._link.observe(kindly(self.state, lambda c: self.apply(c["new"])), "opened")
+        names = ["image", "ruin", "passes", "projection", "scorer"]
+        self.state.observe(kindly(self.state, lambda _: self._write()), names)
+        self._write()
+        head = w.HTML(f"<h3>Take it home</h3><p>{TAKE_HOME}</p>")
+        return [head, self._download, self._photo, self._link]
+
+    def _hand(self, kind: str) -> None:
+        self._download.hand(*self.make(kind))
+
+    def make(self, kind: str) -> tuple[str, str, bytes]:
+        """Return name, MIME type and content of a file: "csv", "json" or "html".
+
+        Raises
+        ------
+        BadSetting
+            The page is asked for before anything was scored.
+        """
+        if kind == "csv":
+            return "serfiq-scores.csv", "text/csv", export.scores_csv(self.state.entries)
+        if kind == "json":
+            content = export.scores_json(self.state.entries)
+            return "serfiq-scores.json", "application/json", content
+        if self.state.result is None:
+            raise BadSetting("Choose a photo first.")
+        page = export.snapshot_html(self.state.result, photo=self._photo.value)
+        return "serfiq.html", "text/html", page
+
+    def _write(self) -> None:
+        state = self.state
+        options = state.scorer.options
+        named = options["model"] if options["model"] in cards() else None
+        settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
+        known = isinstance(state.image, Path) and state.image in sample_images()
+        sample = state.image.stem if known else None
+        self._link.settings = export.settings_query(
+            {
+                "sample": sample,
+                "passes": state.passes,
+                "model": named,
+                **settings,
+                "projection": state.projection,
+                **export.ruin_settings(state.ruin),
+            }
+        )
+
+    def apply(self, query: str) -> None:
+        """Apply the settings of a link.
+
+        Raises
+        ------
+        BadSetting
+            They cannot be read, or name what is not here.
+        """
+        found = export.parse_settings(query)
+        scorer = {k: found[k] for k in ("model", "seed", "rate", "alpha", "r") if k in found}
+        if scorer.get("model", "mini") not in cards():
+            del scorer["model"]
+        samples = {path.stem: path for path in sample_images()}
+        self.state.configure(**scorer)
+        if found.get("sample") in samples:
+            self.state.image = samples[found["sample"]]
+        self.state.ruin = found["ruin"]
+        self.state.passes = found.get("passes", self.state.passes)
+        self.state.projection = found.get("projection", self.state.projection)

@@ -1,0 +1,157 @@
+"""Predict, then reveal: which of two faces is better for recognition?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+
+import ipywidgets as w
+import numpy as np
+from PIL import Image
+
+from serfiq_widgets import figures
+from serfiq_widgets.degrade import Ruin
+from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.parts import Plot, data_url
+from serfiq_widgets.resources import sample_images
+from serfiq_widgets.scorer import QualityResult
+from serfiq_widgets.state import kindly
+from serfiq_widgets.views import StateView
+
+RUINS = (
+    Ruin(blur=1.2),
+    Ruin(noise=25),
+    Ruin(jpeg=12),
+    Ruin(resolution=32),
+    Ruin(brightness=-2.5),
+    Ruin(contrast=0.3),
+    Ruin(rotation=30),
+    Ruin(cover="sunglasses"),
+    Ruin(cover="mask"),
+)
+CLEAR_GAP = 10  # quality points: below, a question would be a quarrel
+PASSES, SIDE = 100, 168
+QUESTION = "Which of these two is better <b>for recognition</b>? Vote, then choose."
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A face that a question may show, and what was done to it."""
+
+    name: str
+    face: AlignedFace
+
+
+class PredictPanel(StateView):
+    """Asks which of two faces is better, and shows what the network says.
+
+    Takes the parameters of `StateView`; the questions come from the samples and from what ruins
+    them, in an order that the scorer's seed decides.
+    """
+
+    def build(self) -> list[w.Widget]:
+        """The question, the two faces, the answer."""
+        self.add_class("serfiq-predict")
+        self.asked = self.right = 0
+        self._pair: tuple[QualityResult, QualityResult] | None = None
+        self._questions: Iterator[tuple[Candidate, Candidate]] = iter(())
+        self._names = ("", "")
+        self._text, self._answer = w.HTML(), w.HTML()
+        self._faces = [w.HTML(), w.HTML()]
+        self._buttons = [w.Button(description=text) for text in ("Left is better", "Right is better")]
+        for side, button in enumerate(self._buttons):
+            button.on_click(kindly(self.state, lambda _, side=side: self.answer(side)))
+            button.add_class(f"serfiq-vote-{side}")
+        self._next = w.Button(description="Begin")
+        self._next.add_class("serfiq-next")
+        self._next.on_click(kindly(self.state, lambda _: self.ask()))
+        self._plot = Plot(label="The clouds of both faces in one projection", name="serfiq-predict")
+        self._two = w.HBox(
+            [w.VBox([face, vote]) for face, vote in zip(self._faces, self._buttons, strict=True)]
+        )
+        self._two.add_class("serfiq-two")
+        self.state.observe(lambda _: self._begin(), "scorer")
+        self._begin()
+        head = w.HTML("<h3>Predict, then reveal</h3>")
+        return [head, self._text, self._two, self._answer, self._plot, self._next]
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The samples, and the clean ones ruined in each way."""
+        found = [Candidate(path.stem, find_face(path)) for path in sample_images()]
+        clean = [one for one in found if "_" not in one.name]
+        ruined = [
+            Candidate(f"{one.name}, {ruin.words()}", replace(one.face, pixels=ruin.apply(one.face.pixels)))
+            for one in clean
+            for ruin in RUINS
+        ]
+        return found + ruined
+
+    def _begin(self) -> None:
+        self._questions = iter(())
+        self._pair = None
+        self._text.value = (
+            "<p>Two faces are shown. Decide which one a recognition network can rely on more; "
+            "then see what it says itself.</p>"
+        )
+        for part in (self._two, self._plot):
+            part.layout.display = "none"
+        self._answer.value = ""
+        self._next.description = "Begin"
+
+    def _shuffled(self) -> Iterator[tuple[Candidate, Candidate]]:
+        """Pairs whose qualities differ clearly, in random order, left and right at random."""
+        faces = self.candidates
+        limits = self.state.scorer.limits([one.face for one in faces])
+        card = self.state.scorer.card
+        qualities = 100 / (1 + np.exp(-card.alpha * (limits - card.r)))
+        first, second = np.nonzero(np.abs(qualities[:, None] - qualities) >= CLEAR_GAP)
+        for i in np.random.default_rng(self.state.scorer.seed).permutation(len(first)):
+            yield faces[first[i]], faces[second[i]]
+
+    def ask(self) -> None:
+        """Put the next question."""
+        pair = next(self._questions, None)
+        if pair is None:
+            self._questions = self._shuffled()
+            pair = next(self._questions, None)
+        if pair is None:
+            self._text.value = "<p>This network finds all samples equally good: choose another.</p>"
+            return
+        left, right = pair
+        score = self.state.scorer.score
+        self._pair = (score(left.face, PASSES), score(right.face, PASSES))
+        self._names = (left.name, right.name)
+        self._text.value = f"<p>{QUESTION}</p>"
+        for view, result in zip(self._faces, self._pair, strict=True):
+            picture = Image.fromarray(result.face.pixels).resize((SIDE, SIDE))
+            view.value = f'<img src="{data_url(picture)}" alt="one of the two faces">'
+        for button in self._buttons:
+            button.disabled = False
+        self._two.layout.display = ""
+        self._plot.layout.display = "none"
+        self._answer.value = ""
+        self._next.description = "Another pair"
+
+    def answer(self, side: int) -> None:
+        """Take a vote, 0 for left and 1 for right, and reveal."""
+        if self._pair is None or self._buttons[0].disabled:
+            return
+        left, right = self._pair
+        truth = int(right.limit > left.limit)
+        self.asked += 1
+        self.right += side == truth
+        for button in self._buttons:
+            button.disabled = True
+        verdict = "Yes." if side == truth else "No:"
+        word = ("left", "right")[truth]
+        self._answer.value = (
+            f'<p class="serfiq-verdict"><b>{verdict}</b> The {word} one is better for this network: '
+            f"{escape(self._names[0])}, quality {left.limit_quality}, against "
+            f"{escape(self._names[1])}, quality {right.limit_quality}. "
+            f"Right so far: {self.right} of {self.asked}.</p>"
+        )
+        self._plot.show(figures.clouds_figure(left, right))
+        self._plot.layout.display = ""

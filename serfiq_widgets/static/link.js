@@ -1,0 +1,33 @@
+// The page's address with settings behind the #, which browsers never send to a server. Settings
+// that the page was opened with are handed to Python once.
+
+function render({ model, el }) {
+  el.classList.add("serfiq-link");
+  const box = document.createElement("input");
+  box.readOnly = true;
+  box.setAttribute("aria-label", "A link to this page with these settings");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy the link";
+  button.addEventListener("click", async () => {
+    box.select();
+    await navigator.clipboard?.writeText(box.value);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy the link"; }, 1500);
+  });
+  el.append(box, button);
+  const show = () => {
+    const { origin, pathname, search } = location;
+    box.value = `${origin}${pathname}${search}#${model.get("settings")}`;
+  };
+  model.on("change:settings", show);
+  show();
+  const given = location.hash.slice(1);
+  if (document.body.dataset.voila && given && !model.get("opened")) {
+    model.set("opened", given);
+    model.save_changes();
+  }
+  return () => model.off("change:settings", show);
+}
+
+export default { render };

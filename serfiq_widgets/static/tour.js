@@ -1,0 +1,66 @@
+// A tour of a few steps, each a note beside a part of the page; Escape or Skip ends it.
+
+function render({ model, el }) {
+  el.classList.add("serfiq-tour");
+  const start = document.createElement("button");
+  start.type = "button";
+  start.textContent = "Take the tour";
+  el.append(start);
+  const note = document.createElement("dialog");
+  note.className = "serfiq-note";
+  const text = document.createElement("p");
+  const row = document.createElement("div");
+  const count = document.createElement("small");
+  const back = document.createElement("button");
+  const next = document.createElement("button");
+  const skip = document.createElement("button");
+  back.textContent = "Back";
+  skip.textContent = "Skip";
+  for (const button of [back, next, skip]) button.type = "button";
+  row.append(count, skip, back, next);
+  note.append(text, row);
+  el.append(note);
+
+  let step = 0;
+  let lit = null;
+  const unlight = () => lit?.classList.remove("serfiq-lit");
+  const place = () => {
+    const steps = model.get("steps");
+    const [selector, words] = steps[step];
+    unlight();
+    lit = document.querySelector(selector);
+    lit?.classList.add("serfiq-lit");
+    lit?.scrollIntoView({ block: "nearest" });
+    text.textContent = words;
+    count.textContent = `${step + 1} of ${steps.length}`;
+    back.disabled = step === 0;
+    next.textContent = step === steps.length - 1 ? "Done" : "Next";
+    if (!note.open) note.show();
+    const target = lit?.getBoundingClientRect() ?? { left: 20, bottom: 20, top: 20, right: 20 };
+    const { width, height } = note.getBoundingClientRect();
+    const below = target.bottom + 12 + height < innerHeight;
+    const beside = target.right + 12 + width < innerWidth;
+    const top = below ? target.bottom + 12 : beside ? target.top : innerHeight - height - 12;
+    const left = below || !beside ? target.left : target.right + 12;
+    note.style.top = `${Math.max(12, Math.min(top, innerHeight - height - 12))}px`;
+    note.style.left = `${Math.max(12, Math.min(left, innerWidth - width - 12))}px`;
+    next.focus();
+  };
+  const end = () => {
+    unlight();
+    note.close();
+    start.focus();
+  };
+  start.addEventListener("click", () => { step = 0; place(); });
+  back.addEventListener("click", () => { step -= 1; place(); });
+  next.addEventListener("click", () => {
+    if (step === model.get("steps").length - 1) return end();
+    step += 1;
+    place();
+  });
+  skip.addEventListener("click", end);
+  note.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
+  return unlight;
+}
+
+export default { render };

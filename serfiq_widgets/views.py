@@ -1,0 +1,213 @@
+"""Views of one state: cloud, distances, running score, formula, and the slider that moves them.
+
+Each can stand alone in a notebook, or beside others on one shared state.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+
+from serfiq_widgets import figures, wording
+from serfiq_widgets.parts import Notice, Plot, Slider
+from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces import AlignedFace
+    from serfiq_widgets.images import ImageSource
+
+
+class StateView(w.VBox):
+    """Shows something of an `ExplorerState`: a given one, or one of its own.
+
+    Parameters
+    ----------
+    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
+        The photo.
+    state : ExplorerState, optional
+        A state to share with other views. Without one the view has its own.
+    model, engine, device, seed
+        As for `Scorer`, when the view has its own state.
+
+    Attributes
+    ----------
+    state : ExplorerState
+        Its traits ``image``, ``ruin``, ``passes``, ``result`` and ``quality`` can be observed.
+    """
+
+    def __init__(
+        self,
+        image: ImageSource | AlignedFace | None = None,
+        *,
+        state: ExplorerState | None = None,
+        model: str | Path = "mini",
+        engine: str = "auto",
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.alone = state is None
+        self.state = state or ExplorerState(Scorer(model, engine, device, seed))
+        super().__init__()
+        parts = self.build()
+        if self.alone:
+            notice = Notice()
+            self.state.observe(lambda change: notice.say(change["new"]), "message")
+            parts = [notice, *parts, *self.accessories()]
+            self.add_class("serfiq")
+        self.children = parts
+        if image is not None:
+            self.state.image = image
+
+    def build(self) -> list[w.Widget]:
+        """Make the widgets and let them follow the state."""
+        raise NotImplementedError
+
+    def accessories(self) -> list[w.Widget]:
+        """Make what the view needs besides, when it stands alone."""
+        return []
+
+
+class PassesSlider(Slider):
+    """The number of passes of a state, as a slider that can be played."""
+
+    def __init__(self, state: ExplorerState) -> None:
+        super().__init__(
+            "Dropout passes T", state.passes, least=2, most=MOST_PASSES, step=1, playable=True
+        )
+        self.add_class("serfiq-passes")
+        state.observe(lambda change: setattr(self, "value", change["new"]), "passes")
+        self.observe(
+            kindly(state, lambda change: setattr(state, "passes", round(change["new"]))), "value"
+        )
+
+
+class PassesView(StateView):
+    """A picture of the passes, a film that follows the slider."""
+
+    TITLE = TEXT = LABEL = NAME = ""
+
+    def __init__(
+        self,
+        image: ImageSource | AlignedFace | None = None,
+        *,
+        state: ExplorerState | None = None,
+        clock: PassesSlider | None = None,
+        **scorer: Any,
+    ) -> None:
+        self._clock = clock
+        super().__init__(image, state=state, **scorer)
+
+    def build(self) -> list[w.Widget]:
+        """Title, one sentence, the picture."""
+        self.add_class("serfiq-picture")
+        self._clock = self._clock or PassesSlider(self.state)
+        self.plot = Plot(label=self.LABEL, name=self.NAME, clock=self._clock, choosable=False)
+        self.state.observe(kindly(self.state, lambda _: self.show()), "everything")
+        if self.state.everything is not None:
+            self.show()
+        return [w.HTML(f"<h3>{self.TITLE}</h3><p>{self.TEXT}</p>"), self.plot]
+
+    def accessories(self) -> list[w.Widget]:
+        """Make the slider."""
+        return [self._clock]
+
+    def show(self) -> None:
+        """Draw the state's result."""
+        raise NotImplementedError
+
+
+class SpreadView(PassesView):
+    """The cloud of embeddings, one dot per pass; people can ask about each.
+
+    Takes the parameters of `StateView`.
+
+    Examples
+    --------
+    >>> from serfiq_widgets import SpreadView
+    >>> view = SpreadView("sample_images/collins.jpg")
+    >>> view.state.chosen = 16  # asks about pass 17
+    """
+
+    TITLE, TEXT, NAME = "Embedding spread", wording.SPREAD, "serfiq-spread"
+    LABEL = "Cloud of embeddings, one dot per dropout pass"
+
+    def build(self) -> list[w.Widget]:
+        """Add the sentence about the chosen pass."""
+        self._answer = w.HTML()
+        parts = super().build()
+        self.plot.choosable = True
+        self.plot.add_class("serfiq-spread")
+        self.state.observe(kindly(self.state, lambda _: self.show()), "projection")
+        self.state.observe(kindly(self.state, lambda _: self._ask()), ["chosen", "result"])
+        self.state.observe(
+            lambda change: setattr(self.plot, "chosen", change["new"]), "chosen"
+        )
+        self.plot.observe(
+            kindly(self.state, lambda change: setattr(self.state, "chosen", change["new"])),
+            "chosen",
+        )
+        self._ask()
+        return [*parts, self._answer]
+
+    def show(self) -> None:
+        """Draw the cloud, flat or on a sphere."""
+        result = self.state.everything
+        if result is not None:
+            flat = self.state.projection == "plane"
+            map_ = figures.principal if flat else figures.on_sphere
+            self.plot.show(figures.spread_film(map_(result.embeddings)))
+
+    def _ask(self) -> None:
+        result = self.state.result
+        text = wording.CHOOSE if result is None else wording.one_pass(result, self.state.chosen)
+        self._answer.value = f'<p class="serfiq-answer">{text}</p>'
+
+
+class DistanceView(PassesView):
+    """The histogram of pairwise distances. Takes the parameters of `StateView`."""
+
+    TITLE, TEXT, NAME = "Pairwise distances", wording.DISTANCES, "serfiq-distances"
+    LABEL = "Histogram of pairwise distances between embeddings"
+
+    def show(self) -> None:
+        """Draw the histogram."""
+        if self.state.everything is not None:
+            self.plot.show(figures.distance_film(self.state.everything))
+
+
+class RunningScoreView(PassesView):
+    """The score after each pass, its interval and the exact limit.
+
+    Takes the parameters of `StateView`.
+    """
+
+    TITLE, TEXT, NAME = "Running score", wording.RUNNING, "serfiq-running-score"
+    LABEL = "Running score over passes, with interval and exact limit"
+
+    def show(self) -> None:
+        """Draw the curve."""
+        if self.state.everything is not None:
+            self.plot.show(figures.running_film(self.state.everything))
+
+
+class FormulaView(StateView):
+    """SER-FIQ's formula with the current numbers. Takes the parameters of `StateView`."""
+
+    def build(self) -> list[w.Widget]:
+        """Title, one sentence, the formula."""
+        self.add_class("serfiq-picture")
+        self._formula = w.HTML()
+        self.state.observe(kindly(self.state, lambda _: self._fill()), "result")
+        self._fill()
+        return [w.HTML(f"<h3>The formula</h3><p>{wording.FORMULA}</p>"), self._formula]
+
+    def accessories(self) -> list[w.Widget]:
+        """Make a slider."""
+        return [PassesSlider(self.state)]
+
+    def _fill(self) -> None:
+        if self.state.result is not None:
+            self._formula.value = wording.formula(self.state.result)

@@ -1,0 +1,160 @@
+"""What the widgets say: pure functions from results to HTML, in plain words and with the numbers."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from serfiq_widgets import robustness
+
+if TYPE_CHECKING:
+    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.state import Entry
+
+SPREAD = (
+    "Each dot is the same face, seen by the network with other features switched off. "
+    "<b>A tight cloud means a robust face: good quality.</b>"
+)
+DISTANCES = (
+    "How far apart two such embeddings lie, for every pair. "
+    "<b>The score uses only their mean: the further left, the better.</b>"
+)
+RUNNING = (
+    "The score after each pass, with its 95 % interval. "
+    "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
+)
+FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
+CHOOSE = "Click a dot, or use the arrow keys, to ask about one pass."
+
+
+def numbers(result: QualityResult) -> str:
+    """Quality, raw score, exact limit and interval."""
+    low, high = result.interval
+    interval = "" if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
+    return f"""\
+<div class="serfiq-numbers">
+  <div><span class="serfiq-quality">{result.quality}</span> <span>of 100<br>quality</span></div>
+  <meter min="0" max="100" value="{result.quality}" aria-label="quality"></meter>
+  <dl>
+    <dt>raw score</dt><dd><span class="serfiq-raw">{result.raw:.4f}</span></dd>
+    <dt>exact limit, T \u2192 \u221e</dt>
+    <dd><span class="serfiq-limit">{result.limit:.4f}</span></dd>
+  </dl>
+  <small>{interval or "an interval needs three passes"}</small>
+</div>"""
+
+
+def status(result: QualityResult) -> str:
+    """Model, engine, device, seed, dropout rate, and milliseconds per stage."""
+    stages = " \u00b7 ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings.items())
+    return (
+        f'<div class="serfiq-status">model {escape(result.model)} on {escape(result.engine)}, '
+        f"{escape(result.device)} \u00b7 seed {result.seed} \u00b7 p {result.rate:g} "
+        f"\u00b7 ms: {stages}</div>"
+    )
+
+
+def _row(name: str, formula: str, filled: str, value: str) -> str:
+    return (
+        f"<dt>{name}</dt><dd><math>{formula}</math>"
+        f"<math><mo>=</mo>{filled}<mo>=</mo>"
+        f'<mn class="serfiq-is">{value}</mn></math></dd>'
+    )
+
+
+def _exp(exponent: str) -> str:
+    return f"<mrow><mn>1</mn><mo>+</mo><msup><mi>e</mi><mrow>{exponent}</mrow></msup></mrow>"
+
+
+def formula(result: QualityResult) -> str:
+    """SER-FIQ's formula with the numbers of this result in place, as MathML."""
+    pairs = result.passes * (result.passes - 1) // 2
+    mean, total = result.mean_distance, result.mean_distance * pairs
+    d = "<msub><mi>d</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>"
+    bar = "<mover><mi>d</mi><mo>\u00af</mo></mover>"
+    count = "<mi>T</mi><mo>(</mo><mi>T</mi><mo>\u2212</mo><mn>1</mn><mo>)</mo>"
+    rows = [
+        _row(
+            "mean distance",
+            f"{bar}<mo>=</mo><mfrac><mn>2</mn><mrow>{count}</mrow></mfrac>"
+            f"<munder><mo>\u2211</mo><mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow></munder>{d}",
+            f"<mfrac><mn>{total:.1f}</mn><mn>{pairs:,}</mn></mfrac>",
+            f"{mean:.4f}",
+        ),
+        _row(
+            "raw score",
+            f"<mi>s</mi><mo>=</mo><mfrac><mn>2</mn>{_exp(bar)}</mfrac>",
+            f"<mfrac><mn>2</mn>{_exp(f'<mn>{mean:.4f}</mn>')}</mfrac>",
+            f"{result.raw:.4f}",
+        ),
+        _row(
+            "scaled",
+            "<mi>q</mi><mo>=</mo><mfrac><mn>1</mn>"
+            + _exp(
+                "<mo>\u2212</mo><mi>\u03b1</mi><mo>(</mo><mi>s</mi><mo>\u2212</mo><mi>r</mi><mo>)</mo>"
+            )
+            + "</mfrac>",
+            "<mfrac><mn>1</mn>"
+            + _exp(
+                f"<mo>\u2212</mo><mn>{result.alpha:g}</mn><mo>(</mo><mn>{result.raw:.4f}</mn>"
+                f"<mo>\u2212</mo><mn>{result.r:g}</mn><mo>)</mo>"
+            )
+            + "</mfrac>",
+            f"{result.scaled:.4f}",
+        ),
+        _row(
+            "quality",
+            "<mtext>round</mtext><mo>(</mo><mn>100</mn><mi>q</mi><mo>)</mo>",
+            f"<mtext>round</mtext><mo>(</mo><mn>{100 * result.scaled:.2f}</mn><mo>)</mo>",
+            str(result.quality),
+        ),
+    ]
+    return f'<dl class="serfiq-formula">{"".join(rows)}</dl>'
+
+
+def one_pass(result: QualityResult, chosen: int) -> str:
+    """What one pass is to the others, and what the score would be without it."""
+    if not 0 <= chosen < result.passes:
+        return CHOOSE
+    if result.passes <= 2:  # noqa: PLR2004  # without one of two passes no pair is left
+        return f"Pass {chosen + 1} is one of two: without it there is no pair to compare."
+    own = result.distances.sum(axis=1) / (result.passes - 1)
+    place = int((own > own[chosen]).sum()) + 1
+    mean = robustness.leave_one_out(result.distances)[chosen]
+    without = float(robustness.raw_score(mean))
+    return (
+        f"<b>Pass {chosen + 1}</b> lies {own[chosen]:.4f} from the others on average, the "
+        f"{_ordinal(place)} farthest of {result.passes}. Without it the raw score would be "
+        f"{without:.4f} ({without - result.raw:+.4f})."
+    )
+
+
+def _ordinal(number: int) -> str:
+    teen = 10 <= number % 100 <= 20  # noqa: PLR2004  # eleventh to thirteenth are irregular
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def comparison(
+    first: Entry, second: Entry, results: tuple[QualityResult, QualityResult], cosine: float
+) -> str:
+    """Which of two faces is better, by how much, and how alike the network finds them."""
+    a, b = results
+    gap = a.limit - b.limit
+    better = "A" if gap > 0 else "B"
+    verdict = (
+        "Both are equally good for this network."
+        if a.limit_quality == b.limit_quality
+        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} at the exact "
+        f"limit: quality {a.limit_quality} against {b.limit_quality}."
+    )
+    names = " ".join(
+        f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(entry.name)}'
+        for letter, entry in (("A", first), ("B", second))
+    )
+    return (
+        f'<p class="serfiq-names">{names}</p><p>{verdict} Their comparison score, the cosine of the '
+        f'plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same direction; '
+        f"0: strangers). It compares identity; the quality says how far it can be relied on.</p>"
+    )
