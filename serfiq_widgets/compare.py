@@ -77,7 +77,7 @@ class ComparePanel(StateView):
         self._choices = [w.Dropdown(description=letter) for letter in "AB"]
         for letter, choice in zip("ab", self._choices, strict=True):
             choice.add_class(f"serfiq-choose-{letter}")
-            choice.observe(kindly(state, lambda _: self._compare()), "value")
+            choice.observe(kindly(state, lambda _: self._show_pair()), "value")
         self._tray, self._says = w.HTML(), w.HTML()
         self._clouds = Plot(label="The clouds of A and B in one projection", name="serfiq-a-b")
         self._scores = Plot(label="Distribution of the raw scores of A and B", name="serfiq-draws")
@@ -146,13 +146,13 @@ class ComparePanel(StateView):
         for choice, end in zip(self._choices, ends, strict=True):
             choice.options = options
             choice.value = end
-        self._compare()
+        self._show_pair()
 
     def _fresh(self) -> None:
         self._draws = {}
-        self._compare()
+        self._show_pair()
 
-    def _compare(self) -> None:
+    def _show_pair(self) -> None:
         """Show A and B, or how to get two."""
         pinned = self.state.pinned
         chosen = [choice.value for choice in self._choices]

@@ -10,6 +10,7 @@ from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.resources import PACKAGE, folder
 
 IDLE_S, CHECK_S = 600, 60
+POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
 
 
 def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
@@ -20,18 +21,18 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "port": port,
             "open_browser": browser,
             "log_level": "ERROR",
-            "tornado_settings": {
-                "ws_ping_interval": 0,  # no proxy between to keep awake
-                "compress_response": True,
-            },
+            "tornado_settings": {"ws_ping_interval": 0},  # no proxy between to keep awake
         },
         "VoilaConfiguration": {
             "template": "serfiq",  # our page: no request leaves the machine
             "show_tracebacks": False,
+            "preheat_kernel": True,
+            "default_pool_size": POOL,
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
             "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
-        # A kernel whose visitor has left goes away.
+        "VoilaKernelManager": {"fill_delay": REFILL_S},
+        # A kernel whose visitor has left goes away; one that waits in the pool stays.
         "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},
         # Sockets in a folder of the user's own, not ports that others on the machine could reach.
         "KernelManager": {"transport": "ipc"},
@@ -52,13 +53,17 @@ def serve(port: int, *, browser: bool) -> None:
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
     try:
         from traitlets.config import Config
-        from voila.app import Voila
+
+        from serfiq_widgets.server import Dashboard, KernelManager
     except ImportError as error:
         raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise BadSetting(f"Port {port} is taken. Try another one, such as {port + 1}.")
-    app = Voila(config=Config(settings(port, browser=browser)))
+
+    config = Config(settings(port, browser=browser))
+    config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
+    app = Dashboard(config=config)
     app.initialize([str(folder("notebooks") / "dashboard.ipynb")])
     print(f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C).", flush=True)
     app.start()

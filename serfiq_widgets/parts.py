@@ -1,7 +1,7 @@
 """The small widgets that the explorers are made of: plot, slider, photo, face, table and others.
 
 Each is a few lines of JavaScript in ``static/`` beside traits here. The plotly library (1.5 MB
-compressed) travels to the page once, as a model that all plots point to, not once per plot.
+compressed) and the style sheet travel to the page once, not once per widget.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ STATIC = Path(__file__).parent / "static"
 MAX_FRAME = 2**20  # bytes of one picture from the camera
 
 
+class Look(anywidget.AnyWidget):
+    """Holds the style sheet of all parts of a page; it has no view."""
+
+    _esm = "export default {};"
+    _css = STATIC / "serfiq.css"
+
+
 class PlotlyLibrary(anywidget.AnyWidget):
     """Holds the compressed plotly JavaScript for all plots of a page; it has no view."""
 
@@ -40,20 +47,33 @@ class PlotlyLibrary(anywidget.AnyWidget):
 
 @cache
 def _compressed_plotly() -> bytes:
-    return gzip.compress(get_plotlyjs().encode(), 6, mtime=0)
+    return gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
 
 
-_shared: list[PlotlyLibrary] = []
+_shared: dict[str, anywidget.AnyWidget] = {}
 
 
-def plotly_library() -> PlotlyLibrary:
-    """Return the one library model of this kernel; made anew when it was closed."""
-    if not _shared or _shared[0].comm is None:
-        _shared[:] = [PlotlyLibrary(source=_compressed_plotly())]
-    return _shared[0]
+def shared(name: str, make: Callable[[], anywidget.AnyWidget]) -> anywidget.AnyWidget:
+    """Return the one model of this kernel by a name; made anew when it was closed."""
+    if name not in _shared or _shared[name].comm is None:
+        _shared[name] = make()
+    return _shared[name]
 
 
-class Plot(anywidget.AnyWidget):
+def plotly_library() -> anywidget.AnyWidget:
+    """Return the plotly library of this kernel."""
+    return shared("plotly", lambda: PlotlyLibrary(source=_compressed_plotly()))
+
+
+class Part(anywidget.AnyWidget):
+    """A small widget; the style sheet travels to the page once for all of them."""
+
+    def __init__(self, **traits: Any) -> None:
+        shared("look", Look)
+        super().__init__(**traits)
+
+
+class Plot(Part):
     """Shows a plotly figure, or a film that follows a slider in the browser by itself.
 
     Attributes
@@ -71,7 +91,6 @@ class Plot(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "plot.js"
-    _css = STATIC / "serfiq.css"
     figure = t.Dict().tag(sync=True)
     label = t.Unicode().tag(sync=True)
     name = t.Unicode("serfiq").tag(sync=True)
@@ -81,7 +100,7 @@ class Plot(anywidget.AnyWidget):
     library = t.Instance(Widget).tag(sync=True, **widget_serialization)
 
     @t.default("library")
-    def _default_library(self) -> PlotlyLibrary:
+    def _default_library(self) -> Widget:
         return plotly_library()
 
     def show(self, figure: go.Figure | Film) -> None:
@@ -90,7 +109,7 @@ class Plot(anywidget.AnyWidget):
         self.figure = figure.to_json() if film else figure.to_plotly_json()
 
 
-class Slider(anywidget.AnyWidget):
+class Slider(Part):
     """A slider with a number box, reachable by keyboard and named for screen readers.
 
     Parameters
@@ -104,7 +123,6 @@ class Slider(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "slider.js"
-    _css = STATIC / "serfiq.css"
     label = t.Unicode().tag(sync=True)
     value = t.Float().tag(sync=True)
     min = t.Float().tag(sync=True)
@@ -133,7 +151,7 @@ class Slider(anywidget.AnyWidget):
         return self._least if math.isnan(value) else min(max(value, self._least), self._most)
 
 
-class PhotoView(anywidget.AnyWidget):
+class PhotoView(Part):
     """A photo with the faces found in it; of several, people choose the one that is meant.
 
     Attributes
@@ -149,14 +167,13 @@ class PhotoView(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "photo.js"
-    _css = STATIC / "serfiq.css"
     src = t.Unicode().tag(sync=True)
     boxes = t.List().tag(sync=True)
     landmarks = t.List().tag(sync=True)
     chosen = t.Int(0).tag(sync=True)
 
 
-class Table(anywidget.AnyWidget):
+class Table(Part):
     """A table whose headings sort it, with a button in each row if ``action`` names one.
 
     Attributes
@@ -166,14 +183,13 @@ class Table(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "table.js"
-    _css = STATIC / "serfiq.css"
     caption = t.Unicode().tag(sync=True)
     columns = t.List(t.Unicode()).tag(sync=True)
     rows = t.List(t.List()).tag(sync=True)
     action = t.Unicode().tag(sync=True)
 
 
-class Download(anywidget.AnyWidget):
+class Download(Part):
     """Buttons that hand people a file, made when they ask for it.
 
     Parameters
@@ -185,7 +201,6 @@ class Download(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "download.js"
-    _css = STATIC / "serfiq.css"
     offers = t.List().tag(sync=True)
 
     def __init__(self, offers: dict[str, str], on_ask: Callable[[str], None]) -> None:
@@ -202,7 +217,7 @@ class Download(anywidget.AnyWidget):
         self.send({"name": name, "type": kind}, [content])
 
 
-class SettingsLink(anywidget.AnyWidget):
+class SettingsLink(Part):
     """A link to this page that carries settings, never a face.
 
     Attributes
@@ -214,12 +229,11 @@ class SettingsLink(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "link.js"
-    _css = STATIC / "serfiq.css"
     settings = t.Unicode().tag(sync=True)
     opened = t.Unicode().tag(sync=True)
 
 
-class Tour(anywidget.AnyWidget):
+class Tour(Part):
     """A button that leads through a page in a few notes, which can be skipped.
 
     Attributes
@@ -229,11 +243,10 @@ class Tour(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "tour.js"
-    _css = STATIC / "serfiq.css"
     steps = t.List().tag(sync=True)
 
 
-class FaceView(anywidget.AnyWidget):
+class FaceView(Part):
     """Shows an aligned face with an overlay, and lets people point at a place on it.
 
     Attributes
@@ -249,7 +262,6 @@ class FaceView(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "face.js"
-    _css = STATIC / "serfiq.css"
     face = t.Unicode().tag(sync=True)
     overlay = t.Unicode().tag(sync=True)
     strength = t.Float(0.7, min=0, max=1).tag(sync=True)
@@ -275,7 +287,7 @@ def data_url(picture: Image.Image) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-class Gallery(anywidget.AnyWidget):
+class Gallery(Part):
     """A row of thumbnails; a click or Enter chooses one.
 
     Attributes
@@ -287,12 +299,11 @@ class Gallery(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "gallery.js"
-    _css = STATIC / "serfiq.css"
     items = t.List(t.Dict()).tag(sync=True)
     chosen = t.Int(-1).tag(sync=True)
 
 
-class Upload(anywidget.AnyWidget):
+class Upload(Part):
     """A button and drop target for photos.
 
     Files travel in pieces below the servers' limit on messages and are put together here, where
@@ -307,7 +318,6 @@ class Upload(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "upload.js"
-    _css = STATIC / "serfiq.css"
     label = t.Unicode("Upload photos").tag(sync=True)
     limit = t.Int(MAX_BYTES).tag(sync=True)
 
@@ -345,7 +355,7 @@ class Upload(anywidget.AnyWidget):
             self._on_file(name, content)
 
 
-class CameraFeed(anywidget.AnyWidget):
+class CameraFeed(Part):
     """The webcam: snapshots, and live frames of which the next waits for an answer to the last.
 
     Parameters
@@ -360,7 +370,6 @@ class CameraFeed(anywidget.AnyWidget):
     """
 
     _esm = STATIC / "camera.js"
-    _css = STATIC / "serfiq.css"
     live = t.Bool().tag(sync=True)
 
     def __init__(self, on_frame: Callable[[str, bytes], str]) -> None:

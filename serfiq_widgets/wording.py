@@ -26,7 +26,10 @@ RUNNING = (
     "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
 )
 FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
-CHOOSE = "Click a dot, or use the arrow keys, to ask about one pass."
+CHOOSE = (
+    "Green: the newest pass; cross: the mean of all. Click a dot, or use the arrow keys, to ask "
+    "about it."
+)
 
 
 def numbers(result: QualityResult) -> str:

@@ -263,7 +263,7 @@ def running_film(result: QualityResult) -> Film:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": "exact limit, T \u2192 \u221e",
+                "name": "exact limit",
                 "x": [2, result.passes],
                 "y": [result.limit, result.limit],
                 "hovertemplate": "exact limit %{y:.4f}<extra></extra>",
@@ -272,7 +272,7 @@ def running_film(result: QualityResult) -> Film:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": "raw score so far",
+                "name": "score so far",
                 "x": t[1:],
                 "y": running[1:],
                 "hovertemplate": "%{x} passes: %{y:.4f}<extra></extra>",

@@ -18,6 +18,7 @@ async function unpack(model) {
 
 // Okabe and Ito's colours, as figures/style.py writes them, and the page's variables for them.
 const COLOURS = { "#0072B2": "--sq-accent", "#D55E00": "--sq-warn", "#009E73": "--sq-sure" };
+const CONFIG = { displayModeBar: false, responsive: true };
 const ARRAYS = { f4: Float32Array, f8: Float64Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u1: Uint8Array };
 
 function unpacked(key, value) {
@@ -89,12 +90,13 @@ async function render({ model, el }) {
   let look = null;
   let frame = 0;
   const draw = () => {
+    cancelAnimationFrame(frame);
     frame = 0;
     if (!model.get("figure").data || !el.offsetParent) return;
     look ??= themed(model.get("figure"), el);
     const data = cut(look, clock ? clock.get("value") : Infinity, model.get("chosen"));
     const fresh = !area.data;
-    Plotly.react(area, data, { ...look.layout }, { displayModeBar: false, responsive: true });
+    Plotly.react(area, data, look.layout, CONFIG);
     if (fresh) area.on("plotly_click", ({ points }) => choose(points[0]));
   };
   const soon = () => { frame ||= requestAnimationFrame(draw); };
@@ -132,7 +134,7 @@ async function render({ model, el }) {
 
   model.on("change:figure", anew);
   model.on("change:chosen", soon);
-  clock?.on("change:value", soon);
+  clock?.on("change:value", draw); // at once: browsers send one move of a slider per frame
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", anew);
   const theme = new MutationObserver(anew);
@@ -146,7 +148,7 @@ async function render({ model, el }) {
   return () => {
     model.off("change:figure", anew);
     model.off("change:chosen", soon);
-    clock?.off("change:value", soon);
+    clock?.off("change:value", draw);
     cancelAnimationFrame(frame);
     dark.removeEventListener("change", anew);
     theme.disconnect();

@@ -1,0 +1,36 @@
+"""Voila as it serves the dashboard: compressed answers, and no kernel culled under a visitor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from voila.app import Voila
+
+
+class Dashboard(Voila):
+    """Voila whose answers travel compressed."""
+
+    def init_settings(self) -> dict[str, Any]:
+        """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
+        return {**super().init_settings(), "compress_response": True}
+
+
+class KernelManager(AsyncMappingKernelManager):
+    """Culls a kernel when it is found without a visitor twice.
+
+    A kernel of the pool (which Voila spares) has been idle for long when it gets its visitor, whose
+    page needs a moment to connect.
+    """
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self._lonely: set[str] = set()
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Give a kernel that has no visitor one more round."""
+        if kernel_id in self._lonely or self._kernel_connections.get(kernel_id, 0):
+            self._lonely.discard(kernel_id)
+            await super().cull_kernel_if_idle(kernel_id)
+        else:
+            self._lonely.add(kernel_id)
