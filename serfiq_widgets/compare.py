@@ -14,7 +14,7 @@ from PIL import Image
 from serfiq_widgets import figures, wording
 from serfiq_widgets.parts import Plot, Table, Upload, data_url
 from serfiq_widgets.state import Entry, ExplorerState, kindly
-from serfiq_widgets.views import StateView
+from serfiq_widgets.views import StateView, heading
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces import AlignedFace
@@ -184,7 +184,7 @@ def _button(text: str, name: str, state: ExplorerState, act: Any) -> w.Button:
 
 
 def _picture(title: str, text: str, plot: Plot) -> w.VBox:
-    box = w.VBox([w.HTML(f"<h3>{title}</h3><p>{text}</p>"), plot])
+    box = w.VBox([w.HTML(heading(title, text)), plot])
     box.add_class("serfiq-picture")
     return box
 

@@ -156,7 +156,7 @@ class Explorer(w.VBox):
         more = w.VBox([SettingsPanel(state=state), TakeHomePanel(state=state)])
         self._tabs = w.Tab(
             [explore, ComparePanel(state=state), PredictPanel(state=state), more],
-            titles=("Explore", "Compare", "Predict", "Settings and export"),
+            titles=("Explore", "Compare", "Predict", "Settings"),
         )
         self._body = w.HBox([card, self._tabs])
         boxes = {"head": self._head, "own": own, "card": card, "buttons": bar, "more": more}

@@ -14,7 +14,7 @@ from serfiq_widgets.parts import Download, SettingsLink, Slider
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
-from serfiq_widgets.views import StateView
+from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import cards
 
 SETTINGS = (
@@ -46,7 +46,7 @@ class SettingsPanel(StateView):
             "device": w.Dropdown(
                 options=list(dict.fromkeys([*DEVICES, options["device"]])), description="device"
             ),
-            "seed": w.BoundedIntText(min=0, max=BIGGEST_SEED, description="seed of the masks"),
+            "seed": w.BoundedIntText(min=0, max=BIGGEST_SEED, description="seed of masks"),
             "rate": Slider("dropout rate p", 0.5, LEAST_RATE, MOST_RATE, 0.01),
             "alpha": Slider("\u03b1, slope", 60, 1, 300, 1),
             "r": Slider("r, middle", 0.8, 0.3, 1.0, 0.005),
@@ -69,7 +69,7 @@ class SettingsPanel(StateView):
         self.state.observe(lambda _: self._sync(), ["scorer", "projection"])
         self.state.observe(lambda _: self._sync(), "message")
         self._sync()
-        head = w.HTML(f"<h3>For the curious</h3><p>{SETTINGS}</p>")
+        head = w.HTML(heading("For the curious", SETTINGS))
         return [head, *self._scorer.values(), self._projection, self._own]
 
     def _values(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TakeHomePanel(StateView):
         names = ["image", "ruin", "passes", "projection", "scorer"]
         self.state.observe(kindly(self.state, lambda _: self._write()), names)
         self._write()
-        head = w.HTML(f"<h3>Take it home</h3><p>{TAKE_HOME}</p>")
+        head = w.HTML(heading("Take it home", TAKE_HOME))
         return [head, self._download, self._photo, self._link]
 
     def _hand(self, kind: str) -> None:

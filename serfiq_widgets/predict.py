@@ -80,8 +80,8 @@ class PredictPanel(StateView):
     @cached_property
     def candidates(self) -> list[Candidate]:
         """The samples, and the clean ones ruined in each way."""
-        found = [Candidate(path.stem, find_face(path)) for path in sample_images()]
-        clean = [one for one in found if "_" not in one.name]
+        found = [Candidate(path.stem.replace("_", ", "), find_face(path)) for path in sample_images()]
+        clean = [one for one in found if "," not in one.name]
         ruined = [
             Candidate(f"{one.name}, {ruin.words()}", replace(one.face, pixels=ruin.apply(one.face.pixels)))
             for one in clean
@@ -145,13 +145,13 @@ class PredictPanel(StateView):
         self.right += side == truth
         for button in self._buttons:
             button.disabled = True
-        verdict = "Yes." if side == truth else "No:"
+        verdict = "Yes." if side == truth else "No."
         word = ("left", "right")[truth]
         self._answer.value = (
-            f'<p class="serfiq-verdict"><b>{verdict}</b> The {word} one is better for this network: '
-            f"{escape(self._names[0])}, quality {left.limit_quality}, against "
-            f"{escape(self._names[1])}, quality {right.limit_quality}. "
-            f"Right so far: {self.right} of {self.asked}.</p>"
+            f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for this network.</b> '
+            f"Left: {escape(self._names[0])}, quality {left.limit_quality}. "
+            f"Right: {escape(self._names[1])}, quality {right.limit_quality}. "
+            f"Your score: {self.right} of {self.asked}. Below, the two clouds.</p>"
         )
-        self._plot.show(figures.clouds_figure(left, right))
+        self._plot.show(figures.clouds_figure(left, right, ("left", "right")))
         self._plot.layout.display = ""

@@ -70,6 +70,11 @@ class StateView(w.VBox):
         return []
 
 
+def heading(title: str, text: str) -> str:
+    """Return a picture's title and its one sentence, as HTML."""
+    return f"<h3>{title}</h3><p>{text}</p>"
+
+
 class PassesSlider(Slider):
     """The number of passes of a state, as a slider that can be played."""
 
@@ -104,11 +109,12 @@ class PassesView(StateView):
         """Title, one sentence, the picture."""
         self.add_class("serfiq-picture")
         self._clock = self._clock or PassesSlider(self.state)
+        self.head = w.HTML(heading(self.TITLE, self.TEXT))
         self.plot = Plot(label=self.LABEL, name=self.NAME, clock=self._clock, choosable=False)
         self.state.observe(kindly(self.state, lambda _: self.show()), "everything")
         if self.state.everything is not None:
             self.show()
-        return [w.HTML(f"<h3>{self.TITLE}</h3><p>{self.TEXT}</p>"), self.plot]
+        return [self.head, self.plot]
 
     def accessories(self) -> list[w.Widget]:
         """Make the slider."""
@@ -157,6 +163,7 @@ class SpreadView(PassesView):
         result = self.state.everything
         if result is not None:
             flat = self.state.projection == "plane"
+            self.head.value = heading(self.TITLE, self.TEXT if flat else wording.SPHERE)
             map_ = figures.principal if flat else figures.on_sphere
             self.plot.show(figures.spread_film(map_(result.embeddings)))
 
@@ -202,7 +209,7 @@ class FormulaView(StateView):
         self._formula = w.HTML()
         self.state.observe(kindly(self.state, lambda _: self._fill()), "result")
         self._fill()
-        return [w.HTML(f"<h3>The formula</h3><p>{wording.FORMULA}</p>"), self._formula]
+        return [w.HTML(heading("The formula", wording.FORMULA)), self._formula]
 
     def accessories(self) -> list[w.Widget]:
         """Make a slider."""

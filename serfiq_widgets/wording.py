@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from serfiq_widgets.state import Entry
 
 SPREAD = (
-    "Each dot is the same face, seen by the network with other features switched off. "
-    "<b>A tight cloud means a robust face: good quality.</b>"
+    "Each dot: this face, seen with other features switched off. "
+    "<b>A tight cloud is a robust face: good quality.</b>"
+)
+SPHERE = (
+    "Each dot keeps its true angle to the mean of all. In so many dimensions nearly all lie equally "
+    "far from it. <b>A small ring is good quality.</b>"
 )
 DISTANCES = (
     "How far apart two such embeddings lie, for every pair. "
@@ -27,8 +31,7 @@ RUNNING = (
 )
 FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
 CHOOSE = (
-    "Green: the newest pass; cross: the mean of all. Click a dot, or use the arrow keys, to ask "
-    "about it."
+    "Green: the newest pass; cross: the mean. Click a dot, or use the arrow keys, to ask about it."
 )
 
 
@@ -59,58 +62,71 @@ def status(result: QualityResult) -> str:
     )
 
 
-def _row(name: str, formula: str, filled: str, value: str) -> str:
-    return (
-        f"<dt>{name}</dt><dd><math>{formula}</math>"
-        f"<math><mo>=</mo>{filled}<mo>=</mo>"
-        f'<mn class="serfiq-is">{value}</mn></math></dd>'
-    )
+ALPHA = "<mi>\u03b1</mi>"
+
+
+def _mo(sign: str) -> str:
+    return f'<mo stretchy="false">{sign}</mo>'
 
 
 def _exp(exponent: str) -> str:
     return f"<mrow><mn>1</mn><mo>+</mo><msup><mi>e</mi><mrow>{exponent}</mrow></msup></mrow>"
 
 
+def _over(above: str, below: str) -> str:
+    return f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
+
+
+def _row(name: str, symbols: str, filled: str, value: str) -> str:
+    return (
+        f'<dt>{name}</dt><dd><math displaystyle="true">{symbols}</math>'
+        f'<math displaystyle="true"><mo>=</mo>{filled}<mo>=</mo>'
+        f'<mn class="serfiq-is">{value}</mn></math></dd>'
+    )
+
+
 def formula(result: QualityResult) -> str:
     """SER-FIQ's formula with the numbers of this result in place, as MathML."""
     pairs = result.passes * (result.passes - 1) // 2
-    mean, total = result.mean_distance, result.mean_distance * pairs
-    d = "<msub><mi>d</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>"
+    mean = result.mean_distance
     bar = "<mover><mi>d</mi><mo>\u00af</mo></mover>"
-    count = "<mi>T</mi><mo>(</mo><mi>T</mi><mo>\u2212</mo><mn>1</mn><mo>)</mo>"
+    count = f"<mi>T</mi>{_mo('(')}<mi>T</mi><mo>\u2212</mo><mn>1</mn>{_mo(')')}"
+    pair = "<mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow>"
+    total = f"<munder><mo>\u2211</mo>{pair}</munder><msub><mi>d</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>"
+
+    def stretch(alpha: str, raw: str, r: str) -> str:
+        inner = f"{_mo('(')}{raw}<mo>\u2212</mo>{r}{_mo(')')}"
+        return _over("<mn>1</mn>", _exp(f"<mo>\u2212</mo>{alpha}{inner}"))
+
+    def rounded(value: str) -> str:
+        return f"<mtext>round</mtext>{_mo('(')}{value}{_mo(')')}"
+
+    def number(value: float, form: str) -> str:
+        return f"<mn>{value:{form}}</mn>"
+
     rows = [
         _row(
             "mean distance",
-            f"{bar}<mo>=</mo><mfrac><mn>2</mn><mrow>{count}</mrow></mfrac>"
-            f"<munder><mo>\u2211</mo><mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow></munder>{d}",
-            f"<mfrac><mn>{total:.1f}</mn><mn>{pairs:,}</mn></mfrac>",
+            f"{bar}<mo>=</mo>{_over('<mn>2</mn>', count)}{total}",
+            _over(number(mean * pairs, ".1f"), number(pairs, ",")),
             f"{mean:.4f}",
         ),
         _row(
             "raw score",
-            f"<mi>s</mi><mo>=</mo><mfrac><mn>2</mn>{_exp(bar)}</mfrac>",
-            f"<mfrac><mn>2</mn>{_exp(f'<mn>{mean:.4f}</mn>')}</mfrac>",
+            f"<mi>s</mi><mo>=</mo>{_over('<mn>2</mn>', _exp(bar))}",
+            _over("<mn>2</mn>", _exp(number(mean, ".4f"))),
             f"{result.raw:.4f}",
         ),
         _row(
             "scaled",
-            "<mi>q</mi><mo>=</mo><mfrac><mn>1</mn>"
-            + _exp(
-                "<mo>\u2212</mo><mi>\u03b1</mi><mo>(</mo><mi>s</mi><mo>\u2212</mo><mi>r</mi><mo>)</mo>"
-            )
-            + "</mfrac>",
-            "<mfrac><mn>1</mn>"
-            + _exp(
-                f"<mo>\u2212</mo><mn>{result.alpha:g}</mn><mo>(</mo><mn>{result.raw:.4f}</mn>"
-                f"<mo>\u2212</mo><mn>{result.r:g}</mn><mo>)</mo>"
-            )
-            + "</mfrac>",
+            f"<mi>q</mi><mo>=</mo>{stretch(ALPHA, '<mi>s</mi>', '<mi>r</mi>')}",
+            stretch(number(result.alpha, "g"), number(result.raw, ".4f"), number(result.r, "g")),
             f"{result.scaled:.4f}",
         ),
         _row(
             "quality",
-            "<mtext>round</mtext><mo>(</mo><mn>100</mn><mi>q</mi><mo>)</mo>",
-            f"<mtext>round</mtext><mo>(</mo><mn>{100 * result.scaled:.2f}</mn><mo>)</mo>",
+            rounded("<mn>100</mn><mi>q</mi>"),
+            rounded(number(100 * result.scaled, ".2f")),
             str(result.quality),
         ),
     ]
@@ -128,9 +144,9 @@ def one_pass(result: QualityResult, chosen: int) -> str:
     mean = robustness.leave_one_out(result.distances)[chosen]
     without = float(robustness.raw_score(mean))
     return (
-        f"<b>Pass {chosen + 1}</b> lies {own[chosen]:.4f} from the others on average, the "
-        f"{_ordinal(place)} farthest of {result.passes}. Without it the raw score would be "
-        f"{without:.4f} ({without - result.raw:+.4f})."
+        f"<b>Pass {chosen + 1}</b>: mean distance to the others {own[chosen]:.4f}, the "
+        f"{_ordinal(place)} farthest of {result.passes}. Without it, raw score {without:.4f} "
+        f"({without - result.raw:+.4f})."
     )
 
 

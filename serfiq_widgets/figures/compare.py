@@ -24,7 +24,9 @@ MARKS: tuple[dict[str, Any], ...] = (
 SCORE_BINS = 40
 
 
-def clouds_figure(first: QualityResult, second: QualityResult) -> go.Figure:
+def clouds_figure(
+    first: QualityResult, second: QualityResult, names: tuple[str, str] = ("A", "B")
+) -> go.Figure:
     """Draw the clouds of two faces in one projection, that of all their embeddings."""
     points = principal(np.concatenate([first.embeddings, second.embeddings]))
     parts = np.split(points, [first.passes])
@@ -40,7 +42,7 @@ def clouds_figure(first: QualityResult, second: QualityResult) -> go.Figure:
                 "hovertemplate": f"{name}, pass %{{pointNumber}}<extra></extra>",
                 "marker": mark,
             }
-            for name, part, mark in zip("AB", parts, MARKS, strict=True)
+            for name, part, mark in zip(names, parts, MARKS, strict=True)
         ],
         layout(
             x={"zeroline": False, "scaleanchor": "y", "title": title("first principal direction")},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-GREY = "rgba(128, 128, 128, 0.35)"
+GREY = "rgb(140, 150, 160)"
 
 
 def title(text: str) -> dict[str, Any]:
