@@ -95,7 +95,9 @@ def press(page: Page, slider: str, moves: int) -> list[float]:
     page.wait_for_timeout(1000)
     times = []
     for move in range(moves):
-        page.keyboard.press("ArrowLeft" if (move // 10 + ("passes" in slider)) % 2 else "ArrowRight")
+        page.keyboard.press(
+            "ArrowLeft" if (move // 10 + ("passes" in slider)) % 2 else "ArrowRight"
+        )
         page.wait_for_function(
             f"performance.now() - Math.max(window.last ?? 0, window.pressed) > {QUIET_MS}"
         )

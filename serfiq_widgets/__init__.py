@@ -21,24 +21,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serfiq_widgets.camera import Camera
+    from serfiq_widgets.compare import ComparePanel
     from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import AlignedFace, find_face
     from serfiq_widgets.images import read_image
     from serfiq_widgets.lab import DegradationLab
+    from serfiq_widgets.predict import PredictPanel
     from serfiq_widgets.scorer import QualityResult, Scorer
     from serfiq_widgets.sensitivity import heatmap
+    from serfiq_widgets.views import RunningScoreView, SpreadView
 
 __version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
+    "Camera",
+    "ComparePanel",
     "DegradationLab",
     "Explorer",
+    "PredictPanel",
     "QualityResult",
     "Ruin",
+    "RunningScoreView",
     "Scorer",
     "SerfiqError",
+    "SpreadView",
     "find_face",
     "heatmap",
     "read_image",
@@ -46,12 +55,17 @@ __all__ = [
 
 _HOMES = {
     "AlignedFace": "faces",
+    "Camera": "camera",
+    "ComparePanel": "compare",
     "DegradationLab": "lab",
     "Explorer": "explorer",
+    "PredictPanel": "predict",
     "QualityResult": "scorer",
     "Ruin": "degrade",
+    "RunningScoreView": "views",
     "Scorer": "scorer",
     "SerfiqError": "errors",
+    "SpreadView": "views",
     "find_face": "faces",
     "heatmap": "sensitivity",
     "read_image": "images",

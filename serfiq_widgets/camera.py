@@ -56,8 +56,8 @@ class Camera(StateView):
         if self.state.missed:
             return NO_FACE
         span = now - self._times[0]
-        rate = f"{(len(self._times) - 1) / span:.1f} a second" if span else ""
-        return f"Quality {self.state.quality} of 100. {rate}"
+        rate = f" \u00b7 {(len(self._times) - 1) / span:.1f} a second" if span else ""
+        return f"{self.state.quality} of 100{rate}"
 
 
 def _named(content: bytes, name: str) -> io.BytesIO:

@@ -137,7 +137,7 @@ class Explorer(w.VBox):
             lambda error: setattr(state, "message", str(error)),
         )
         self._notice, self._status, self._numbers = Notice(), w.HTML(), w.HTML()
-        own = w.VBox([self._upload, Camera(state=state)])
+        own = w.HBox([self._upload, Camera(state=state)])
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")

@@ -60,7 +60,9 @@ class PredictPanel(StateView):
         self._names = ("", "")
         self._text, self._answer = w.HTML(), w.HTML()
         self._faces = [w.HTML(), w.HTML()]
-        self._buttons = [w.Button(description=text) for text in ("Left is better", "Right is better")]
+        self._buttons = [
+            w.Button(description=text) for text in ("Left is better", "Right is better")
+        ]
         for side, button in enumerate(self._buttons):
             button.on_click(kindly(self.state, lambda _, side=side: self.answer(side)))
             button.add_class(f"serfiq-vote-{side}")
@@ -80,10 +82,14 @@ class PredictPanel(StateView):
     @cached_property
     def candidates(self) -> list[Candidate]:
         """The samples, and the clean ones ruined in each way."""
-        found = [Candidate(path.stem.replace("_", ", "), find_face(path)) for path in sample_images()]
+        found = [
+            Candidate(path.stem.replace("_", ", "), find_face(path)) for path in sample_images()
+        ]
         clean = [one for one in found if "," not in one.name]
         ruined = [
-            Candidate(f"{one.name}, {ruin.words()}", replace(one.face, pixels=ruin.apply(one.face.pixels)))
+            Candidate(
+                f"{one.name}, {ruin.words()}", replace(one.face, pixels=ruin.apply(one.face.pixels))
+            )
             for one in clean
             for ruin in RUINS
         ]

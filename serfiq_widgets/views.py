@@ -148,9 +148,7 @@ class SpreadView(PassesView):
         self.plot.add_class("serfiq-spread")
         self.state.observe(kindly(self.state, lambda _: self.show()), "projection")
         self.state.observe(kindly(self.state, lambda _: self._ask()), ["chosen", "result"])
-        self.state.observe(
-            lambda change: setattr(self.plot, "chosen", change["new"]), "chosen"
-        )
+        self.state.observe(lambda change: setattr(self.plot, "chosen", change["new"]), "chosen")
         self.plot.observe(
             kindly(self.state, lambda change: setattr(self.state, "chosen", change["new"])),
             "chosen",

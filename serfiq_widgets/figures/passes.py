@@ -209,9 +209,7 @@ def distance_film(result: QualityResult) -> Film:
                 "x": [mean[-1], mean[-1]],
                 "y": [0.0, top * 0.9],
                 "texttemplate": ["", "mean %{x:.3f}"],
-                "textposition": "middle right"
-                if mean[-1] < DISTANCE_REACH / 2
-                else "middle left",
+                "textposition": "middle right" if mean[-1] < DISTANCE_REACH / 2 else "middle left",
                 "textfont": {"color": ORANGE},
                 "hovertemplate": "mean distance %{x:.4f}<extra></extra>",
                 "line": {"color": ORANGE, "width": 3},
@@ -227,9 +225,7 @@ def distance_film(result: QualityResult) -> Film:
     return Film(figure, result.passes, frames={0: {"y": shares}, 1: {"x": twice}})
 
 
-def _histograms(
-    distances: NDArray[np.float64], edges: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def _histograms(distances: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float32]:
     """Per cent of the first t passes' pairs in each bin, for every t: (T, bins)."""
     later, earlier = np.tril_indices(len(distances), -1)
     bins = len(edges) - 1

@@ -1,10 +1,11 @@
 // The webcam: a snapshot, or live frames, the next one sent when the one before has been answered.
 
-const WIDTH = 480;
+const WIDTH = 400;
 const MOST_PER_S = 8;
 const QUALITY = 0.85;
 const PATIENCE_MS = 4000;
-const HINT = "Pictures are scored on this machine and not kept.";
+const INVITATION = "a snapshot, or live";
+const HINT = "Scored on this machine, not kept.";
 
 function render({ model, el }) {
   el.classList.add("serfiq-camera");
@@ -34,7 +35,7 @@ function render({ model, el }) {
       return;
     }
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, facingMode: "user" } });
+      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 480 }, facingMode: "user" } });
     } catch (error) {
       says.textContent = error.name === "NotAllowedError"
         ? "The camera was not allowed. Allow it beside the page's address, or upload a photo."
@@ -47,9 +48,10 @@ function render({ model, el }) {
   };
   const shown = (on) => {
     for (const element of [video, snap, live]) element.hidden = !on;
-    toggle.textContent = on ? "Stop the camera" : "Use the camera";
+    toggle.textContent = on ? "Stop" : "Use the camera";
+    toggle.setAttribute("aria-label", on ? "Stop the camera" : "Use the camera");
     live.setAttribute("aria-pressed", model.get("live"));
-    says.textContent = on ? HINT : "";
+    says.textContent = on ? HINT : INVITATION;
   };
   const close = () => {
     clearTimeout(timer);
