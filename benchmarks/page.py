@@ -45,10 +45,11 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=200)
     moves = parser.parse_args().moves
     command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--no-browser"]
-    server = subprocess.Popen([*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(  # noqa: S603  # our own command
+        [*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True
+    )
     try:
-        assert server.stdout is not None
-        next(line for line in server.stdout if ADDRESS in line)
+        next(line for line in server.stdout or () if ADDRESS in line)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=find(), args=["--no-sandbox", "--disable-gpu"]
@@ -95,9 +96,8 @@ def press(page: Page, slider: str, moves: int) -> list[float]:
     page.wait_for_timeout(1000)
     times = []
     for move in range(moves):
-        page.keyboard.press(
-            "ArrowLeft" if (move // 10 + ("passes" in slider)) % 2 else "ArrowRight"
-        )
+        down = (move // 10 + ("passes" in slider)) % 2
+        page.keyboard.press("ArrowLeft" if down else "ArrowRight")
         page.wait_for_function(
             f"performance.now() - Math.max(window.last ?? 0, window.pressed) > {QUIET_MS}"
         )

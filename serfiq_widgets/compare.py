@@ -31,8 +31,8 @@ CLOUDS = (
     "people. Wide: it is not sure of what it sees.</b>"
 )
 SCORES = (
-    "The raw score of each, had the masks been drawn otherwise, 60 times. <b>Where the two overlap, "
-    "{} passes cannot tell which is better;</b> the dashed exact limits can."
+    "The raw score of each, had the masks been drawn otherwise, 60 times. <b>Where the two "
+    "overlap, {} passes cannot tell which is better;</b> the dashed exact limits can."
 )
 
 

@@ -40,28 +40,20 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 96
 MOST_OWN = 30  # photos of one visitor that are kept in memory
-TOUR = [
-    [".serfiq-head", "Choose a face here, or bring your own: a file, or the camera."],
-    [
-        ".serfiq-card",
-        "This is what the network sees, and the quality from 0 to 100: how far it can rely on it.",
-    ],
-    [
-        ".serfiq-passes",
-        "The network looks at the face many times, each time with other features switched off. "
-        "Move this slider, or press Play, to see the looks arrive one by one.",
-    ],
-    [
-        ".serfiq-spread",
-        "Every look is a dot. A tight cloud means that the network is sure: good quality. "
-        "Click a dot to ask about it.",
-    ],
-    [
-        ".serfiq-lab",
-        "Ruin the face and watch the cloud widen and the quality fall. The tabs above lead to "
-        "comparing faces, to questions for a class, and to the settings.",
-    ],
-]
+TOUR = {
+    ".serfiq-head": "Choose a face here, or bring your own: a file, or the camera.",
+    ".serfiq-card": """\
+This is what the network sees, and the quality from 0 to 100: how far it can rely on it.""",
+    ".serfiq-passes": """\
+The network looks at the face many times, each time with other features switched off. Move this
+slider, or press Play, to see the looks arrive one by one.""",
+    ".serfiq-spread": """\
+Every look is a dot. A tight cloud means that the network is sure: good quality. Click a dot to ask
+about it.""",
+    ".serfiq-lab": """\
+Ruin the face and watch the cloud widen and the quality fall. The tabs above lead to comparing
+faces, to questions for a class, and to the settings.""",
+}
 
 
 class Explorer(w.VBox):
@@ -141,14 +133,13 @@ class Explorer(w.VBox):
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")
-        bar = w.HBox([self._pin, Tour(steps=TOUR)])
+        bar = w.HBox([self._pin, Tour(steps=[list(step) for step in TOUR.items()])])
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
-        follow = {"state": state, "clock": self._slider}
         pictures = w.HBox(
             [
-                SpreadView(**follow),
-                DistanceView(**follow),
-                RunningScoreView(**follow),
+                SpreadView(state=state, clock=self._slider),
+                DistanceView(state=state, clock=self._slider),
+                RunningScoreView(state=state, clock=self._slider),
                 FormulaView(state=state),
             ]
         )

@@ -34,8 +34,8 @@ PAGE = """\
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Face image quality {quality}: {name}</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 900px; margin: 24px auto; padding: 0 16px;
-    color: #24292f; background: white; }}
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 900px; margin: 24px auto;
+    padding: 0 16px; color: #24292f; background: white; }}
   .serfiq-quality {{ font-size: 64px; font-weight: 700; }} meter {{ width: 100%; }}
   dl {{ display: grid; grid-template-columns: auto 1fr; gap: 8px 24px; align-items: center; }}
   dd {{ margin: 0; }} small, .serfiq-status {{ color: #57606a; font-size: 14px; }}
@@ -44,8 +44,9 @@ PAGE = """\
 {photo}{numbers}
 <h2>The formula</h2>{formula}
 {pictures}
-<p>SER-FIQ: Terh\u00f6rst, Kolf, Damer, Kirchbuchner and Kuijper, CVPR 2020. Made with serfiq_widgets
-{version}. The quality is the opinion of one recognition network; it says nothing about the person.</p>
+<p>SER-FIQ: Terh\u00f6rst, Kolf, Damer, Kirchbuchner and Kuijper, CVPR 2020. Made with
+serfiq_widgets {version}. The quality is the opinion of one recognition network; it says nothing
+about the person.</p>
 {status}
 </html>
 """

@@ -18,8 +18,8 @@ from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import cards
 
 SETTINGS = (
-    "The network and its dropout. <b>Raw scores of different networks, and of different rates p, do "
-    "not compare;</b> \u03b1 and r stretch one network's raw scores to 0 to 100."
+    "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
+    "do not compare;</b> \u03b1 and r stretch one network's raw scores to 0 to 100."
 )
 TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "

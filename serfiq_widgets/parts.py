@@ -105,8 +105,10 @@ class Plot(Part):
 
     def show(self, figure: go.Figure | Film) -> None:
         """Draw a figure or film in place of the last one."""
-        film = isinstance(figure, Film)
-        self.figure = figure.to_json() if film else figure.to_plotly_json()
+        if isinstance(figure, Film):
+            self.figure = figure.to_json()
+        else:
+            self.figure = figure.to_plotly_json()
 
 
 class Slider(Part):
@@ -168,8 +170,8 @@ class PhotoView(Part):
 
     _esm = STATIC / "photo.js"
     src = t.Unicode().tag(sync=True)
-    boxes = t.List().tag(sync=True)
-    landmarks = t.List().tag(sync=True)
+    boxes = t.List(t.List()).tag(sync=True)
+    landmarks = t.List(t.List()).tag(sync=True)
     chosen = t.Int(0).tag(sync=True)
 
 
@@ -201,7 +203,7 @@ class Download(Part):
     """
 
     _esm = STATIC / "download.js"
-    offers = t.List().tag(sync=True)
+    offers = t.List(t.List()).tag(sync=True)
 
     def __init__(self, offers: dict[str, str], on_ask: Callable[[str], None]) -> None:
         super().__init__(offers=[list(offer) for offer in offers.items()])
@@ -243,7 +245,7 @@ class Tour(Part):
     """
 
     _esm = STATIC / "tour.js"
-    steps = t.List().tag(sync=True)
+    steps = t.List(t.List()).tag(sync=True)
 
 
 class FaceView(Part):

@@ -1,4 +1,4 @@
-"""Predict, then reveal: which of two faces is better for recognition?"""
+"""Predict, then reveal: questions about which of two faces is better for recognition."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class PredictPanel(StateView):
         verdict = "Yes." if side == truth else "No."
         word = ("left", "right")[truth]
         self._answer.value = (
-            f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for this network.</b> '
+            f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
             f"Left: {escape(self._names[0])}, quality {left.limit_quality}. "
             f"Right: {escape(self._names[1])}, quality {right.limit_quality}. "
             f"Your score: {self.right} of {self.asked}. Below, the two clouds.</p>"

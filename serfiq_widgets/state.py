@@ -110,7 +110,8 @@ class ExplorerState(t.HasTraits):
 
     @t.validate("chosen")
     def _one_of_the_passes(self, proposal: dict[str, Any]) -> int:
-        return max(-1, min(proposal["value"], MOST_PASSES - 1))
+        chosen: int = proposal["value"]
+        return max(-1, min(chosen, MOST_PASSES - 1))
 
     @contextmanager
     def _saying(self) -> Iterator[None]:

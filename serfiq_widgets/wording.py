@@ -1,4 +1,4 @@
-"""What the widgets say: pure functions from results to HTML, in plain words and with the numbers."""
+"""What the widgets say, in plain words and with the numbers: pure functions to HTML."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPREAD = (
     "<b>A tight cloud is a robust face: good quality.</b>"
 )
 SPHERE = (
-    "Each dot keeps its true angle to the mean of all. In so many dimensions nearly all lie equally "
-    "far from it. <b>A small ring is good quality.</b>"
+    "Each dot keeps its true angle to the mean of all. In so many dimensions nearly all lie "
+    "equally far from it. <b>A small ring is good quality.</b>"
 )
 DISTANCES = (
     "How far apart two such embeddings lie, for every pair. "
@@ -92,7 +92,8 @@ def formula(result: QualityResult) -> str:
     bar = "<mover><mi>d</mi><mo>\u00af</mo></mover>"
     count = f"<mi>T</mi>{_mo('(')}<mi>T</mi><mo>\u2212</mo><mn>1</mn>{_mo(')')}"
     pair = "<mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow>"
-    total = f"<munder><mo>\u2211</mo>{pair}</munder><msub><mi>d</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>"
+    distance = "<msub><mi>d</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>"
+    total = f"<munder><mo>\u2211</mo>{pair}</munder>{distance}"
 
     def stretch(alpha: str, raw: str, r: str) -> str:
         inner = f"{_mo('(')}{raw}<mo>\u2212</mo>{r}{_mo(')')}"
@@ -173,7 +174,7 @@ def comparison(
         for letter, entry in (("A", first), ("B", second))
     )
     return (
-        f'<p class="serfiq-names">{names}</p><p>{verdict} Their comparison score, the cosine of the '
-        f'plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same direction; '
+        f'<p class="serfiq-names">{names}</p><p>{verdict} Their comparison score, the cosine of '
+        f'the plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same direction; '
         f"0: strangers). It compares identity; the quality says how far it can be relied on.</p>"
     )

@@ -33,7 +33,8 @@ def principal(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         Coordinates around the mean, in units of the unit sphere; signs are fixed so that the
         farthest point of each axis lies on its positive side.
     """
-    return _scatter(np.asarray(embeddings, dtype=np.float64))[0].astype(np.float32)
+    flat, _ = _scatter(np.asarray(embeddings, dtype=np.float64))
+    return np.asarray(flat, np.float32)
 
 
 def _scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -72,7 +73,7 @@ def on_sphere(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 def _means(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean of the first t points, for every t: an array of their shape."""
     count = np.arange(1, len(points) + 1)[:, None]
-    return (points.cumsum(axis=0, dtype=np.float64) / count).astype(np.float32)
+    return np.asarray(points.cumsum(axis=0, dtype=np.float64) / count, np.float32)
 
 
 def spread_film(points: NDArray[np.float32]) -> Film:
@@ -233,7 +234,7 @@ def _histograms(distances: NDArray[np.float64], edges: NDArray[np.float64]) -> N
     counts = np.bincount(later * bins + which, minlength=len(distances) * bins)
     total = counts.reshape(-1, bins).cumsum(axis=0)
     shares = 100 * total / np.maximum(total.sum(axis=1, keepdims=True), 1)
-    return shares.astype(np.float32)
+    return np.asarray(shares, np.float32)
 
 
 def running_film(result: QualityResult) -> Film:
