@@ -115,7 +115,7 @@ class ExplorerState(t.HasTraits):
 
     @contextmanager
     def _saying(self) -> Iterator[None]:
-        """Turn an error into the message, its absence into none."""
+        """Turn an error into the message."""
         try:
             yield
         except SerfiqError as error:
@@ -123,8 +123,6 @@ class ExplorerState(t.HasTraits):
                 self.missed = str(error)
             else:
                 self.message = str(error)
-        else:
-            self.message = self.missed = ""
 
     @t.observe("image")
     def _score_image(self, change: dict[str, Any]) -> None:
@@ -142,6 +140,7 @@ class ExplorerState(t.HasTraits):
 
     def _take(self, image: Any, which: int) -> None:
         """Find and score a face; it takes the place of the last one if that went well."""
+        self.message = self.missed = ""
         start = perf_counter()
         face = find(image, which)
         milliseconds = 1e3 * (perf_counter() - start)
@@ -156,6 +155,7 @@ class ExplorerState(t.HasTraits):
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, alpha or r; see `Scorer`."""
+        self.message = ""
         with self._saying():
             self.scorer = Scorer(**{**self.scorer.options, **changes})
 

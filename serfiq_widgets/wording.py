@@ -175,6 +175,6 @@ def comparison(
     )
     return (
         f'<p class="serfiq-names">{names}</p><p>{verdict} Their comparison score, the cosine of '
-        f'the plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same direction; '
+        f'the plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same; '
         f"0: strangers). It compares identity; the quality says how far it can be relied on.</p>"
     )

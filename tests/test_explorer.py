@@ -2,15 +2,14 @@
 
 import logging
 
-import numpy as np
 import pytest
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, figures, read_image
+from serfiq_widgets import Explorer, Ruin, figures, read_image
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.images import MAX_BYTES
-from serfiq_widgets.parts import plotly_library
+from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.state import SURPRISE, ExplorerState
 
@@ -25,16 +24,6 @@ def state(scorer):
 @pytest.fixture
 def explorer():
     return Explorer(engine="onnxruntime")
-
-
-def shown(figure, index=0, key="x"):
-    """An array of a figure as it travels to the browser."""
-    value = figure["data"][index][key]
-    if not isinstance(value, dict):
-        return np.asarray(value)
-    import base64
-
-    return np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
 
 
 def test_state_scores_what_it_is_given(state, scorer):
@@ -120,7 +109,8 @@ def upload(explorer, content, name="me.jpg", piece=2**20):
 def test_an_upload_in_pieces(explorer):
     upload(explorer, MASK.read_bytes(), piece=1000)
     assert explorer.result.face.name == "me.jpg"
-    assert explorer._gallery.chosen == -1
+    assert explorer._gallery.chosen == len(sample_images())  # a thumbnail of its own
+    assert explorer._gallery.items[-1]["label"] == "me"
     assert "me.jpg" not in explorer._notice.value
 
 
@@ -160,53 +150,65 @@ def test_a_surprise_becomes_a_sentence_and_a_log_line_without_data(explorer, cap
     def boom(*_):
         raise RuntimeError("secret pixels")
 
-    monkeypatch.setattr(figures, "spread_figure", boom)
+    monkeypatch.setattr(figures, "spread_film", boom)
     with caplog.at_level(logging.ERROR):
-        explorer.passes = 55
+        explorer.image = MASK
     assert SURPRISE in explorer._notice.value
     assert "RuntimeError" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_pictures_show_the_numbers(explorer):
-    explorer.passes = 80
-    result = explorer.result
-    spread, distances, running = (
-        plot.figure for plot in (explorer._spread, explorer._distances, explorer._running)
-    )
-    assert len(shown(spread)) == 80
-    np.testing.assert_allclose(shown(running, 2, "y"), result.running[1:], atol=1e-6)
-    np.testing.assert_allclose(shown(running, 1, "y"), result.limit)
-    np.testing.assert_allclose(shown(running, 3, "y"), [result.raw], atol=1e-6)
-    assert shown(distances, 0, "y").sum() == pytest.approx(100, abs=1e-3)
-    np.testing.assert_allclose(shown(distances, 1, "x"), result.mean_distance)
+def test_several_uploads_stay_in_the_gallery(explorer):
+    for name in ("first.jpg", "second.jpg"):
+        upload(explorer, MASK.read_bytes(), name=name)
+    labels = [item["label"] for item in explorer._gallery.items]
+    assert labels[len(sample_images()) :] == ["first", "second"]
+    explorer._gallery.chosen = 0
+    explorer._gallery.chosen = len(sample_images())
+    assert explorer.result.face.name == "first.jpg"
 
 
-def test_projection_keeps_what_it_can(scorer):
-    embeddings = scorer.score(COLLINS, passes=100).embeddings
-    points = figures.project(embeddings)
-    assert points.shape == (100, 2)
-    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-5)
-    centred = embeddings - embeddings.mean(axis=0)
-    sizes = np.linalg.svd(centred.astype(float), compute_uv=False)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=0), sizes[:2], rtol=1e-4)
+def test_own_photos_are_kept_up_to_a_number(explorer, monkeypatch):
+    monkeypatch.setattr("serfiq_widgets.explorer.MOST_OWN", 2)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        upload(explorer, MASK.read_bytes(), name=name)
+    labels = [item["label"] for item in explorer._gallery.items]
+    assert labels[len(sample_images()) :] == ["b", "c"]
+    assert len(explorer._photos) == len(labels)
 
 
-def test_axes_stay_put_while_the_slider_moves(explorer):
-    def axes():
-        plots = (explorer._distances, explorer._running)
-        return [
-            plot.figure["layout"][axis]["range"] for plot in plots for axis in ("xaxis", "yaxis")
-        ]
-
-    explorer.passes = 3
-    before = axes()
-    explorer.passes = 190
-    assert axes() == before
+def test_a_broken_upload_is_no_thumbnail(explorer):
+    upload(explorer, b"broken")
+    assert len(explorer._gallery.items) == len(sample_images())
 
 
-def test_plotly_travels_once(explorer):
+def test_plotly_and_the_style_sheet_travel_once(explorer):
     other = Explorer(engine="onnxruntime")
-    plots = (explorer._spread, explorer._running, other._spread)
-    assert {plot.library for plot in plots} == {plotly_library()}
+    libraries = {id(plot.library) for plot in (*spread_plots(explorer), *spread_plots(other))}
+    assert libraries == {id(plotly_library())}
     assert len(plotly_library().source) < 2_000_000
+    assert all(len(plot.get_state().get("_css") or "") == 0 for plot in spread_plots(other))
+
+
+def spread_plots(explorer):
+    def walk(widget):
+        if isinstance(widget, Plot):
+            yield widget
+        for child in getattr(widget, "children", ()):
+            yield from walk(child)
+
+    found = list(walk(explorer))
+    assert len(found) == 7
+    return found
+
+
+def test_pinning_counts_on_the_tab(explorer):
+    explorer._pin.click()
+    explorer.ruin = Ruin(blur=2)
+    explorer._pin.click()
+    explorer._pin.click()  # the same again is not pinned twice
+    assert [entry.name for entry in explorer.state.pinned] == [
+        "collins.jpg",
+        "collins.jpg (blur 2 px)",
+    ]
+    assert explorer._tabs.get_title(1) == "Compare (2)"

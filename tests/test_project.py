@@ -17,58 +17,73 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": {
+        "camera",
+        "compare",
         "degrade",
-        "errors",
         "explorer",
         "faces",
         "images",
         "lab",
+        "predict",
         "scorer",
         "sensitivity",
+        "views",
     },
     "batch": {"scorer"},
     "benchmark": {"explorer", "faces", "resources", "scorer"},
+    "camera": {"face_card", "parts", "state", "views"},
     "checkpoints": set(),
     "cli": {"__init__", "batch", "benchmark", "demo", "doctor", "scorer", "zoo"},
+    "compare": {"faces", "figures", "images", "parts", "state", "views", "wording"},
     "degrade": {"faces"},
-    "demo": {"resources"},
+    "demo": {"resources", "server"},
     "doctor": {"__init__", "engines", "faces", "scorer"},
     "engines": {"checkpoints", "robustness"},
     "errors": set(),
     "explorer": {
+        "camera",
+        "compare",
         "degrade",
         "face_card",
         "faces",
-        "figures",
         "images",
         "lab",
+        "panels",
         "parts",
+        "predict",
         "resources",
         "scorer",
         "state",
+        "views",
+        "wording",
     },
+    "export": {"__init__", "degrade", "figures", "parts", "scorer", "state", "wording"},
     "face_card": {"faces", "figures", "images", "parts", "scorer", "sensitivity", "state"},
     "faces": {"images"},
     "figures": {"degrade", "scorer", "sensitivity"},
     "images": set(),
-    "lab": {
-        "degrade",
-        "face_card",
-        "faces",
-        "figures",
-        "images",
-        "parts",
-        "scorer",
-        "sensitivity",
-        "state",
-    },
-    "parts": {"images"},
+    "lab": {"degrade", "face_card", "figures", "parts", "sensitivity", "state", "views"},
+    "panels": {"engines", "export", "parts", "resources", "scorer", "state", "views", "zoo"},
+    "parts": {"figures", "images"},
+    "predict": {"degrade", "faces", "figures", "parts", "resources", "scorer", "state", "views"},
     "resources": set(),
     "robustness": set(),
     "scorer": {"engines", "faces", "images", "robustness", "zoo"},
     "sensitivity": {"degrade", "faces", "robustness", "scorer"},
-    "state": {"degrade", "scorer"},
+    "server": set(),
+    "state": {"degrade", "faces", "scorer"},
+    "views": {"faces", "figures", "images", "parts", "scorer", "state", "wording"},
+    "wording": {"robustness", "scorer", "state"},
     "zoo": {"checkpoints", "engines"},
+}
+WIDGETS = {
+    "Camera",
+    "ComparePanel",
+    "DegradationLab",
+    "Explorer",
+    "PredictPanel",
+    "RunningScoreView",
+    "SpreadView",
 }
 RUNTIMES = {"mxnet", "onnxruntime", "torch"}
 
@@ -117,7 +132,7 @@ def test_every_public_name_exists():
     import serfiq_widgets
 
     for name in serfiq_widgets.__all__:
-        if name == "Explorer":
+        if name in WIDGETS:
             pytest.importorskip("ipywidgets")
         assert getattr(serfiq_widgets, name).__doc__
     with pytest.raises(AttributeError, match="Bogus"):
@@ -177,7 +192,7 @@ def blocks(language):
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_readmes_python_runs(block, monkeypatch):
-    if "Explorer" in block:
+    if any(name in block for name in WIDGETS):
         pytest.importorskip("ipywidgets")
     monkeypatch.chdir(ROOT)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own README

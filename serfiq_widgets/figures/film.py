@@ -41,10 +41,10 @@ class Film:
         """Return the figure after the first ``passes``; ``static/plot.js`` does the same."""
         shown = go.Figure(self.figure)
         for trace, lag in self.growing.items():
+            one = shown.data[trace]
             for key in CUT:
-                values = shown.data[trace][key]
-                if values is not None:
-                    shown.data[trace][key] = values[: max(0, passes - lag)]
+                if key in one and one[key] is not None:
+                    one[key] = one[key][: max(0, passes - lag)]
         for trace, arrays in self.frames.items():
             for key, rows in arrays.items():
                 shown.data[trace][key] = rows[passes - 1]

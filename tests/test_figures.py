@@ -1,0 +1,119 @@
+"""Films and projections: what a picture shows after t passes are the library's numbers."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("plotly")
+
+from serfiq_widgets import figures
+from serfiq_widgets.resources import folder
+
+COLLINS = folder("sample_images") / "collins.jpg"
+
+
+@pytest.fixture(scope="module")
+def result(scorer):
+    return scorer.score(COLLINS, passes=120)
+
+
+@pytest.mark.parametrize("passes", [2, 3, 57, 120])
+def test_the_spread_shows_the_first_passes_and_their_mean(result, passes):
+    points = figures.principal(result.embeddings)
+    cloud, newest, mean, chosen = figures.spread_film(points).at(passes).data
+    np.testing.assert_allclose(cloud.x, points[:passes, 0])
+    np.testing.assert_allclose(cloud.y, points[:passes, 1])
+    np.testing.assert_allclose([newest.x[0], newest.y[0]], points[passes - 1])
+    np.testing.assert_allclose([mean.x[0], mean.y[0]], points[:passes].mean(axis=0), atol=1e-6)
+    assert list(cloud.customdata) == list(range(1, passes + 1))
+    assert len(chosen.x) == 0
+
+
+@pytest.mark.parametrize("passes", [2, 3, 57, 120])
+def test_the_histogram_counts_the_first_passes_pairs(result, passes):
+    bars, mean = figures.distance_film(result).at(passes).data
+    pairs = result.distances[:passes, :passes][np.tril_indices(passes, -1)]
+    width = bars.x[1] - bars.x[0]
+    edges = np.append(bars.x - width / 2, bars.x[-1] + width / 2)
+    # the fastened edges: what lies beyond the picture is counted in its last bar
+    expected = 100 * np.histogram(np.minimum(pairs, edges[-1] - 1e-6), edges)[0] / len(pairs)
+    assert bars.y.sum() == pytest.approx(100, abs=1e-3)
+    # a pair within float error of an edge may fall on either side
+    assert np.abs(bars.y - expected).sum() <= 2 * 100 * 2 / len(pairs) + 1e-3
+    np.testing.assert_allclose(mean.x, pairs.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("passes", [2, 3, 57, 120])
+def test_the_running_score_is_the_results(result, passes):
+    low, high, limit, running, now = figures.running_film(result).at(passes).data
+    np.testing.assert_allclose(running.y, result.running[1:passes], atol=1e-6)
+    assert list(running.x) == list(range(2, passes + 1))
+    np.testing.assert_allclose(low.y, result.running_interval[2:passes, 0], atol=1e-6)
+    np.testing.assert_allclose(high.y, result.running_interval[2:passes, 1], atol=1e-6)
+    np.testing.assert_allclose(limit.y, result.limit)
+    np.testing.assert_allclose(
+        [now.x[0], now.y[0]], [passes, result.running[passes - 1]], atol=1e-6
+    )
+
+
+def test_axes_stay_put_while_the_passes_move(result):
+    for film in (figures.distance_film(result), figures.running_film(result)):
+        early, late = film.at(3).layout, film.at(120).layout
+        assert early.xaxis.range == late.xaxis.range
+        assert early.yaxis.range == late.yaxis.range
+        assert late.xaxis.range is not None
+
+
+def test_the_plane_keeps_what_it_can(result):
+    points = figures.principal(result.embeddings)
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-5)
+    centred = result.embeddings - result.embeddings.mean(axis=0)
+    sizes = np.linalg.svd(centred.astype(float), compute_uv=False)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=0), sizes[:2], rtol=1e-4)
+
+
+def test_on_the_sphere_every_angle_to_the_mean_is_true(result):
+    points = figures.on_sphere(result.embeddings)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-6)
+    mean = result.embeddings.mean(axis=0, dtype=float)
+    np.testing.assert_allclose(
+        points[:, 2], result.embeddings @ (mean / np.linalg.norm(mean)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("map_", [figures.principal, figures.on_sphere])
+def test_identical_embeddings_are_one_point(map_):
+    row = np.zeros((5, 8), np.float32)
+    row[:, 3] = 1
+    points = map_(row)
+    assert np.isfinite(points).all()
+    assert np.ptp(points, axis=0).max() == 0
+    figures.spread_film(points)
+
+
+def test_the_sphere_is_drawn_in_three_dimensions(result):
+    film = figures.spread_film(figures.on_sphere(result.embeddings))
+    assert {trace.type for trace in film.figure.data} == {"scatter3d"}
+    assert len(film.at(30).data[0].z) == 30
+    globe = film.figure.data[-1]
+    corners = np.stack([globe.x, globe.y, globe.z])
+    corners = corners[:, np.isfinite(corners[0])]
+    np.testing.assert_allclose(np.linalg.norm(corners, axis=0), 1, atol=1e-6)
+
+
+def test_two_clouds_share_one_projection(scorer):
+    mask = folder("sample_images") / "collins_mask.jpg"
+    a, b = (scorer.score(image, passes=50) for image in (COLLINS, mask))
+    points = figures.principal(np.concatenate([a.embeddings, b.embeddings]))
+    one, two = figures.clouds_figure(a, b).data
+    np.testing.assert_allclose(np.r_[one.x, two.x], points[:, 0])
+    np.testing.assert_allclose(np.r_[one.y, two.y], points[:, 1])
+    assert one.marker.symbol != two.marker.symbol  # a second cue beside the colour
+
+
+def test_the_draws_bars_are_shares():
+    draws = (np.array([0.7, 0.71, 0.72, 0.72]), np.array([0.8, 0.8]))
+    a, b, limit_a, limit_b = figures.draws_figure(draws, (0.715, 0.8)).data
+    assert a.y.sum() == pytest.approx(100, abs=1e-4)
+    assert b.y.sum() == pytest.approx(100, abs=1e-4)
+    assert list(limit_a.x) == [0.715] * 2
+    assert list(limit_b.x) == [0.8] * 2
