@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("voila")
@@ -24,6 +26,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+SAMPLE = Path(__file__).parents[2] / "sample_images" / "collins.jpg"
 LOCAL = ("localhost", "127.0.0.1")
 
 
@@ -33,15 +36,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def dashboard(tmp_path_factory):
-    """The address of a running `serfiq demo`."""
+@contextmanager
+def served(log, *command):
+    """Run a program that serves the dashboard; yields its address."""
     port = free_port()
-    log = tmp_path_factory.mktemp("demo") / "log.txt"
-    command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--no-browser"]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, *(part.format(port=port) for part in command)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             address = f"http://localhost:{port}"
@@ -58,10 +61,47 @@ def dashboard(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def dashboard(tmp_path_factory):
+    """The address of a running `serfiq demo`."""
+    log = tmp_path_factory.mktemp("demo") / "log.txt"
+    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    with served(log, *command) as address:
+        yield address
+
+
+@pytest.fixture
+def hasty_dashboard(tmp_path):
+    """The same, but idle kernels are culled after a second."""
+    code = (
+        "import serfiq_widgets.demo as demo; demo.IDLE_S, demo.CHECK_S = 1, 1; "
+        "demo.serve({port}, browser=False)"
+    )
+    with served(tmp_path / "log.txt", "-c", code) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A face that moves, as the fake camera takes it: JPEGs one after the other."""
+    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    with Image.open(SAMPLE) as face, path.open("wb") as file:
+        face = face.convert("RGB").resize((384, 480))
+        for step in range(30):
+            frame = Image.new("RGB", (640, 480), (90, 110, 130))
+            frame.paste(face, (100 + 2 * step, 0))
+            frame.save(file, "JPEG", quality=85)
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(film):
     path = find()
     assert path, "There is no Chromium: run `make test`, which finds or installs one."
-    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    camera = [
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]
+    flags = [*FLAGS, *camera, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         yield browser
@@ -81,14 +121,14 @@ def open_page(chromium, dashboard):
             outside.append(url)
             request.abort()
 
-    def start(width=1400, height=900, **settings):
+    def start(width=1400, height=900, address=dashboard, **settings):
         context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
         page.route("**/*", route)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.goto(dashboard)
+        page.goto(address)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         return page
 
