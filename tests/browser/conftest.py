@@ -84,8 +84,8 @@ def hasty_dashboard(tmp_path):
 def film(tmp_path_factory):
     """A face that moves, as the fake camera takes it: JPEGs one after the other."""
     path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
-    with Image.open(SAMPLE) as face, path.open("wb") as file:
-        face = face.convert("RGB").resize((384, 480))
+    with Image.open(SAMPLE) as photo, path.open("wb") as file:
+        face = photo.convert("RGB").resize((384, 480))
         for step in range(30):
             frame = Image.new("RGB", (640, 480), (90, 110, 130))
             frame.paste(face, (100 + 2 * step, 0))
