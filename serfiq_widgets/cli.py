@@ -45,11 +45,12 @@ def main() -> None:
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-def demo(port: int, no_browser: bool) -> None:
+@click.option("--lesson", type=click.IntRange(1, 3), help="Serve a lesson instead: 1, 2 or 3.")
+def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve
 
-    serve(port, browser=not no_browser)
+    serve(port, browser=not no_browser, lesson=lesson)
 
 
 @main.command()

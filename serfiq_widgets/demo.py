@@ -39,8 +39,8 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
     }
 
 
-def serve(port: int, *, browser: bool) -> None:
-    """Serve until interrupted.
+def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
+    """Serve the dashboard, or a lesson by its number, until interrupted.
 
     Raises
     ------
@@ -64,6 +64,7 @@ def serve(port: int, *, browser: bool) -> None:
     config = Config(settings(port, browser=browser))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     app = Dashboard(config=config)
-    app.initialize([str(folder("notebooks") / "dashboard.ipynb")])
+    pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
+    app.initialize([str(next(folder("notebooks").glob(pattern)))])
     print(f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C).", flush=True)
     app.start()

@@ -1,5 +1,6 @@
 """Every notebook runs top to bottom, and is committed clean."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,21 @@ def test_notebooks_are_committed_clean():
     command = [sys.executable, str(tool), "--check", str(ROOT / "notebooks")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_the_lessons_solutions_run(path):
+    """Cells and solutions in one go, as a student who tries each solution in turn."""
+    names = {}
+    solved = 0
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, path.name, "exec"), names)  # noqa: S102  # our own lesson
+        solution = "<summary>Solution</summary>" in cell.source
+        for code in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
+            exec(compile(code, path.name, "exec"), names)  # noqa: S102
+        solved += solution
+    assert solved == 3

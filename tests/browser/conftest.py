@@ -69,6 +69,15 @@ def dashboard(tmp_path_factory):
         yield address
 
 
+@pytest.fixture(params=[1, 2, 3])
+def lesson(request, tmp_path):
+    """Number and address of a served lesson."""
+    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    number = ("--lesson", str(request.param))
+    with served(tmp_path / "log.txt", *command, *number) as address:
+        yield request.param, address
+
+
 @pytest.fixture
 def hasty_dashboard(tmp_path):
     """The same, but idle kernels are culled after a second."""

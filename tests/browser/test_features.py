@@ -441,3 +441,16 @@ def test_a_waiting_kernel_is_not_culled(hasty_dashboard, open_page, scorer):
     page = open_page(address=hasty_dashboard)
     page.locator(".serfiq-sample").nth(5).click()
     wait_for_numbers(page, scorer.score(HOPPER))
+
+
+def test_a_lesson_opens_in_voila(lesson, open_page):
+    number, address = lesson
+    page = open_page(address=address)
+    assert page.locator("h1").inner_text().startswith(f"Lesson {number}")
+    solutions = page.locator("details")
+    assert solutions.count() == 3
+    assert not solutions.first.locator("p").first.is_visible()
+    solutions.first.locator("summary").click()
+    assert solutions.first.locator("p").first.is_visible()
+    assert page.locator(".serfiq-slider input[type=range]").count() >= 1
+    assert page.get_by_text("There was an error").count() == 0
