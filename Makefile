@@ -15,7 +15,7 @@ else
   LOCK := requirements/without-mxnet.txt
 endif
 
-.PHONY: help install demo test test-without-mxnet check chromium lock samples clean
+.PHONY: help install demo test test-without-mxnet check chromium lock samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
@@ -25,6 +25,7 @@ help:
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
 	@echo 'make samples              make the ruined sample images anew'
+	@echo 'make gallery              take the pictures of the dashboard in docs/ anew'
 	@echo 'make clean                remove the environments and caches'
 
 install: $(VENV)/installed
@@ -49,6 +50,9 @@ chromium: install
 
 samples: install
 	$(VENV)/bin/python tools/make_samples.py
+
+gallery: install chromium
+	$(VENV)/bin/python tools/make_gallery.py
 
 lock:
 	uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \

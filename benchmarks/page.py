@@ -4,7 +4,7 @@
 
 Starts `serfiq demo` and a headless Chromium. Latency is the time from a key press on a slider to
 the last change of the page that follows it, over all views. Weight is what travels to the page,
-websocket included.
+websocket included. The camera is Chromium's fake one, fed with a sample that moves.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import argparse
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
@@ -51,8 +54,14 @@ def main() -> None:
     try:
         next(line for line in server.stdout or () if ADDRESS in line)
         with sync_playwright() as playwright:
+            film = Path(tempfile.mkdtemp()) / "face.mjpeg"
+            make_film(film)
+            camera = [
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-video-capture={film}",
+            ]
             browser = playwright.chromium.launch(
-                executable_path=find(), args=["--no-sandbox", "--disable-gpu"]
+                executable_path=find(), args=["--no-sandbox", "--disable-gpu", *camera]
             )
             for name in ("first visit", "after 20 s"):
                 page, seconds, megabytes = open_page(browser)
@@ -66,6 +75,7 @@ def main() -> None:
                 ("blur", ".serfiq-ruin-blur"),
             ):
                 report(title, press(page, slider, moves))
+            watch_camera(page, psutil.Process(server.pid))
             browser.close()
     finally:
         server.terminate()
@@ -74,7 +84,8 @@ def main() -> None:
 
 def open_page(browser: Any) -> tuple[Page, float, float]:
     """Open the dashboard; the seconds until every view is there, and the MB that travelled."""
-    page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, permissions=["camera"])
+    page = context.new_page()
     weight = []
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
@@ -103,6 +114,36 @@ def press(page: Page, slider: str, moves: int) -> list[float]:
         )
         times.append(page.evaluate("window.last - window.pressed"))
     return times
+
+
+def make_film(path: Path) -> None:
+    """Write a sample that moves sideways, as JPEGs one after the other."""
+    sample = Path(__file__).parents[1] / "sample_images" / "collins.jpg"
+    with Image.open(sample) as photo, path.open("wb") as file:
+        face = photo.convert("RGB").resize((384, 480))
+        for step in range(30):
+            frame = Image.new("RGB", (640, 480), (90, 110, 130))
+            frame.paste(face, (100 + 2 * step, 0))
+            frame.save(file, "JPEG", quality=85)
+
+
+def watch_camera(page: Page, server: psutil.Process) -> None:
+    """Let the camera run; print frames per second, and how busy the busiest kernel is."""
+    feed = page.locator(".serfiq-camera")
+    feed.get_by_role("button", name="Use the camera").click()
+    feed.get_by_role("button", name="Live").click()
+    page.wait_for_timeout(3000)
+    kernels = server.children(recursive=True)
+    before = [sum(kernel.cpu_times()[:2]) for kernel in kernels]
+    start = time.perf_counter()
+    rates = []
+    for _ in range(10):
+        page.wait_for_timeout(1000)
+        rates.append(float(feed.locator("small").inner_text().split()[-3]))
+    seconds = time.perf_counter() - start
+    after = [sum(kernel.cpu_times()[:2]) for kernel in kernels]
+    busy = max(b - a for a, b in zip(before, after, strict=True)) / seconds
+    print(f"camera: {statistics.median(rates):.1f} frames a second, kernel on {busy:.2f} cores")
 
 
 def report(title: str, times: list[float]) -> None:
