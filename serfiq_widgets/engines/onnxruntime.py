@@ -30,6 +30,18 @@ def _import() -> Any:
     return onnxruntime
 
 
+def session(graph: bytes, providers: list[Any]) -> Any:
+    """Open a session whose threads sleep while they wait.
+
+    By default they spin, which takes the cores from NumPy and from whoever shares the machine.
+    """
+    ort = _import()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(graph, options, providers=providers)
+
+
 def runtime() -> Runtime:
     """Version and devices of the installed ONNX Runtime."""
     ort = _import()
@@ -56,9 +68,6 @@ class OnnxEngine:
         self._keep = np.float32(1.0 - rate)
         self._weight = np.ascontiguousarray(network.head.weight.T)
         self._bias = network.head.bias
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if CUDA not in ort.get_available_providers():
@@ -68,7 +77,7 @@ class OnnxEngine:
                 )
             providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
         try:
-            self._session = ort.InferenceSession(network.trunk, options, providers=providers)
+            self._session = session(network.trunk, providers)
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(f"ONNX Runtime cannot load '{network.name}': {error}") from error
         if device.startswith("cuda") and self._session.get_providers()[0] != CUDA:

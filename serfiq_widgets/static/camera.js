@@ -1,7 +1,7 @@
 // The webcam: a snapshot, or live frames, the next one sent when the one before has been answered.
 
 const WIDTH = 400;
-const MOST_PER_S = 8;
+const MOST_PER_S = 6;
 const QUALITY = 0.85;
 const PATIENCE_MS = 4000;
 const INVITATION = "a snapshot, or live";
