@@ -185,7 +185,7 @@ class Explorer(w.VBox):
         if self.state.live or isinstance(image, AlignedFace):
             self._gallery.chosen = -1
             return
-        index = next((i for i, known in enumerate(self._photos) if known is image), -1)
+        index = next((i for i, known in enumerate(self._photos) if _same(known, image)), -1)
         if index < 0:
             if len(self._photos) >= self._samples + MOST_OWN:
                 del self._photos[self._samples]
@@ -208,6 +208,13 @@ def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:
             setattr(target, name, change["new"])
 
     source.observe(copy, name)
+
+
+def _same(known: Any, image: Any) -> bool:
+    """Whether two photos are one; files count as one by their path."""
+    if isinstance(known, Path) and isinstance(image, str | Path):
+        return known.resolve() == Path(image).resolve()
+    return known is image
 
 
 def _thumbnail(photo: Any) -> dict[str, str]:

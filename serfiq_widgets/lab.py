@@ -18,6 +18,7 @@ from serfiq_widgets.views import StateView
 WHAT = "Ruin it and watch"
 ASK = "What is done to the face before the network sees it."
 INVITATION = "How does the quality answer over the whole range of one of them?"
+CURVE = "Quality at the exact limit over the whole range; <b>the diamond is this face.</b>"
 SQUARE = "Drag the square on the face, or move it with the arrow keys."
 
 
@@ -72,11 +73,11 @@ class DegradationLab(StateView):
         self._plot = Plot(
             label="Quality over the range of one degradation", name="serfiq-degradation"
         )
-        self._invitation = w.HTML(f"<p>{INVITATION}</p>")
+        self._about = w.HTML()
         *strengths, side = self._sliders.values()
         controls = w.VBox([*strengths, self._cover, side, self._hint, self._reset])
         ask = w.HBox([self._which, self._sweep])
-        curve = w.VBox([ask, self._invitation, self._plot])
+        curve = w.VBox([ask, self._about, self._plot])
         self._bench = w.HBox([controls, curve])
         boxes = {"controls": controls, "curve": curve, "buttons": ask, "bench": self._bench}
         for name, box in boxes.items():
@@ -140,8 +141,8 @@ class DegradationLab(StateView):
             return
         now = (getattr(ruin, curve.name), everything.limit_quality)
         self._plot.show(figures.sweep_figure(curve, now))
-        self._plot.layout.display, self._invitation.layout.display = "", "none"
+        self._plot.layout.display, self._about.value = "", f"<p>{CURVE}</p>"
 
     def _forget(self, _: dict[str, Any]) -> None:
         self._curve = None
-        self._plot.layout.display, self._invitation.layout.display = "none", ""
+        self._plot.layout.display, self._about.value = "none", f"<p>{INVITATION}</p>"

@@ -157,7 +157,7 @@ class PredictPanel(StateView):
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
             f"Left: {escape(self._names[0])}, quality {left.limit_quality}. "
             f"Right: {escape(self._names[1])}, quality {right.limit_quality}. "
-            f"Your score: {self.right} of {self.asked}. Below, the two clouds.</p>"
+            f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))
         self._plot.layout.display = ""

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import traitlets
 
 pytest.importorskip("ipywidgets")
 
@@ -212,3 +213,18 @@ def test_pinning_counts_on_the_tab(explorer):
         "collins.jpg (blur 2 px)",
     ]
     assert explorer._tabs.get_title(1) == "Compare (2)"
+
+
+def test_explorers_can_be_linked(explorer):
+    other = Explorer(MASK, engine="onnxruntime")
+    traitlets.link((explorer, "passes"), (other, "passes"))
+    explorer.passes = 33
+    assert other.result.passes == 33
+    other.passes = 44
+    assert explorer.result.passes == 44
+
+
+def test_a_sample_given_by_its_path_is_no_second_thumbnail():
+    explorer = Explorer(str(MASK), engine="onnxruntime")
+    assert len(explorer._gallery.items) == len(sample_images())
+    assert sample_images()[explorer._gallery.chosen] == MASK

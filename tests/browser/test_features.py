@@ -1,5 +1,6 @@
 """Every feature of the dashboard, as a person uses it, against the library's numbers."""
 
+import base64
 import csv
 import importlib.util
 import io
@@ -454,3 +455,48 @@ def test_a_lesson_opens_in_voila(lesson, open_page):
     assert solutions.first.locator("p").first.is_visible()
     assert page.locator(".serfiq-slider input[type=range]").count() >= 1
     assert page.get_by_text("There was an error").count() == 0
+
+
+def test_photos_are_dropped_on_the_page(open_page, scorer):
+    page = open_page()
+    dropped = page.evaluate_handle(
+        """async (files) => {
+          const data = new DataTransfer();
+          for (const [name, content] of files) {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+          }
+          return data;
+        }""",
+        [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in (COLLINS, HOPPER)],
+    )
+    page.dispatch_event(".serfiq-upload", "drop", {"dataTransfer": dropped})
+    wait_for_numbers(page, scorer.score(HOPPER))
+    page.get_by_role("button", name="hopper", pressed=True).wait_for()
+    assert page.locator(".serfiq-sample").count() == len(sample_images()) + 2
+
+
+def test_nothing_jumps_while_numbers_change(open_page, scorer):
+    page = open_page()
+
+    def places():
+        return page.evaluate(
+            "[...document.querySelectorAll('.serfiq-card, .serfiq-explore .serfiq-picture, "
+            ".serfiq-lab, .serfiq-passes')].map(e => e.getBoundingClientRect().toJSON())"
+        )
+
+    before = places()
+    for key, passes in (("Home", 2), ("End", 200)):
+        page.locator(".serfiq-passes input[type=range]").focus()
+        page.keyboard.press(key)
+        wait_for_numbers(page, scorer.score(COLLINS, passes=passes))
+        assert places() == before
+
+
+def test_the_tabs_answer_to_the_keyboard(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Explore").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.locator(".serfiq-compare").wait_for()
+    assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
