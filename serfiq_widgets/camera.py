@@ -44,11 +44,7 @@ class Camera(StateView):
         return ""
 
     def _live(self, content: bytes) -> str:
-        self.state.live = True
-        try:
-            self.state.image = _named(content, "camera")
-        finally:
-            self.state.live = False
+        self.state.show_frame(_named(content, "camera"))
         now = monotonic()
         self._times.append(now)
         while now - self._times[0] > WINDOW_S:

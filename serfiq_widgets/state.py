@@ -77,11 +77,9 @@ class ExplorerState(t.HasTraits):
         Its quality component value, 0..100.
     entries, pinned : tuple of Entry
         What was scored in this session, oldest first, and what was pinned of it.
-    live : bool
-        Whether the image comes from a running camera: such images are not put into ``entries``.
     message, missed : str
-        What went wrong last, empty when nothing did; ``missed`` while ``live``, where the next
-        image is on its way.
+        What went wrong last, empty when nothing did; ``missed`` if it was a frame of the running
+        camera, where the next one is on its way.
     """
 
     scorer = t.Instance(Scorer)
@@ -97,12 +95,12 @@ class ExplorerState(t.HasTraits):
     quality = t.Int(None, allow_none=True)
     entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
-    live = t.Bool()
     message = t.Unicode("")
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer=scorer)
+        self._frame: Any = None
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:
@@ -152,6 +150,16 @@ class ExplorerState(t.HasTraits):
             self.clean = clean
         if not self.live:
             self.note()
+
+    @property
+    def live(self) -> bool:
+        """Whether the image is a frame of the running camera: it is kept nowhere else."""
+        return self.image is not None and self.image is self._frame
+
+    def show_frame(self, frame: Any) -> None:
+        """Score a frame of the running camera."""
+        self._frame = frame
+        self.image = frame
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, alpha or r; see `Scorer`."""

@@ -9,12 +9,12 @@ from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Camera, RunningScoreView, SpreadView, robustness, wording
+from serfiq_widgets import Camera, Explorer, RunningScoreView, SpreadView, robustness, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.face_card import FaceCard, photo_traits
 from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import CameraFeed, Slider
-from serfiq_widgets.resources import folder
+from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.state import ExplorerState
 from serfiq_widgets.views import FormulaView, PassesSlider
 
@@ -242,7 +242,21 @@ def test_live_frames_are_scored_but_not_listed(state, monkeypatch):
     assert state.message == ""  # no alarm: the next frame is on its way
     assert state.result is before
     assert state.entries == listed
+    assert state.live
+    state.image = COLLINS
     assert not state.live
+
+
+def test_a_frame_is_kept_nowhere_even_if_settings_change(monkeypatch):
+    explorer = Explorer(COLLINS, engine="onnxruntime")
+    camera = Camera(state=explorer.state)
+    sent(camera.feed, monkeypatch)
+    camera.feed.live = True
+    frame(camera.feed, "live", jpeg(HOPPER))
+    explorer.state.configure(seed=9)
+    assert explorer.result.seed == 9
+    assert len(explorer._gallery.items) == len(sample_images())
+    assert all(entry.name != "camera" for entry in explorer.state.entries)
 
 
 def test_stop_really_stops(state, monkeypatch):
