@@ -36,6 +36,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.fixture
+def port():
+    return free_port()
+
+
 @contextmanager
 def served(log, *command):
     """Run a program that serves the dashboard; yields its address."""
