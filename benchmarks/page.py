@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import fake_camera
 from find_chromium import find
 
 PORT = 8899
@@ -54,12 +54,7 @@ def main() -> None:
     try:
         next(line for line in server.stdout or () if ADDRESS in line)
         with sync_playwright() as playwright:
-            film = Path(tempfile.mkdtemp()) / "face.mjpeg"
-            make_film(film)
-            camera = [
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-video-capture={film}",
-            ]
+            camera = fake_camera.flags(Path(tempfile.mkdtemp()))
             browser = playwright.chromium.launch(
                 executable_path=find(), args=["--no-sandbox", "--disable-gpu", *camera]
             )
@@ -114,17 +109,6 @@ def press(page: Page, slider: str, moves: int) -> list[float]:
         )
         times.append(page.evaluate("window.last - window.pressed"))
     return times
-
-
-def make_film(path: Path) -> None:
-    """Write a sample that moves sideways, as JPEGs one after the other."""
-    sample = Path(__file__).parents[1] / "sample_images" / "collins.jpg"
-    with Image.open(sample) as photo, path.open("wb") as file:
-        face = photo.convert("RGB").resize((384, 480))
-        for step in range(30):
-            frame = Image.new("RGB", (640, 480), (90, 110, 130))
-            frame.paste(face, (100 + 2 * step, 0))
-            frame.save(file, "JPEG", quality=85)
 
 
 def watch_camera(page: Page, server: psutil.Process) -> None:

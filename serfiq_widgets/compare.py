@@ -63,10 +63,7 @@ class ComparePanel(StateView):
         self._draws: dict[Entry, NDArray[np.float64]] = {}
         super().__init__(state=state, **scorer)
         for image in images:
-            known = self.state.entries
-            self.state.image = image
-            if self.state.entries is not known:
-                self.state.pin(self.state.entries[-1])
+            self._add(image)
 
     def build(self) -> list[w.Widget]:
         """Tray and choice, two pictures, the table."""
@@ -110,8 +107,12 @@ class ComparePanel(StateView):
     def _take(self, name: str, content: bytes) -> None:
         file = io.BytesIO(content)
         file.name = name
+        self._add(file)
+
+    def _add(self, image: ImageSource | AlignedFace) -> None:
+        """Score an image, and pin it if that went well."""
         known = self.state.entries
-        self.state.image = file
+        self.state.image = image
         if self.state.entries is not known:
             self.state.pin(self.state.entries[-1])
 

@@ -181,7 +181,7 @@ class Explorer(w.VBox):
 
     def _new_clean(self, _: dict[str, Any]) -> None:
         """Mark the photo in the gallery; put it there if it is a new one."""
-        image = self.state.image
+        image = self.state.source
         if self.state.live or isinstance(image, AlignedFace):
             self._gallery.chosen = -1
             return

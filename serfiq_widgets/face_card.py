@@ -66,7 +66,7 @@ class FaceCard(w.VBox):
     def _new_photo(self, change: dict[str, Any]) -> None:
         face = change["new"].face
         with self._photo.hold_sync():
-            for name, value in photo_traits(self._state.image, face).items():
+            for name, value in photo_traits(self._state.source, face).items():
                 setattr(self._photo, name, value)
         self._found.layout.display = "" if self._photo.src else "none"
         self._several.value = f"<p>{SEVERAL.format(face.n_faces)}</p>" if face.n_faces > 1 else ""

@@ -10,6 +10,7 @@ import ipywidgets as w
 from serfiq_widgets import figures
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.face_card import FaceCard
+from serfiq_widgets.faces import FACE_SIZE
 from serfiq_widgets.parts import Plot, Slider
 from serfiq_widgets.sensitivity import Sweep, sweep
 from serfiq_widgets.state import kindly
@@ -57,7 +58,7 @@ class DegradationLab(StateView):
         }
         self._cover = w.Dropdown(options=COVERS, description="covered by")
         self._cover.add_class("serfiq-cover")
-        self._sliders["side"] = Slider("its side, px", Ruin.side, 8, 80, 1)
+        self._sliders["side"] = Slider("its side, px", Ruin.side, 0, FACE_SIZE, 1)
         for name, slider in self._sliders.items():
             slider.add_class(f"serfiq-ruin-{name}")
         self._hint = w.HTML(f"<p>{SQUARE}</p>")

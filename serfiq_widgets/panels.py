@@ -38,6 +38,7 @@ class SettingsPanel(StateView):
     def build(self) -> list[w.Widget]:
         """One control each."""
         self.add_class("serfiq-settings")
+        self._syncing = False
         options = self.state.scorer.options
         models = list(dict.fromkeys([*cards(), str(options["model"])]))
         self._scorer: dict[str, Any] = {
@@ -79,15 +80,22 @@ class SettingsPanel(StateView):
 
     def _change(self, name: str) -> Any:
         def change_setting(change: dict[str, Any]) -> None:
-            if change["new"] != self._values()[name]:
+            if not self._syncing and change["new"] != self._values()[name]:
                 self.state.configure(**{name: change["new"]})
 
         return change_setting
 
     def _sync(self) -> None:
-        """Let the controls show what is so, also after a refusal."""
-        for name, value in self._values().items():
-            self._scorer[name].value = value
+        """Let the controls show what is so, also after a refusal.
+
+        A value beyond a control's range is shown at its end, and stays what it is.
+        """
+        self._syncing = True
+        try:
+            for name, value in self._values().items():
+                self._scorer[name].value = value
+        finally:
+            self._syncing = False
         self._projection.value = self.state.projection
 
 
@@ -109,7 +117,7 @@ class TakeHomePanel(StateView):
         self._download = Download(offers, kindly(self.state, self._hand))
         self._link = SettingsLink()
         self._link.observe(kindly(self.state, lambda c: self.apply(c["new"])), "opened")
-        names = ["image", "ruin", "passes", "projection", "scorer"]
+        names = ["clean", "ruin", "passes", "projection", "scorer"]
         self.state.observe(kindly(self.state, lambda _: self._write()), names)
         self._write()
         head = w.HTML(heading("Take it home", TAKE_HOME))
@@ -141,8 +149,8 @@ class TakeHomePanel(StateView):
         options = state.scorer.options
         named = options["model"] if options["model"] in cards() else None
         settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
-        known = isinstance(state.image, Path) and state.image in sample_images()
-        sample = state.image.stem if known else None
+        known = isinstance(state.source, Path) and state.source in sample_images()
+        sample = state.source.stem if known else None
         self._link.settings = export.settings_query(
             {
                 "sample": sample,

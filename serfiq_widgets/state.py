@@ -75,6 +75,10 @@ class ExplorerState(t.HasTraits):
         The result with ruin and with ``passes`` passes.
     quality : int
         Its quality component value, 0..100.
+    source : as ``image``
+        The image that ``clean`` was scored from: the last one that went well.
+    live : bool
+        Whether that is a frame of the running camera, which is kept nowhere else.
     entries, pinned : tuple of Entry
         What was scored in this session, oldest first, and what was pinned of it.
     message, missed : str
@@ -100,6 +104,8 @@ class ExplorerState(t.HasTraits):
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer=scorer)
+        self.source: Any = None
+        self.live = False
         self._frame: Any = None
 
     @t.validate("passes")
@@ -117,7 +123,7 @@ class ExplorerState(t.HasTraits):
         try:
             yield
         except SerfiqError as error:
-            if self.live:
+            if self.image is self._frame:
                 self.missed = str(error)
             else:
                 self.message = str(error)
@@ -134,7 +140,7 @@ class ExplorerState(t.HasTraits):
         if self.clean is None or change["new"] == self.clean.face.which:
             return
         with self._saying():
-            self._take(self.image, change["new"])
+            self._take(self.source, change["new"])
 
     def _take(self, image: Any, which: int) -> None:
         """Find and score a face; it takes the place of the last one if that went well."""
@@ -144,17 +150,13 @@ class ExplorerState(t.HasTraits):
         milliseconds = 1e3 * (perf_counter() - start)
         clean = self.scorer.score(face, MOST_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
+        self.source, self.live = image, image is self._frame
         with self.hold_trait_notifications():
             self.which = face.which
             self.ruin = Ruin()
             self.clean = clean
         if not self.live:
             self.note()
-
-    @property
-    def live(self) -> bool:
-        """Whether the image is a frame of the running camera: it is kept nowhere else."""
-        return self.image is not None and self.image is self._frame
 
     def show_frame(self, frame: Any) -> None:
         """Score a frame of the running camera."""

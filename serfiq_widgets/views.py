@@ -5,14 +5,16 @@ Each can stand alone in a notebook, or beside others on one shared state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
 from serfiq_widgets import figures, wording
+from serfiq_widgets.figures import Film
 from serfiq_widgets.parts import Notice, Plot, Slider
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scorer import QualityResult, Scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class StateView(w.VBox):
             self.state.image = image
 
     def build(self) -> list[w.Widget]:
-        """Make the widgets and let them follow the state."""
-        raise NotImplementedError
+        """Make the widgets and let them follow the state; the base has none."""
+        return []
 
     def accessories(self) -> list[w.Widget]:
         """Make what the view needs besides, when it stands alone."""
@@ -90,9 +92,13 @@ class PassesSlider(Slider):
 
 
 class PassesView(StateView):
-    """A picture of the passes, a film that follows the slider."""
+    """A picture of the passes: the film that ``film`` makes of a result follows the slider."""
 
-    TITLE = TEXT = LABEL = NAME = ""
+    TITLE: str
+    TEXT: str
+    LABEL: str
+    NAME: str
+    film: Callable[[QualityResult], Film]
 
     def __init__(
         self,
@@ -112,8 +118,7 @@ class PassesView(StateView):
         self.head = w.HTML(heading(self.TITLE, self.TEXT))
         self.plot = Plot(label=self.LABEL, name=self.NAME, clock=self._clock, choosable=False)
         self.state.observe(kindly(self.state, lambda _: self.show()), "everything")
-        if self.state.everything is not None:
-            self.show()
+        self.show()
         return [self.head, self.plot]
 
     def accessories(self) -> list[w.Widget]:
@@ -122,7 +127,8 @@ class PassesView(StateView):
 
     def show(self) -> None:
         """Draw the state's result."""
-        raise NotImplementedError
+        if self.state.everything is not None:
+            self.plot.show(self.film(self.state.everything))
 
 
 class SpreadView(PassesView):
@@ -156,14 +162,12 @@ class SpreadView(PassesView):
         self._ask()
         return [*parts, self._answer]
 
-    def show(self) -> None:
-        """Draw the cloud, flat or on a sphere."""
-        result = self.state.everything
-        if result is not None:
-            flat = self.state.projection == "plane"
-            self.head.value = heading(self.TITLE, self.TEXT if flat else wording.SPHERE)
-            map_ = figures.principal if flat else figures.on_sphere
-            self.plot.show(figures.spread_film(map_(result.embeddings)))
+    def film(self, result: QualityResult) -> Film:
+        """Return the cloud, flat or on a sphere, and say which it is."""
+        flat = self.state.projection == "plane"
+        self.head.value = heading(self.TITLE, self.TEXT if flat else wording.SPHERE)
+        project = figures.principal if flat else figures.on_sphere
+        return figures.spread_film(project(result.embeddings))
 
     def _ask(self) -> None:
         result = self.state.result
@@ -176,11 +180,7 @@ class DistanceView(PassesView):
 
     TITLE, TEXT, NAME = "Pairwise distances", wording.DISTANCES, "serfiq-distances"
     LABEL = "Histogram of pairwise distances between embeddings"
-
-    def show(self) -> None:
-        """Draw the histogram."""
-        if self.state.everything is not None:
-            self.plot.show(figures.distance_film(self.state.everything))
+    film = staticmethod(figures.distance_film)
 
 
 class RunningScoreView(PassesView):
@@ -191,11 +191,7 @@ class RunningScoreView(PassesView):
 
     TITLE, TEXT, NAME = "Running score", wording.RUNNING, "serfiq-running-score"
     LABEL = "Running score over passes, with interval and exact limit"
-
-    def show(self) -> None:
-        """Draw the curve."""
-        if self.state.everything is not None:
-            self.plot.show(figures.running_film(self.state.everything))
+    film = staticmethod(figures.running_film)
 
 
 class FormulaView(StateView):

@@ -40,7 +40,7 @@ def numbers(result: QualityResult) -> str:
     low, high = result.interval
     interval = "" if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
     return f"""\
-<div class="serfiq-numbers">
+<div class="serfiq-numbers" aria-live="polite">
   <div><span class="serfiq-quality">{result.quality}</span> <span>of 100<br>quality</span></div>
   <meter min="0" max="100" value="{result.quality}" aria-label="quality"></meter>
   <dl>

@@ -4,8 +4,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+SAMPLES = Path(__file__).parents[1] / "sample_images"
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def sample(name: str) -> Path:
+    return SAMPLES / f"{name}.jpg"
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +42,28 @@ def scorer():
     from serfiq_widgets import Scorer
 
     return Scorer(engine="onnxruntime")
+
+
+@pytest.fixture
+def state(scorer):
+    """The state of an explorer that shows the first sample."""
+    from serfiq_widgets.state import ExplorerState
+
+    state = ExplorerState(scorer)
+    state.image = sample("collins")
+    return state
+
+
+@pytest.fixture
+def group(tmp_path) -> Path:
+    """A photo of two people, the larger and more central one first."""
+    photo = Image.new("RGB", (900, 600), (90, 100, 110))
+    with Image.open(sample("collins")) as one, Image.open(sample("hopper")) as two:
+        photo.paste(one.resize((480, 600)), (200, 0))
+        photo.paste(two.resize((200, 234)), (690, 180))
+    path = tmp_path / "group.png"
+    photo.save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,8 @@ from serfiq_widgets import DegradationLab, Explorer, Ruin, figures
 from serfiq_widgets.degrade import STRENGTHS
 from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.resources import folder
-from serfiq_widgets.state import ExplorerState
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
-
-
-@pytest.fixture
-def state(scorer):
-    state = ExplorerState(scorer)
-    state.image = COLLINS
-    return state
 
 
 @pytest.fixture
@@ -159,3 +151,8 @@ def test_the_explorers_ruin_is_a_trait():
     explorer.state.ruin = Ruin()
     assert explorer.ruin == Ruin()
     assert explorer.quality == clean
+
+
+def test_a_large_square_is_not_made_smaller_by_its_slider(lab):
+    lab.state.ruin = Ruin(cover="square", side=100)
+    assert lab.state.ruin.side == 100

@@ -62,7 +62,7 @@ ARROWS = {
     "faces": {"engines", "images"},
     "figures": {"degrade", "scorer", "sensitivity"},
     "images": set(),
-    "lab": {"degrade", "face_card", "figures", "parts", "sensitivity", "state", "views"},
+    "lab": {"degrade", "face_card", "faces", "figures", "parts", "sensitivity", "state", "views"},
     "panels": {"engines", "export", "parts", "resources", "scorer", "state", "views", "zoo"},
     "parts": {"figures", "images"},
     "predict": {"degrade", "faces", "figures", "parts", "resources", "scorer", "state", "views"},

@@ -21,25 +21,6 @@ from serfiq_widgets.views import FormulaView, PassesSlider
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
 
 
-@pytest.fixture
-def state(scorer):
-    state = ExplorerState(scorer)
-    state.image = COLLINS
-    return state
-
-
-@pytest.fixture
-def group(tmp_path):
-    """A photo of two people, the larger and more central one first."""
-    photo = Image.new("RGB", (900, 600), (90, 100, 110))
-    with Image.open(COLLINS) as one, Image.open(HOPPER) as two:
-        photo.paste(one.resize((480, 600)), (200, 0))
-        photo.paste(two.resize((200, 234)), (690, 180))
-    path = tmp_path / "group.png"
-    photo.save(path)
-    return path
-
-
 def test_a_view_alone_has_a_slider_and_says_what_is_wrong():
     view = RunningScoreView(COLLINS, engine="onnxruntime")
     slider = view.children[-1]
@@ -327,3 +308,25 @@ def test_a_link_opens_no_file(state):
     TakeHomePanel(state=state)._link.opened = "model=%2Fetc%2Fpasswd&sample=..%2F..%2Fsecret"
     assert state.result.model == "mini"
     assert state.result.face.name == "collins.jpg"
+
+
+def test_a_setting_beyond_a_controls_range_stays_what_it_is(scorer):
+    state = ExplorerState(scorer)
+    state.configure(seed=2**40, alpha=500.0)
+    state.image = COLLINS
+    panel = SettingsPanel(state=state)
+    state.configure(rate=0.3)
+    assert (state.result.seed, state.result.alpha) == (2**40, 500)
+    assert panel._scorer["alpha"].value == 300
+
+
+def test_after_a_bad_image_the_last_one_still_answers(group):
+    explorer = Explorer(group, engine="onnxruntime")
+    explorer.image = io.BytesIO(b"broken")
+    assert explorer.state.message
+    explorer.state.configure(seed=2)
+    assert explorer.state.message == ""
+    assert explorer.result.seed == 2
+    explorer.state.which = 1
+    assert explorer.state.message == ""
+    assert explorer.result.face.which == 1

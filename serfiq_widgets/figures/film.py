@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +63,6 @@ class Film:
 
 
 def _packed(rows: NDArray[Any]) -> dict[str, Any]:
-    import base64
-
     content = np.ascontiguousarray(rows, dtype="<f4")
     return {
         "dtype": "f4",

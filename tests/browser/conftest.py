@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("voila")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import fake_camera  # noqa: E402  # scripts beside the package
 from find_chromium import find  # noqa: E402  # a script beside the package
 
 FLAGS = [
@@ -26,7 +26,6 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-SAMPLE = Path(__file__).parents[2] / "sample_images" / "collins.jpg"
 LOCAL = ("localhost", "127.0.0.1")
 
 
@@ -95,26 +94,10 @@ def hasty_dashboard(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory):
-    """A face that moves, as the fake camera takes it: JPEGs one after the other."""
-    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
-    with Image.open(SAMPLE) as photo, path.open("wb") as file:
-        face = photo.convert("RGB").resize((384, 480))
-        for step in range(30):
-            frame = Image.new("RGB", (640, 480), (90, 110, 130))
-            frame.paste(face, (100 + 2 * step, 0))
-            frame.save(file, "JPEG", quality=85)
-    return path
-
-
-@pytest.fixture(scope="session")
-def chromium(film):
+def chromium(tmp_path_factory):
     path = find()
     assert path, "There is no Chromium: run `make test`, which finds or installs one."
-    camera = [
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-video-capture={film}",
-    ]
+    camera = fake_camera.flags(tmp_path_factory.mktemp("camera"))
     flags = [*FLAGS, *camera, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)

@@ -169,17 +169,6 @@ def test_the_formula_changes_with_the_slider(open_page, scorer):
         )
 
 
-@pytest.fixture
-def group(tmp_path):
-    photo = Image.new("RGB", (900, 600), (90, 100, 110))
-    with Image.open(COLLINS) as one, Image.open(HOPPER) as two:
-        photo.paste(one.resize((480, 600)), (200, 0))
-        photo.paste(two.resize((200, 234)), (690, 180))
-    path = tmp_path / "group.png"
-    photo.save(path)
-    return path
-
-
 def test_of_several_faces_the_one_that_is_clicked_is_meant(open_page, scorer, group):
     page = open_page()
     page.locator(".serfiq-upload input").set_input_files(group)
