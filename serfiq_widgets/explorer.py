@@ -133,7 +133,7 @@ class Explorer(w.VBox):
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")
-        bar = w.HBox([self._pin, Tour(steps=[list(step) for step in TOUR.items()])])
+        bar = w.HBox([self._pin, Tour(TOUR, kindly(state, self._begin_tour))])
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
         pictures = w.HBox(
             [
@@ -174,6 +174,9 @@ class Explorer(w.VBox):
         file = io.BytesIO(content)
         file.name = name
         self.state.image = file
+
+    def _begin_tour(self) -> None:
+        self._tabs.selected_index = 0
 
     def _count_pins(self) -> None:
         count = len(self.state.pinned)

@@ -238,14 +238,20 @@ class SettingsLink(Part):
 class Tour(Part):
     """A button that leads through a page in a few notes, which can be skipped.
 
-    Attributes
+    Parameters
     ----------
-    steps : list of [selector, text]
-        Beside which part of the page a note stands, and what it says.
+    steps : dict of str to str
+        Beside which part of the widget a note stands (a CSS selector), and what it says.
+    on_start : callable
+        Called when people begin, to bring these parts into view.
     """
 
     _esm = STATIC / "tour.js"
     steps = t.List(t.List()).tag(sync=True)
+
+    def __init__(self, steps: dict[str, str], on_start: Callable[[], None]) -> None:
+        super().__init__(steps=[list(step) for step in steps.items()])
+        self.on_msg(lambda *_: on_start())
 
 
 class FaceView(Part):

@@ -28,7 +28,7 @@ function render({ model, el }) {
     const steps = model.get("steps");
     const [selector, words] = steps[step];
     unlight();
-    lit = document.querySelector(selector);
+    lit = (el.closest(".serfiq") ?? document).querySelector(selector);
     lit?.classList.add("serfiq-lit");
     lit?.scrollIntoView({ block: "nearest" });
     text.textContent = words;
@@ -51,7 +51,11 @@ function render({ model, el }) {
     note.close();
     start.focus();
   };
-  start.addEventListener("click", () => { step = 0; place(); });
+  start.addEventListener("click", () => {
+    model.send({ started: true });
+    step = 0;
+    place();
+  });
   back.addEventListener("click", () => { step -= 1; place(); });
   next.addEventListener("click", () => {
     if (step === model.get("steps").length - 1) return end();

@@ -489,3 +489,14 @@ def test_the_tabs_answer_to_the_keyboard(open_page):
     page.keyboard.press("Enter")
     page.locator(".serfiq-compare").wait_for()
     assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
+
+
+def test_the_tour_finds_what_another_tab_hides(open_page):
+    page = open_page()
+    tab(page, "Settings")
+    page.get_by_role("button", name="Take the tour").click()
+    page.locator(".serfiq-lab").wait_for()
+    for _ in range(4):
+        page.keyboard.press("Enter")
+    assert page.locator(".serfiq-lit").is_visible()
+    assert "Ruin the face" in page.locator(".serfiq-note").inner_text()
