@@ -17,10 +17,11 @@ class Dashboard(Voila):
 
 
 class KernelManager(AsyncMappingKernelManager):
-    """Culls a kernel when it is found without a visitor twice.
+    """Ends kernels at once, and culls one only when it is found without a visitor twice.
 
     A kernel of the pool (which Voila spares) has been idle for long when it gets its visitor, whose
-    page needs a moment to connect.
+    page needs a moment to connect. There is nothing in a kernel to save, and one that is asked to
+    end while it starts would print its complaints to the terminal.
     """
 
     def __init__(self, **traits: Any) -> None:
@@ -34,3 +35,13 @@ class KernelManager(AsyncMappingKernelManager):
             await super().cull_kernel_if_idle(kernel_id)
         else:
             self._lonely.add(kernel_id)
+
+    async def shutdown_kernel(  # type: ignore[override]  # its own bases disagree
+        self, kernel_id: str, **how: Any
+    ) -> None:
+        """End a kernel at once, however politely it was asked for."""
+        await super().shutdown_kernel(kernel_id, **{**how, "now": True})
+
+    async def shutdown_all(self, **how: Any) -> None:  # type: ignore[override]  # as above
+        """End all kernels at once."""
+        await super().shutdown_all(**{**how, "now": True})
