@@ -64,6 +64,18 @@ def served(log, *command):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.fixture
+def stopped_after(tmp_path):
+    """Serves the dashboard for so many seconds; its log must hold no traceback then."""
+
+    def run(seconds):
+        command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+        with served(tmp_path / "log.txt", *command):
+            time.sleep(seconds)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def dashboard(tmp_path_factory):
     """The address of a running `serfiq demo`."""

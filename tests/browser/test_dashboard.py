@@ -212,3 +212,8 @@ def test_the_square_is_dragged_and_the_heat_map_shown(open_page):
         "return !o.hidden && o.src !== before}",
         arg=before,
     )
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 1.5, 2])
+def test_stopping_while_kernels_start_is_quiet(stopped_after, seconds):
+    stopped_after(seconds)
