@@ -52,6 +52,7 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
     path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
     try:
+        from tornado.ioloop import IOLoop
         from traitlets.config import Config
 
         from serfiq_widgets.server import Dashboard, KernelManager
@@ -66,5 +67,6 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
     app = Dashboard(config=config)
     pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
     app.initialize([str(next(folder("notebooks").glob(pattern)))])
-    print(f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C).", flush=True)
+    ready = f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C)."
+    IOLoop.current().add_callback(print, ready, flush=True)  # once it listens, not before
     app.start()

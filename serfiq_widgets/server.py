@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.web import HTTPError
 from voila.app import Voila
 
 
@@ -43,5 +45,6 @@ class KernelManager(AsyncMappingKernelManager):
         await super().shutdown_kernel(kernel_id, **{**how, "now": True})
 
     async def shutdown_all(self, **how: Any) -> None:  # type: ignore[override]  # as above
-        """End all kernels at once."""
-        await super().shutdown_all(**{**how, "now": True})
+        """End all kernels at once; one that is not yet known ends when it misses its parent."""
+        with suppress(HTTPError):
+            await super().shutdown_all(**{**how, "now": True})

@@ -66,6 +66,7 @@ def test_two_explorers_in_one_notebook(lab, chromium, scorer):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(lab)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     cells = page.locator(".jp-Cell")
