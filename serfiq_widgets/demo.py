@@ -55,7 +55,7 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
         from tornado.ioloop import IOLoop
         from traitlets.config import Config
 
-        from serfiq_widgets.server import Dashboard, KernelManager
+        from serfiq_widgets.server import Dashboard, KernelManager, leave_quietly
     except ImportError as error:
         raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
     with socket.socket() as probe:
@@ -68,5 +68,7 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
     pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
     app.initialize([str(next(folder("notebooks").glob(pattern)))])
     ready = f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C)."
-    IOLoop.current().add_callback(print, ready, flush=True)  # once it listens, not before
+    loop = IOLoop.current()
+    loop.asyncio_loop.set_exception_handler(leave_quietly)  # type: ignore[attr-defined]
+    loop.add_callback(print, ready, flush=True)  # once it listens, not before
     app.start()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError
+from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
+
+
+def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what no one awaited: a page that closes while an answer travels to it is no error."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 class Dashboard(Voila):

@@ -1,6 +1,7 @@
 """Fixtures: the reference runtime, the shared models and data, and scorers."""
 
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 def sample(name: str) -> Path:
     return SAMPLES / f"{name}.jpg"
+
+
+@pytest.fixture
+def elsewhere():
+    """Runs in a thread of its own: the browser tests leave an event loop running in this one."""
+
+    def run(function):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(function).result()
+
+    return run
 
 
 @pytest.fixture(scope="session")

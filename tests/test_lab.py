@@ -1,7 +1,6 @@
 """Ruining a face in the widgets: state, sliders, the movable square, the curve, the heat map."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -96,13 +95,7 @@ def test_the_square_goes_where_people_point(state):
     assert (state.ruin.x, state.ruin.y) == (0, 112)
 
 
-def elsewhere(function):
-    """Run in a thread of its own: the browser tests leave an event loop running in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(function).result()
-
-
-def test_the_heat_map_is_drawn_and_dropped(state):
+def test_the_heat_map_is_drawn_and_dropped(state, elsewhere):
     elsewhere(lambda: check_heat_map_without_loop(state))
 
 
@@ -120,7 +113,7 @@ def check_heat_map_without_loop(state):
     assert card._sentence.value == ""
 
 
-def test_in_a_running_loop_the_heat_map_comes_later_and_is_cancelled(state):
+def test_in_a_running_loop_the_heat_map_comes_later_and_is_cancelled(state, elsewhere):
     async def visit():
         card = FaceCard(state)
         card._heat.value = True
