@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import io
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import ipywidgets as w
+import traitlets as t
 
 from serfiq_widgets.face_card import FaceCard
-from serfiq_widgets.parts import CameraFeed
+from serfiq_widgets.parts import STATIC, Part
 from serfiq_widgets.state import SURPRISE, kindly
 from serfiq_widgets.views import StateView
 
 WINDOW_S = 2.0
+MAX_FRAME = 2**20  # bytes of one picture
 NO_FACE = "No face in view: come closer, towards the light."
+
+
+class CameraFeed(Part):
+    """The webcam: snapshots, and live frames of which the next waits for an answer to the last.
+
+    Parameters
+    ----------
+    on_frame : callable of (kind: str, content: bytes) returning str
+        Called with a JPEG; ``kind`` is "snapshot" or "live". What it returns is said beside it.
+
+    Attributes
+    ----------
+    live : bool
+        Whether people want live frames now; others that still arrive are dropped.
+    """
+
+    _esm = STATIC / "camera.js"
+    live = t.Bool().tag(sync=True)
+
+    def __init__(self, on_frame: Callable[[str, bytes], str]) -> None:
+        super().__init__()
+
+        def receive(_: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
+            kind = message.get("kind")
+            wanted = kind == "snapshot" or (kind == "live" and self.live)
+            if wanted and len(buffers) == 1 and len(buffers[0]) <= MAX_FRAME:
+                self.send({"text": on_frame(str(kind), bytes(buffers[0]))})
+
+        self.on_msg(receive)
 
 
 class Camera(StateView):

@@ -11,6 +11,9 @@ from serfiq_widgets.resources import PACKAGE, folder
 
 IDLE_S, CHECK_S = 600, 60
 POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
+# For the kernels: NumPy's products are small, and threads that wait for the next one only take the
+# cores from others; what a page says needs no echo, since no other page shows the same widgets.
+KERNELS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JUPYTER_WIDGETS_ECHO": "0"}
 
 
 def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
@@ -51,6 +54,7 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
     """
     path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
+    os.environ.update({name: value for name, value in KERNELS.items() if name not in os.environ})
     try:
         from tornado.ioloop import IOLoop
         from traitlets.config import Config

@@ -30,6 +30,7 @@ from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (
     DistanceView,
     FormulaView,
+    Numbers,
     PassesSlider,
     RunningScoreView,
     SpreadView,
@@ -128,19 +129,20 @@ class Explorer(w.VBox):
             kindly(state, self._take_upload),
             lambda error: setattr(state, "message", str(error)),
         )
-        self._notice, self._status, self._numbers = Notice(), w.HTML(), w.HTML()
+        self._notice, self._status = Notice(), w.HTML()
         own = w.HBox([self._upload, Camera(state=state)])
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")
         bar = w.HBox([self._pin, Tour(TOUR, kindly(state, self._begin_tour))])
+        self._numbers = Numbers(state, wording.NUMBERS, self._slider)
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
         pictures = w.HBox(
             [
                 SpreadView(state=state, clock=self._slider),
                 DistanceView(state=state, clock=self._slider),
                 RunningScoreView(state=state, clock=self._slider),
-                FormulaView(state=state),
+                FormulaView(state=state, clock=self._slider),
             ]
         )
         explore = w.VBox([pictures, DegradationLab(state=state)])
@@ -199,7 +201,6 @@ class Explorer(w.VBox):
         self._gallery.chosen = index
 
     def _new_result(self, change: dict[str, Any]) -> None:
-        self._numbers.value = wording.numbers(change["new"])
         self._status.value = wording.status(change["new"])
 
 

@@ -105,12 +105,13 @@ def snapshot_html(result: QualityResult, *, photo: bool = False) -> bytes:
         for (title, film), text in zip(films.items(), texts, strict=True)
     )
     face = data_url(Image.fromarray(result.face.pixels)) if photo else ""
+    readings = wording.readings(result)
     return PAGE.format(
         quality=result.quality,
         name=escape(result.face.name),
         photo=f'<img src="{face}" alt="the aligned face">' if photo else "",
-        numbers=wording.numbers(result),
-        formula=wording.formula(result),
+        numbers=wording.filled(wording.NUMBERS, readings, result.passes),
+        formula=wording.filled(wording.FORMULA, readings, result.passes),
         pictures=pictures,
         version=__version__,
         status=wording.status(result),

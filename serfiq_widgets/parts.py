@@ -28,7 +28,6 @@ from serfiq_widgets.figures import Film
 from serfiq_widgets.images import MAX_BYTES
 
 STATIC = Path(__file__).parent / "static"
-MAX_FRAME = 2**20  # bytes of one picture from the camera
 
 
 class Look(anywidget.AnyWidget):
@@ -151,6 +150,25 @@ class Slider(Part):
     def _clamp(self, proposal: dict[str, Any]) -> float:
         value = proposal["value"]
         return self._least if math.isnan(value) else min(max(value, self._least), self._most)
+
+
+class Readout(Part):
+    """Text with numbers that follow a slider in the browser by itself.
+
+    Attributes
+    ----------
+    template : str
+        HTML with ``{name}`` where a number belongs.
+    numbers : dict of str to list of str
+        By name, the numbers for every value of the clock, from the clock's ``min`` on.
+    clock : Slider
+        Whose value says which of them are shown.
+    """
+
+    _esm = STATIC / "readout.js"
+    template = t.Unicode().tag(sync=True)
+    numbers = t.Dict().tag(sync=True)
+    clock = t.Instance(Widget).tag(sync=True, **widget_serialization)
 
 
 class PhotoView(Part):
@@ -361,32 +379,3 @@ class Upload(Part):
         if message.get("last"):
             content, self._content = bytes(self._content), bytearray()
             self._on_file(name, content)
-
-
-class CameraFeed(Part):
-    """The webcam: snapshots, and live frames of which the next waits for an answer to the last.
-
-    Parameters
-    ----------
-    on_frame : callable of (kind: str, content: bytes) returning str
-        Called with a JPEG; ``kind`` is "snapshot" or "live". What it returns is said beside it.
-
-    Attributes
-    ----------
-    live : bool
-        Whether people want live frames now; others that still arrive are dropped.
-    """
-
-    _esm = STATIC / "camera.js"
-    live = t.Bool().tag(sync=True)
-
-    def __init__(self, on_frame: Callable[[str, bytes], str]) -> None:
-        super().__init__()
-
-        def receive(_: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
-            kind = message.get("kind")
-            wanted = kind == "snapshot" or (kind == "live" and self.live)
-            if wanted and len(buffers) == 1 and len(buffers[0]) <= MAX_FRAME:
-                self.send({"text": on_frame(str(kind), bytes(buffers[0]))})
-
-        self.on_msg(receive)

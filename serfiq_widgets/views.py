@@ -13,7 +13,7 @@ import ipywidgets as w
 
 from serfiq_widgets import figures, wording
 from serfiq_widgets.figures import Film
-from serfiq_widgets.parts import Notice, Plot, Slider
+from serfiq_widgets.parts import Notice, Plot, Readout, Slider
 from serfiq_widgets.scorer import QualityResult, Scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 
@@ -194,21 +194,26 @@ class RunningScoreView(PassesView):
     film = staticmethod(figures.running_film)
 
 
-class FormulaView(StateView):
+class Numbers(Readout):
+    """A template of `wording` with the numbers of a state."""
+
+    def __init__(self, state: ExplorerState, template: str, clock: PassesSlider) -> None:
+        super().__init__(template=template, clock=clock)
+
+        def fill(_: Any) -> None:
+            if state.everything is not None:
+                self.numbers = wording.readings(state.everything)
+
+        state.observe(kindly(state, fill), "everything")
+        fill(None)
+
+
+class FormulaView(PassesView):
     """SER-FIQ's formula with the current numbers. Takes the parameters of `StateView`."""
 
     def build(self) -> list[w.Widget]:
         """Title, one sentence, the formula."""
         self.add_class("serfiq-picture")
-        self._formula = w.HTML()
-        self.state.observe(kindly(self.state, lambda _: self._fill()), "result")
-        self._fill()
-        return [w.HTML(heading("The formula", wording.FORMULA)), self._formula]
-
-    def accessories(self) -> list[w.Widget]:
-        """Make a slider."""
-        return [PassesSlider(self.state)]
-
-    def _fill(self) -> None:
-        if self.state.result is not None:
-            self._formula.value = wording.formula(self.state.result)
+        self._clock = self._clock or PassesSlider(self.state)
+        head = w.HTML(heading("The formula", wording.ABOUT_FORMULA))
+        return [head, Numbers(self.state, wording.FORMULA, self._clock)]

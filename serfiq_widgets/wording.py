@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -29,27 +30,61 @@ RUNNING = (
     "The score after each pass, with its 95 % interval. "
     "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
 )
-FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
+ABOUT_FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
 CHOOSE = (
     "Green: the newest pass; cross: the mean. Click a dot, or use the arrow keys, to ask about it."
 )
 
 
-def numbers(result: QualityResult) -> str:
-    """Quality, raw score, exact limit and interval."""
-    low, high = result.interval
-    interval = "" if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
-    return f"""\
-<div class="serfiq-numbers" aria-live="polite">
-  <div><span class="serfiq-quality">{result.quality}</span> <span>of 100<br>quality</span></div>
-  <meter min="0" max="100" value="{result.quality}" aria-label="quality"></meter>
+NUMBERS = """\
+<div class="serfiq-numbers">
+  <div><span class="serfiq-quality">{quality}</span> <span>of 100<br>quality</span></div>
+  <meter min="0" max="100" value="{quality}" aria-label="quality"></meter>
   <dl>
-    <dt>raw score</dt><dd><span class="serfiq-raw">{result.raw:.4f}</span></dd>
+    <dt>raw score</dt><dd><span class="serfiq-raw">{raw}</span></dd>
     <dt>exact limit, T \u2192 \u221e</dt>
-    <dd><span class="serfiq-limit">{result.limit:.4f}</span></dd>
+    <dd><span class="serfiq-limit">{limit}</span></dd>
   </dl>
-  <small>{interval or "an interval needs three passes"}</small>
+  <small>{interval}</small>
 </div>"""
+NO_INTERVAL = "an interval needs three passes"
+
+
+def readings(result: QualityResult) -> dict[str, list[str]]:
+    """Return the numbers after 2, 3, ... T passes, as `NUMBERS` and `FORMULA` hold them."""
+    t = np.arange(2, result.passes + 1)
+    pairs = t * (t - 1) // 2
+    raw = result.running[1:]
+    mean = np.log(2.0 / raw - 1.0)
+    scaled = robustness.scaled_score(raw, result.alpha, result.r)
+
+    def written(values: Iterable[float], form: str) -> list[str]:
+        return [format(value, form) for value in values]
+
+    def always(value: float, form: str) -> list[str]:
+        return [format(value, form)] * len(t)
+
+    return {
+        "quality": [str(robustness.quality_component(value)) for value in scaled],
+        "raw": written(raw, ".4f"),
+        "limit": always(result.limit, ".4f"),
+        "interval": [
+            NO_INTERVAL if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
+            for low, high in result.running_interval[1:]
+        ],
+        "total": written(mean * pairs, ".1f"),
+        "pairs": written(pairs, ","),
+        "mean": written(mean, ".4f"),
+        "alpha": always(result.alpha, "g"),
+        "r": always(result.r, "g"),
+        "scaled": written(scaled, ".4f"),
+        "hundredfold": written(100 * scaled, ".2f"),
+    }
+
+
+def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
+    """Put the numbers after so many passes into a template, as ``static/readout.js`` does."""
+    return template.format_map({name: texts[passes - 2] for name, texts in numbers.items()})
 
 
 def status(result: QualityResult) -> str:
@@ -81,14 +116,12 @@ def _row(name: str, symbols: str, filled: str, value: str) -> str:
     return (
         f'<dt>{name}</dt><dd><math displaystyle="true">{symbols}</math>'
         f'<math displaystyle="true"><mo>=</mo>{filled}<mo>=</mo>'
-        f'<mn class="serfiq-is">{value}</mn></math></dd>'
+        f'<mn class="serfiq-is">{{{value}}}</mn></math></dd>'
     )
 
 
-def formula(result: QualityResult) -> str:
-    """SER-FIQ's formula with the numbers of this result in place, as MathML."""
-    pairs = result.passes * (result.passes - 1) // 2
-    mean = result.mean_distance
+def _formula() -> str:
+    """SER-FIQ's formula, in symbols and with a place for each number, as MathML."""
     bar = "<mover><mi>d</mi><mo>\u00af</mo></mover>"
     count = f"<mi>T</mi>{_mo('(')}<mi>T</mi><mo>\u2212</mo><mn>1</mn>{_mo(')')}"
     pair = "<mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow>"
@@ -102,36 +135,39 @@ def formula(result: QualityResult) -> str:
     def rounded(value: str) -> str:
         return f"<mtext>round</mtext>{_mo('(')}{value}{_mo(')')}"
 
-    def number(value: float, form: str) -> str:
-        return f"<mn>{value:{form}}</mn>"
+    def number(name: str) -> str:
+        return f"<mn>{{{name}}}</mn>"
 
     rows = [
         _row(
             "mean distance",
             f"{bar}<mo>=</mo>{_over('<mn>2</mn>', count)}{total}",
-            _over(number(mean * pairs, ".1f"), number(pairs, ",")),
-            f"{mean:.4f}",
+            _over(number("total"), number("pairs")),
+            "mean",
         ),
         _row(
             "raw score",
             f"<mi>s</mi><mo>=</mo>{_over('<mn>2</mn>', _exp(bar))}",
-            _over("<mn>2</mn>", _exp(number(mean, ".4f"))),
-            f"{result.raw:.4f}",
+            _over("<mn>2</mn>", _exp(number("mean"))),
+            "raw",
         ),
         _row(
             "scaled",
             f"<mi>q</mi><mo>=</mo>{stretch(ALPHA, '<mi>s</mi>', '<mi>r</mi>')}",
-            stretch(number(result.alpha, "g"), number(result.raw, ".4f"), number(result.r, "g")),
-            f"{result.scaled:.4f}",
+            stretch(number("alpha"), number("raw"), number("r")),
+            "scaled",
         ),
         _row(
             "quality",
             rounded("<mn>100</mn><mi>q</mi>"),
-            rounded(number(100 * result.scaled, ".2f")),
-            str(result.quality),
+            rounded(number("hundredfold")),
+            "quality",
         ),
     ]
     return f'<dl class="serfiq-formula">{"".join(rows)}</dl>'
+
+
+FORMULA = _formula()
 
 
 def one_pass(result: QualityResult, chosen: int) -> str:

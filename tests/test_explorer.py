@@ -7,7 +7,7 @@ import traitlets
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, Ruin, figures, read_image
+from serfiq_widgets import Explorer, Ruin, figures, read_image, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.images import MAX_BYTES
 from serfiq_widgets.parts import Plot, plotly_library
@@ -67,7 +67,8 @@ def test_impossible_passes_are_refused(state, passes):
 def test_the_first_sample_is_shown_at_once(explorer):
     assert explorer.result.face.name == sample_images()[0].name
     assert explorer.quality == explorer.result.quality
-    assert f">{explorer.quality}<" in explorer._numbers.value
+    shown = wording.filled(explorer._numbers.template, explorer._numbers.numbers, explorer.passes)
+    assert f">{explorer.quality}<" in shown
     assert "onnxruntime" in explorer._status.value
 
 

@@ -209,7 +209,7 @@ def distance_film(result: QualityResult) -> Film:
                 "name": "mean distance",
                 "x": [mean[-1], mean[-1]],
                 "y": [0.0, top * 0.9],
-                "texttemplate": ["", "mean %{x:.3f}"],
+                "texttemplate": ["", "\u2002mean %{x:.3f}\u2002"],
                 "textposition": "middle right" if mean[-1] < DISTANCE_REACH / 2 else "middle left",
                 "textfont": {"color": ORANGE},
                 "hovertemplate": "mean distance %{x:.4f}<extra></extra>",

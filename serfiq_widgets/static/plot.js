@@ -134,7 +134,10 @@ async function render({ model, el }) {
 
   model.on("change:figure", anew);
   model.on("change:chosen", soon);
-  clock?.on("change:value", draw); // at once: browsers send one move of a slider per frame
+  // In this very frame, for browsers send one move of a slider per frame; but after the move has been
+  // sent to Python, which works meanwhile.
+  const follow = () => queueMicrotask(draw);
+  clock?.on("change:value", follow);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", anew);
   const theme = new MutationObserver(anew);
@@ -148,7 +151,7 @@ async function render({ model, el }) {
   return () => {
     model.off("change:figure", anew);
     model.off("change:chosen", soon);
-    clock?.off("change:value", draw);
+    clock?.off("change:value", follow);
     cancelAnimationFrame(frame);
     dark.removeEventListener("change", anew);
     theme.disconnect();
