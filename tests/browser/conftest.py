@@ -96,9 +96,9 @@ def lesson(request, tmp_path):
 
 @pytest.fixture
 def hasty_dashboard(tmp_path):
-    """The same, but idle kernels are culled after a second."""
+    """The same, but idle kernels are culled after a second, at the next check in six."""
     code = (
-        "import serfiq_widgets.demo as demo; demo.IDLE_S, demo.CHECK_S = 1, 1; "
+        "import serfiq_widgets.demo as demo; demo.IDLE_S, demo.CHECK_S = 1, 6; "
         "demo.serve({port}, browser=False)"
     )
     with served(tmp_path / "log.txt", "-c", code) as address:

@@ -427,7 +427,7 @@ def test_no_serious_accessibility_violation(open_page, scheme):
 
 
 def test_a_waiting_kernel_is_not_culled(hasty_dashboard, open_page, scorer):
-    time.sleep(12)  # many times what an idle kernel is given there
+    time.sleep(20)  # many times what an idle kernel is given there, and three checks
     page = open_page(address=hasty_dashboard)
     page.locator(".serfiq-sample").nth(5).click()
     wait_for_numbers(page, scorer.score(HOPPER))
