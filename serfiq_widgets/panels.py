@@ -15,7 +15,7 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
 from serfiq_widgets.views import StateView, heading
-from serfiq_widgets.zoo import cards
+from serfiq_widgets.zoo import usable
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
@@ -40,7 +40,7 @@ class SettingsPanel(StateView):
         self.add_class("serfiq-settings")
         self._syncing = False
         options = self.state.scorer.options
-        models = list(dict.fromkeys([*cards(), str(options["model"])]))
+        models = list(dict.fromkeys([*usable(), str(options["model"])]))
         self._scorer: dict[str, Any] = {
             "model": w.Dropdown(options=models, description="network"),
             "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
@@ -147,7 +147,7 @@ class TakeHomePanel(StateView):
     def _write(self) -> None:
         state = self.state
         options = state.scorer.options
-        named = options["model"] if options["model"] in cards() else None
+        named = options["model"] if options["model"] in usable() else None
         settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
         known = isinstance(state.source, Path) and state.source in sample_images()
         sample = state.source.stem if known else None
@@ -172,7 +172,7 @@ class TakeHomePanel(StateView):
         """
         found = export.parse_settings(query)
         scorer = {k: found[k] for k in ("model", "seed", "rate", "alpha", "r") if k in found}
-        if scorer.get("model", "mini") not in cards():
+        if scorer.get("model", "mini") not in usable():
             del scorer["model"]
         samples = {path.stem: path for path in sample_images()}
         self.state.configure(**scorer)

@@ -72,9 +72,10 @@ ARROWS = {
     "sensitivity": {"degrade", "faces", "robustness", "scorer"},
     "server": set(),
     "state": {"degrade", "faces", "scorer"},
+    "store": set(),
     "views": {"faces", "figures", "images", "parts", "scorer", "state", "wording"},
     "wording": {"robustness", "scorer", "state"},
-    "zoo": {"checkpoints", "engines"},
+    "zoo": {"checkpoints", "engines", "store"},
 }
 WIDGETS = {
     "Camera",
