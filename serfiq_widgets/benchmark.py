@@ -70,7 +70,7 @@ def _slider(scorer: Scorer, face: AlignedFace, rounds: int) -> float | None:
         from serfiq_widgets.explorer import Explorer
     except ImportError:
         return None
-    explorer = Explorer(face, model=scorer.network.path, engine=scorer.engine.name)
+    explorer = Explorer(face, model=scorer.options["model"], engine=scorer.engine.name)
     result: QualityResult | None = explorer.result
     if result is None:
         return None

@@ -110,9 +110,9 @@ class PredictPanel(StateView):
     def _shuffled(self) -> Iterator[tuple[Candidate, Candidate]]:
         """Pairs whose qualities differ clearly, in random order, left and right at random."""
         faces = self.candidates
-        limits = self.state.scorer.limits([one.face for one in faces])
+        raw = self.state.scorer.settled([one.face for one in faces])
         card = self.state.scorer.card
-        qualities = 100 / (1 + np.exp(-card.alpha * (limits - card.r)))
+        qualities = 100 / (1 + np.exp(-card.alpha * (raw - card.r)))
         first, second = np.nonzero(np.abs(qualities[:, None] - qualities) >= CLEAR_GAP)
         for i in np.random.default_rng(self.state.scorer.seed).permutation(len(first)):
             yield faces[first[i]], faces[second[i]]
@@ -146,7 +146,7 @@ class PredictPanel(StateView):
         if self._pair is None or self._buttons[0].disabled:
             return
         left, right = self._pair
-        truth = int(right.limit > left.limit)
+        truth = int(right.settled > left.settled)
         self.asked += 1
         self.right += side == truth
         for button in self._buttons:
@@ -155,8 +155,8 @@ class PredictPanel(StateView):
         word = ("left", "right")[truth]
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
-            f"Left: {escape(self._names[0])}, quality {left.limit_quality}. "
-            f"Right: {escape(self._names[1])}, quality {right.limit_quality}. "
+            f"Left: {escape(self._names[0])}, quality {left.settled_quality}. "
+            f"Right: {escape(self._names[1])}, quality {right.settled_quality}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))

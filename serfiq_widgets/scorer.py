@@ -30,6 +30,7 @@ MIN_PASSES, MAX_PASSES = 2, 2000
 MAX_SEED = 2**63 - 1
 LEAST_RATE, MOST_RATE = 0.01, 0.9
 BATCH = 16
+SETTLED_PASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class QualityResult:
     interval : tuple of float
         95 % interval of `raw`: where the score of infinitely many passes is expected.
     limit : float
-        The raw score of infinitely many passes, in closed form.
+        The raw score of infinitely many passes, in closed form; NaN where the head is not affine,
+        for then there is none.
     scaled : float
         Logistic stretch of `raw` to 0..1.
     quality : int
@@ -111,9 +113,14 @@ class QualityResult:
         return float(np.log(2.0 / self.raw - 1.0))
 
     @property
-    def limit_quality(self) -> int:
-        """`limit` as a quality component value, 0..100."""
-        scaled = robustness.scaled_score(self.limit, self.alpha, self.r)
+    def settled(self) -> float:
+        """What faces are best compared by: `limit` where there is one, else `raw`."""
+        return self.raw if np.isnan(self.limit) else self.limit
+
+    @property
+    def settled_quality(self) -> int:
+        """`settled` as a quality component value, 0..100."""
+        scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
 
 
@@ -211,8 +218,9 @@ class Scorer:
             device=device,
             normalisation=self.card.normalisation,
         )
-        self._energies = robustness.column_energies(self.network.head.weight)
-        self._masks = np.empty((0, self.network.n_features), dtype=bool)
+        head = self.network.head
+        self._energies = robustness.column_energies(head.weight) if head.is_affine else None
+        self._masks = np.empty((0, head.n_units), dtype=bool)
 
     def score(
         self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False
@@ -267,12 +275,27 @@ class Scorer:
                 yield next(results) if slot is None else slot
 
     def limit(self, face: AlignedFace) -> float:
-        """Return the exact-limit raw score of one aligned face, without drawing a mask."""
-        return float(self.limits([face])[0])
+        """Return the exact-limit raw score of one aligned face, without drawing a mask.
 
-    def limits(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
-        """Return the exact-limit raw scores (N,) of aligned faces, in one batch."""
-        return np.array([self._limit(row) for row in self.features(faces)])
+        Raises
+        ------
+        BadSetting
+            The head is not affine, so there is none.
+        """
+        _ = self.network.head.weight
+        return self._limit(self.features([face])[0])
+
+    def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+        """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
+
+        Exact limits, without drawing a mask; under an on-top head, which has none, scores of
+        ``SETTLED_PASSES`` passes, all under the same masks.
+        """
+        features = self.features(faces)
+        if self.network.head.is_affine:
+            return np.array([self._limit(row) for row in features])
+        masks = self.masks(SETTLED_PASSES)
+        return np.array([_raw(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
@@ -288,9 +311,7 @@ class Scorer:
     def masks(self, passes: int) -> NDArray[np.bool_]:
         """Return the dropout masks (T, F), drawn once and kept for the largest T seen."""
         if len(self._masks) < passes:
-            self._masks = robustness.draw_masks(
-                passes, self.network.n_features, self.rate, self.seed
-            )
+            self._masks = self._draw(passes, self.seed)
         return self._masks[:passes]
 
     def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
@@ -304,15 +325,17 @@ class Scorer:
         (features,) = self.features([face])
         scores = np.empty(count)
         for i in range(count):
-            seed = (self.seed + 1 + i) % MAX_SEED
-            masks = robustness.draw_masks(passes, self.network.n_features, self.rate, seed)
-            distances = robustness.pairwise_distances(self.engine.passes(features, masks))
-            mean = distances.sum() / (passes * (passes - 1))
-            scores[i] = robustness.raw_score(mean)
+            masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
+            scores[i] = _raw(self.engine.passes(features, masks))
         return scores
+
+    def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
+        return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
     def _limit(self, features: NDArray[np.float32]) -> float:
         head = self.network.head
+        if not head.is_affine:
+            return float("nan")
         distance = robustness.limit_distance(
             features, head.weight, head.bias, self.rate, energies=self._energies
         )
@@ -373,6 +396,13 @@ class Scorer:
             r=self.card.r,
             timings={**timings, **{stage: float(ms) for stage, ms in stages}},
         )
+
+
+def _raw(embeddings: NDArray[np.float32]) -> float:
+    """Return the raw score of the embeddings (T, D) of one face."""
+    passes = len(embeddings)
+    distances = robustness.pairwise_distances(embeddings)
+    return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))
 
 
 def _face(image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:

@@ -47,6 +47,7 @@ NUMBERS = """\
   </dl>
   <small>{interval}</small>
 </div>"""
+NO_LIMIT = "none: several layers"
 NO_INTERVAL = "an interval needs three passes"
 
 
@@ -67,7 +68,7 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     return {
         "quality": [str(robustness.quality_component(value)) for value in scaled],
         "raw": written(raw, ".4f"),
-        "limit": always(result.limit, ".4f"),
+        "limit": [_limit(result)] * len(t),
         "interval": [
             NO_INTERVAL if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
             for low, high in result.running_interval[1:]
@@ -80,6 +81,10 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
         "scaled": written(scaled, ".4f"),
         "hundredfold": written(100 * scaled, ".2f"),
     }
+
+
+def _limit(result: QualityResult) -> str:
+    return NO_LIMIT if np.isnan(result.limit) else f"{result.limit:.4f}"
 
 
 def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
@@ -197,13 +202,14 @@ def comparison(
 ) -> str:
     """Which of two faces is better, by how much, and how alike the network finds them."""
     a, b = results
-    gap = a.limit - b.limit
+    gap = a.settled - b.settled
     better = "A" if gap > 0 else "B"
+    where = f"after {a.passes} passes" if np.isnan(a.limit) else "at the exact limit"
     verdict = (
         "Both are equally good for this network."
-        if a.limit_quality == b.limit_quality
-        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} at the exact "
-        f"limit: quality {a.limit_quality} against {b.limit_quality}."
+        if a.settled_quality == b.settled_quality
+        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
+        f"quality {a.settled_quality} against {b.settled_quality}."
     )
     names = " ".join(
         f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(entry.name)}'

@@ -50,12 +50,14 @@ class Card:
     population: str = "not calibrated: alpha and r are the reference network's"
     exact: bool = True
     placing: str = ""
+    site: str = ""
+    notes: tuple[str, ...] = ()
     files: tuple[store.ModelFile, ...] = ()
 
     @property
     def normalisation(self) -> Normalisation:
         """How the network wants its pixels."""
-        return Normalisation(self.colour, self.mean, self.scale)
+        return Normalisation(self.colour, self.mean, self.scale, (self.size, self.size))
 
     @property
     def folder(self) -> Path:
