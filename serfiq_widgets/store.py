@@ -1,24 +1,23 @@
 """Where downloaded models lie on this machine, and how a file gets there: checked, then whole.
 
-A file has its final name only after its bytes were found to be those of its card. Until then it
-is called `.part`, and nothing opens it.
+A file gets its final name only after its bytes were found to be those of its card. Until then it
+is called `.part` or `.new`, and nothing opens it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from serfiq_widgets.errors import CorruptModel
 
 FOLDER_VARIABLE = "SERFIQ_MODELS"
-BLOCK = 1 << 20
 ACCEPTED = "licence-accepted.txt"
 
 
@@ -94,26 +93,51 @@ def is_accepted(folder: Path, licence: str) -> bool:
         return False
 
 
-def partial(target: Path) -> Path:
-    """Return the name of a file that is not whole yet."""
-    return target.with_name(f"{target.name}.part")
-
-
-def copy(source: IO[bytes], target: Path, most: int) -> None:
-    """Write at most that many bytes of a stream to a file.
+def settle(path: Path, file: ModelFile, folder: Path) -> None:
+    """Give a file its final name if it is the one of the card, else delete it.
 
     Raises
     ------
     CorruptModel
-        The stream holds more.
+        It is not: the size or the sha256 differs.
     """
-    left = most
-    with target.open("wb") as out:
-        while block := source.read(min(BLOCK, left + 1)):
-            left -= len(block)
-            if left < 0:
-                raise CorruptModel(f"It holds more than the {most} bytes that the card names.")
-            out.write(block)
+    if not is_genuine(path, file):
+        size = path.stat().st_size
+        path.unlink()
+        raise CorruptModel(
+            f"The bytes are not those of '{file.name}': {size} of them where the card says "
+            f"{file.bytes}, or another sha256."
+        )
+    path.replace(folder / file.name)
+
+
+def bring(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) -> bool:
+    """Copy the user's own file, or the zip archive that holds it, to its place.
+
+    Returns
+    -------
+    bool
+        Whether it is the file of the card; always true if that is asked for (`exact`).
+
+    Raises
+    ------
+    CorruptModel
+        It is not, although it must be; or the archive is broken.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"{file.name}.new"
+    try:
+        if file.member and zipfile.is_zipfile(source):
+            extract(source, file, new)
+        else:
+            shutil.copyfile(source, new)
+        if exact or is_genuine(new, file):
+            settle(new, file, folder)
+            return True
+        new.replace(folder / file.name)
+        return False
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def extract(archive: Path, file: ModelFile, target: Path) -> None:
@@ -129,8 +153,10 @@ def extract(archive: Path, file: ModelFile, target: Path) -> None:
         with (
             zipfile.ZipFile(archive) as opened,
             opened.open(_member(opened.infolist(), file)) as content,
+            target.open("wb") as out,
         ):
-            copy(content, target, file.bytes)
+            # a member never gives more than its stated size, which is the card's
+            shutil.copyfileobj(content, out)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # the last two: a compression that is not known, a member that is encrypted
         raise CorruptModel(f"It is not a sound zip archive ({error}).") from error

@@ -60,6 +60,11 @@ class Card:
         return Normalisation(self.colour, self.mean, self.scale, (self.size, self.size))
 
     @property
+    def terms(self) -> str:
+        """The licence in one word."""
+        return "non-commercial" if self.noncommercial else self.licence.partition(",")[0]
+
+    @property
     def folder(self) -> Path:
         """Where its files lie, or would lie."""
         return MODELS if self.bundled else store.models_folder() / self.name
