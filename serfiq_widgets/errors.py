@@ -35,3 +35,7 @@ class EngineUnavailable(SerfiqError):
 
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
+
+
+class ModelWarning(UserWarning):
+    """A network was opened, but something about it looks wrong; the text says what."""

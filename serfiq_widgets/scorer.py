@@ -10,7 +10,6 @@ import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -21,7 +20,8 @@ from serfiq_widgets import robustness
 from serfiq_widgets.engines import open_engine
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
-from serfiq_widgets.zoo import Card, dropout_rate, open_model
+from serfiq_widgets.networks import Settings, open_network
+from serfiq_widgets.zoo import Card, dropout_rate
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
@@ -62,6 +62,8 @@ class QualityResult:
         Logistic stretch of `raw` to 0..1.
     quality : int
         ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
+    trained_with_dropout : bool or None
+        Whether the network was; None if that is not known.
     timings : dict of str to float
         Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
     """
@@ -86,6 +88,7 @@ class QualityResult:
     rate: float
     alpha: float
     r: float
+    trained_with_dropout: bool | None
     timings: dict[str, float]
 
     def at(self, passes: int) -> QualityResult:
@@ -154,8 +157,9 @@ class Scorer:
 
     Parameters
     ----------
-    model : str or Path
-        A named model (`zoo.cards`), or the path of an MXNet checkpoint or ONNX file.
+    model : str, Path or torch.nn.Module
+        A named model (`zoo.usable`), the path of an MXNet checkpoint, of an ONNX file or of an
+        on-top head, or a module.
     engine : {"auto", "onnxruntime", "mxnet"}
         Runtime; "auto" takes the fastest that works.
     device : {"auto", "cpu", "cuda", "cuda:1", ...}
@@ -168,6 +172,18 @@ class Scorer:
     alpha, r : float, optional
         Slope and middle of the stretch from raw score to quality; those of the network's card if
         not given.
+    card : mapping or path of a TOML file, optional
+        What the card of an own network shall say (see `networks.open_network`); the rest is found
+        by trying.
+
+    Attributes
+    ----------
+    card : Card
+        All that is known of the network; its ``notes`` say what was found, assumed or looks wrong.
+    network : Network
+        Trunk and head.
+    engine : Engine
+        What runs them.
 
     Raises
     ------
@@ -184,7 +200,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: str | Path = "mini",
+        model: Any = "mini",
         engine: str = "auto",
         device: str = "auto",
         seed: int = 0,
@@ -192,6 +208,7 @@ class Scorer:
         rate: float | None = None,
         alpha: float | None = None,
         r: float | None = None,
+        card: Settings | None = None,
     ) -> None:
         self.options: dict[str, Any] = {
             "model": model,
@@ -201,15 +218,16 @@ class Scorer:
             "rate": rate,
             "alpha": alpha,
             "r": r,
+            "card": card,
         }
         self.seed = _whole("seed", seed, 0, MAX_SEED)
-        card, self.network = open_model(model)
+        known, self.network = open_network(model, card)
         self.card: Card = replace(
-            card,
-            alpha=_between("alpha", alpha, 1.0, 1e4, card.alpha),
-            r=_between("r", r, 0.0, 1.0, card.r),
+            known,
+            alpha=_between("alpha", alpha, 1.0, 1e4, known.alpha),
+            r=_between("r", r, 0.0, 1.0, known.r),
         )
-        own = dropout_rate(card, self.network)
+        own = dropout_rate(known, self.network)
         self.rate = _between("rate", rate, LEAST_RATE, MOST_RATE, own)
         self.engine = open_engine(
             self.network,
@@ -394,6 +412,7 @@ class Scorer:
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,
+            trained_with_dropout=self.card.trained_with_dropout,
             timings={**timings, **{stage: float(ms) for stage, ms in stages}},
         )
 

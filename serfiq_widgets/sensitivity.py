@@ -2,8 +2,9 @@
 
 Both ask what the score settles on (`Scorer.settled`), so that no answer is down to chance. In the
 heat map a soft grey patch visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of
-the network's robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et al., "Pixel-Level Face Image
-Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
+the network's robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et
+al., "Pixel-Level Face Image Quality Assessment for Explainable Face Recognition" (2021), who use
+gradients instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network on trial: how does it want its pixels, and does it tell two people apart?
+"""A network on trial: how it wants its pixels, and whether it tells two people apart.
 
 The two people of the sample photos, as they are, mirrored, blurred and darker. A network that gets
 its pixels right puts one person's pictures together and the two people apart; under a wrong range

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import store
-from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 
@@ -115,38 +114,19 @@ def usable() -> dict[str, Card]:
     }
 
 
-def open_model(model: str | Path) -> tuple[Card, Network]:
-    """Load the network behind a name or a path, with its card.
-
-    Parameters
-    ----------
-    model : str or Path
-        A name that `usable` lists, or the path of an MXNet checkpoint (``x-symbol.json``,
-        ``x-0000.params`` or the bare ``x``) or of an ONNX file.
+def genuine(name: str) -> Card:
+    """Return the card of a recognition network that is here and whole.
 
     Raises
     ------
     UnknownModel
-        Neither a name nor a file (the text lists the names), or a model that is not downloaded:
-        nothing is fetched here.
+        It is not downloaded (nothing is fetched here), or does something else than recognise.
     CorruptModel
-        The files are broken, incomplete, or not the ones that the card names.
+        Its files are not those that the card names.
     """
-    card = cards().get(str(model))
-    if card is not None:
-        _check(card)
-        return card, load_network(card.weights)
-    path = Path(model)
-    if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
-        raise UnknownModel(
-            f"There is no model '{model}': no such file, and not one of the names "
-            f"{', '.join(usable())} (serfiq models lists more). "
-            "Give a name, an MXNet checkpoint or an ONNX file."
-        )
-    network = load_network(path)
-    own = Card(name=network.name, title=f"own model {network.name}")
-    dropout = network.rate is not None
-    return replace(own, trained_with_dropout=dropout or None), network
+    card = cards()[name]
+    _check(card)
+    return card
 
 
 def _check(card: Card) -> None:

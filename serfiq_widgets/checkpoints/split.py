@@ -60,6 +60,16 @@ class Network:
     sha256: str
     path: Path | None
 
+    @property
+    def n_features(self) -> int:
+        """F, the number of features at the dropout site."""
+        return self.head.n_features
+
+    @property
+    def n_dimensions(self) -> int:
+        """D, the length of an embedding."""
+        return self.head.n_dimensions
+
 
 def cut_network(
     model: onnx.ModelProto,
