@@ -114,7 +114,7 @@ def download(
         raise DownloadFailed(
             f"'{file.name}' was not downloaded. {error}\n"
             f"You can also get {file.url} with a browser, then: "
-            f"serfiq models import {folder.name} FILE (it goes to {folder})."
+            f"serfiq models import {folder.name} FILE. Its place is {folder / file.name}."
         ) from error
 
 

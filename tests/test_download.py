@@ -26,7 +26,7 @@ from serfiq_widgets.store import ModelFile
 CONTENT = np.random.default_rng(5).bytes(300_000)
 OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
 HALF = len(CONTENT) // 2
-QUICK = Rules(tries=4, pause=0.01, stall=0.3, local=True)
+QUICK = Rules(tries=4, pause=0.01, stall=10, local=True)
 
 
 class Server:
@@ -135,12 +135,13 @@ def fails(file, folder, hint, rules=QUICK):
     with pytest.raises(DownloadFailed, match=hint) as raised:
         download(file, folder, rules=rules)
     assert not (folder / file.name).exists()
-    assert "serfiq models import" in str(raised.value)  # the way by hand
+    assert "serfiq models import" in str(raised.value)  # the ways by hand
+    assert f"Its place is {folder / file.name}" in str(raised.value)
 
 
-def succeeds(file, folder):
+def succeeds(file, folder, rules=QUICK):
     seen = []
-    download(file, folder, lambda *counts: seen.append(counts), QUICK)
+    download(file, folder, lambda *counts: seen.append(counts), rules)
     assert (folder / "net.onnx").read_bytes() == CONTENT
     assert left(folder) == ["net.onnx"]
     return seen
@@ -172,10 +173,10 @@ def test_a_server_that_falls_silent_is_left_and_asked_again(server, tmp_path):
     def stall(handler):
         send(handler, CONTENT[:HALF], length=len(CONTENT), ETag='"1"')
         handler.wfile.flush()
-        silence.wait(5)
+        silence.wait(20)
 
     server.behaviours = [stall, ranged()]
-    succeeds(model_file(server), tmp_path)
+    succeeds(model_file(server), tmp_path, Rules(pause=0.01, stall=1, local=True))
     silence.set()
     assert server.ranges == [None, f"bytes={HALF}-"]
 
@@ -421,8 +422,7 @@ def test_two_downloads_of_one_model_do_not_mix(server, tmp_path):
         send(handler, CONTENT)
 
     server.behaviours = [hold]
-    slow = Rules(tries=1, stall=5, local=True)
-    first = threading.Thread(target=download, args=(model_file(server), tmp_path, None, slow))
+    first = threading.Thread(target=download, args=(model_file(server), tmp_path, None, QUICK))
     first.start()
     asked.wait(5)
     fails(model_file(server), tmp_path, "under way")

@@ -303,6 +303,8 @@ def address(monkeypatch):
         def log_message(self, *_):
             pass
 
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     local = partial(download.download, rules=download.Rules(tries=1, local=True))
     monkeypatch.setattr(download, "download", local)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=zoo.MODELS))
