@@ -51,7 +51,7 @@ def files():
     return [zoo.MODELS / file.name for file in MINI.files]
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=str)
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
 def test_a_card_is_sound(card):
     assert re.fullmatch(r"[a-z0-9-]+", card.name)
     assert card.kind in ("recognition", "detector")
@@ -78,7 +78,7 @@ def test_a_card_is_sound(card):
             download._check_address(file.url, download.PATIENT)
 
 
-@pytest.mark.parametrize("card", DOWNLOADED.values(), ids=str)
+@pytest.mark.parametrize("card", DOWNLOADED.values(), ids=DOWNLOADED)
 def test_hashes_and_sizes_are_those_of_the_design(card, shared):
     text = (shared / "DESIGN.md").read_text()
     for file in card.files:
