@@ -108,13 +108,12 @@ def download(name: str, accept_licence: bool) -> None:
     if card.state == BY_HAND:
         _explain(card)
         sys.exit(FAILED)
-    _accept(card, given=accept_licence)
-    for file in () if card.bundled else card.files:
-        try:
-            with _bar(file) as progress:
-                fetch(file, card.folder, progress)
-        except DownloadFailed as error:
-            raise click.ClickException(str(error)) from error
+    with _kindly():
+        _accept(card, given=accept_licence)
+        for file in card.files:
+            if file.url:  # else it is bundled, or placed already
+                with _bar(file) as progress:
+                    fetch(file, card.folder, progress)
     _welcome(card)
 
 
@@ -130,15 +129,25 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
     if card.bundled:
         raise click.UsageError(f"'{name}' comes with serfiq_widgets; it needs no import.")
     pairs = [(file, _source(file, paths)) for file in card.files]
-    _accept(card, given=accept_licence)
-    for file, path in pairs:
-        if not bring(path, file, card.folder, exact=card.exact):
-            click.echo(
-                f"Warning: '{path.name}' is not the published '{file.name}' (its sha256 is "
-                "another). It is imported; whether it is what you mean, only you can tell.",
-                err=True,
-            )
+    with _kindly():
+        _accept(card, given=accept_licence)
+        for file, path in pairs:
+            if not bring(path, file, card.folder, exact=card.exact):
+                click.echo(
+                    f"Warning: '{path.name}' is not the published '{file.name}' (its sha256 is "
+                    "another). It is imported; whether it is what you mean, only you can tell.",
+                    err=True,
+                )
     _welcome(card)
+
+
+@contextmanager
+def _kindly() -> Iterator[None]:
+    """Say what the net or the disk refuses, with exit code 1: the usage was not wrong."""
+    try:
+        yield
+    except (DownloadFailed, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _source(file: ModelFile, paths: tuple[Path, ...]) -> Path:

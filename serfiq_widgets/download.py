@@ -114,7 +114,7 @@ def download(
         raise DownloadFailed(
             f"'{file.name}' was not downloaded. {error}\n"
             f"You can also get {file.url} with a browser, then: "
-            f"serfiq models import {folder.name} FILE (it goes to {folder})."
+            f"serfiq models import {folder.name} FILE. Its place is {folder / file.name}."
         ) from error
 
 
@@ -161,14 +161,13 @@ def _fetch_and_settle(file: ModelFile, folder: Path, progress: Progress, rules: 
 
 def _settle(file: ModelFile, part: Path, folder: Path) -> None:
     """Give the file its name if it is the card's; what was fetched has served in either case."""
+    member = folder / f"{file.name}.part"
     try:
         if file.member:
-            member = folder / f"{file.name}.part"
             extract(part, file, member)
-            settle(member, file, folder)
-        else:
-            settle(part, file, folder)
+        settle(member, file, folder)
     except CorruptModel:
+        member.unlink(missing_ok=True)
         _discard(part)
         raise
     _discard(part)

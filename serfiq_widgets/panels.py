@@ -40,9 +40,8 @@ class SettingsPanel(StateView):
         self.add_class("serfiq-settings")
         self._syncing = False
         options = self.state.scorer.options
-        models = list(dict.fromkeys([*usable(), str(options["model"])]))
         self._scorer: dict[str, Any] = {
-            "model": w.Dropdown(options=models, description="network"),
+            "model": w.Dropdown(options=self._models(), description="network"),
             "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
             "device": w.Dropdown(
                 options=list(dict.fromkeys([*DEVICES, options["device"]])), description="device"
@@ -73,6 +72,10 @@ class SettingsPanel(StateView):
         head = w.HTML(heading("For the curious", SETTINGS))
         return [head, *self._scorer.values(), self._projection, self._own]
 
+    def _models(self) -> tuple[str, ...]:
+        """What may be chosen: the networks that are here now, and the present one."""
+        return tuple(dict.fromkeys([*usable(), str(self.state.scorer.options["model"])]))
+
     def _values(self) -> dict[str, Any]:
         scorer = self.state.scorer
         own = {"rate": scorer.rate, "alpha": scorer.card.alpha, "r": scorer.card.r}
@@ -92,6 +95,7 @@ class SettingsPanel(StateView):
         """
         self._syncing = True
         try:
+            self._scorer["model"].options = self._models()
             for name, value in self._values().items():
                 self._scorer[name].value = value
         finally:

@@ -142,7 +142,7 @@ def _check(card: Card) -> None:
             raise UnknownModel(
                 f"The model '{card.name}' is not here yet: serfiq models download {card.name}"
             )
-        remedy = f"Delete it, then: serfiq models download {card.name}"
+        remedy = f"Get it again: serfiq models download {card.name}"
     for file in card.files:
         path = card.folder / file.name
         if card.exact and not store.is_genuine(path, file):
