@@ -12,7 +12,8 @@ import numpy as np
 
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import QualityResult, Scorer
+from serfiq_widgets.results import QualityResult
+from serfiq_widgets.scorer import Scorer
 
 WARM_UP = 3  # rounds that are not counted
 

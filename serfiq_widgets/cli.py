@@ -93,7 +93,8 @@ def score(
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from serfiq_widgets.batch import find_images, score_files
-    from serfiq_widgets.scorer import Scorer, check_passes
+    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scorer import Scorer
 
     check_passes(passes)
     images = find_images(paths)

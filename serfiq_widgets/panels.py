@@ -40,6 +40,8 @@ class SettingsPanel(StateView):
         self.add_class("serfiq-settings")
         self._syncing = False
         options = self.state.scorer.options
+        # what the label of an own network stands for: its path or module, and its card
+        self._own_network = {self._label(): {k: options[k] for k in ("model", "card")}}
         self._scorer: dict[str, Any] = {
             "model": w.Dropdown(options=self._models(), description="network"),
             "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
@@ -74,17 +76,26 @@ class SettingsPanel(StateView):
 
     def _models(self) -> tuple[str, ...]:
         """What may be chosen: the networks that are here now, and the present one."""
-        return tuple(dict.fromkeys([*usable(), str(self.state.scorer.options["model"])]))
+        return tuple(dict.fromkeys([*usable(), self._label()]))
+
+    def _label(self) -> str:
+        model = self.state.scorer.options["model"]
+        return str(model) if isinstance(model, str | Path) else self.state.scorer.card.name
 
     def _values(self) -> dict[str, Any]:
         scorer = self.state.scorer
         own = {"rate": scorer.rate, "alpha": scorer.card.alpha, "r": scorer.card.r}
-        return {**scorer.options, "model": str(scorer.options["model"]), **own}
+        named = {name: scorer.options[name] for name in ("engine", "device", "seed")}
+        return {"model": self._label(), **named, **own}
 
     def _change(self, name: str) -> Any:
         def change_setting(change: dict[str, Any]) -> None:
             if not self._syncing and change["new"] != self._values()[name]:
-                self.state.configure(**{name: change["new"]})
+                changes = {name: change["new"]}
+                if name == "model":
+                    another = {"model": change["new"], "card": None}
+                    changes = self._own_network.get(change["new"], another)
+                self.state.configure(**changes)
 
         return change_setting
 

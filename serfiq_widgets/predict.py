@@ -16,7 +16,7 @@ from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.parts import Plot, data_url
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import QualityResult
+from serfiq_widgets.results import QualityResult
 from serfiq_widgets.state import kindly
 from serfiq_widgets.views import StateView
 

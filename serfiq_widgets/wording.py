@@ -11,7 +11,7 @@ import numpy as np
 from serfiq_widgets import robustness
 
 if TYPE_CHECKING:
-    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.results import QualityResult
     from serfiq_widgets.state import Entry
 
 SPREAD = (

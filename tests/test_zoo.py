@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from serfiq_widgets import Scorer, download, zoo
 from serfiq_widgets.cli import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
+from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder
 
 COLLINS = folder("sample_images") / "collins.jpg"
@@ -96,7 +97,7 @@ def test_the_references_graph_is_the_one_of_its_card(shared):
 
 
 def test_the_bundled_card_says_what_its_network_is():
-    card, network = zoo.open_model("mini")
+    card, network = open_network("mini")
     assert card.state == zoo.BUNDLED
     assert (card.size, card.size) == network.input_size
     assert card.dimensions == network.n_dimensions
@@ -108,9 +109,9 @@ def test_only_what_is_here_can_be_used():
     for name, card in DOWNLOADED.items():
         hint = "detector" if card.kind == "detector" else f"serfiq models download {name}"
         with pytest.raises(UnknownModel, match=hint):
-            zoo.open_model(name)
+            open_network(name)
     with pytest.raises(UnknownModel, match="mini"):
-        zoo.open_model("nobody")
+        open_network("nobody")
 
 
 def test_the_settings_offer_only_what_is_here(state, own):
@@ -199,7 +200,7 @@ def test_files_placed_by_hand_wait_for_their_licence(own, store):
     assert own(noncommercial=False).state == zoo.INSTALLED
     assert own().state == zoo.BY_HAND
     with pytest.raises(UnknownModel, match="serfiq models download own"):
-        zoo.open_model("own")
+        open_network("own")
 
 
 def test_an_imported_model_scores_as_the_same_files_do(own):
@@ -265,10 +266,10 @@ def test_an_altered_model_is_not_opened(own):
     content[5_000_000] ^= 1
     card.weights.write_bytes(content)
     with pytest.raises(CorruptModel, match=r"mini-0000\.params.*altered.*models download own"):
-        zoo.open_model("own")
+        open_network("own")
     card.weights.write_bytes(content[:-1])
     with pytest.raises(UnknownModel, match="not here yet"):
-        zoo.open_model("own")
+        open_network("own")
     assert "own" not in zoo.usable()
 
 
@@ -323,10 +324,10 @@ def test_a_model_is_downloaded_mended_and_opened(own, address):
     assert result.exit_code == 0
     assert "own is installed" in result.output
     assert "serfiq score IMAGE --model own" in result.output
-    assert zoo.open_model("own")[1].n_dimensions == 128
+    assert open_network("own")[1].n_dimensions == 128
     card.weights.write_bytes(bytes(card.weights.stat().st_size))
     assert run("download", "own").exit_code == 0
-    assert zoo.open_model("own")[1].n_dimensions == 128
+    assert open_network("own")[1].n_dimensions == 128
 
 
 def test_a_failed_download_is_one_sentence_and_exit_code_one(own, address, monkeypatch):
