@@ -63,6 +63,7 @@ def demo(port: int, no_browser: bool, lesson: int | None) -> None:
 @click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--limit", is_flag=True, help="Also show the exact score of infinitely many passes.")
 @click.option(
@@ -80,6 +81,7 @@ def score(
     engine: str,
     device: str,
     seed: int,
+    card: Path | None,
     aligned: bool,
     limit: bool,
     form: str,
@@ -94,13 +96,13 @@ def score(
 
     from serfiq_widgets.batch import find_images, score_files
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.terminal import open_scorer
 
     check_passes(passes)
     images = find_images(paths)
     if not images:
         raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
-    scorer = Scorer(model, engine, device, seed)
+    scorer = open_scorer(model, engine, device, seed, card)
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:

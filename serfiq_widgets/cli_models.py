@@ -97,6 +97,36 @@ def show(name: str) -> None:
 
 
 @models.command()
+@click.argument("path")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card to take, and to check.")
+@click.option("--save", is_flag=True, help="Write what was found into a card beside the file.")
+def inspect(path: str, card: Path | None, save: bool) -> None:
+    """Say what was found out about a network of your own, and what looks wrong."""
+    from serfiq_widgets.networks import save_card
+    from serfiq_widgets.terminal import open_scorer
+    from serfiq_widgets.trial import describe
+
+    scorer = open_scorer(path, card=card)
+    found, network = scorer.card, scorer.network
+    trained = {True: "yes", False: "no", None: "not known"}[found.trained_with_dropout]
+    lines = {
+        "input": f"{found.size} x {found.size}, {describe(found.normalisation)}",
+        "embedding": f"{network.n_dimensions} dimensions",
+        "dropout": f"rate {scorer.rate:g} at '{network.site}' ({network.n_features} features)",
+        "trained": f"with dropout: {trained}",
+        "stretch": f"alpha {found.alpha:g}, r {found.r:g} ({found.population})",
+        "sha256": network.sha256,
+    }
+    click.echo(f"{click.style(found.name, bold=True)}  {found.title}")
+    for label, text in lines.items():
+        click.echo(f"  {label:<9} {text}")
+    if save:
+        pixels = {"colour": found.colour, "mean": found.mean, "scale": found.scale}
+        written = save_card(path, size=found.size, rate=scorer.rate, **pixels)
+        click.echo(f"Written to {written}")
+
+
+@models.command()
 @click.argument("name")
 @accept_licence
 def download(name: str, accept_licence: bool) -> None:

@@ -1,14 +1,22 @@
-"""Tables for the terminal."""
+"""What commands share: tables for the terminal, and a scorer whose notes are said."""
 
 from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
+
+from serfiq_widgets.errors import ModelWarning
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from serfiq_widgets.scorer import Scorer
 
 WIDTH_OF_A_FILE = 120
 
@@ -37,3 +45,17 @@ def render(table: Table) -> str:
     with console.capture() as capture:
         console.print(table)
     return capture.get()
+
+
+def open_scorer(
+    model: str, engine: str = "auto", device: str = "auto", seed: int = 0, card: Path | None = None
+) -> Scorer:
+    """Open a scorer, and say on standard error what is to be known about its network."""
+    from serfiq_widgets.scorer import Scorer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)  # the notes say the same
+        scorer = Scorer(model, engine, device, seed, card=card)
+    for note in scorer.card.notes:
+        click.echo(f"Note: {note}", err=True)
+    return scorer

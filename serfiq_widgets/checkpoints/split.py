@@ -166,10 +166,13 @@ def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None
 
 
 def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, float | None]:
-    """Return where in the chain a named site is: a tensor, or a node that takes or makes it."""
-    for i, node in enumerate(chain):
-        if site in (node.name, graph.data_input(node)):
-            return i, _ratio(node, graph) if node.op_type == "Dropout" else None
+    """Return where in the chain a named site is: a tensor that a node takes, or that node."""
+    taken = [graph.data_input(node) for node in chain]
+    if site not in taken:
+        taken = [node.name for node in chain]
+    if site in taken:
+        i = taken.index(site)
+        return i, _ratio(chain[i], graph) if chain[i].op_type == "Dropout" else None
     names = [name for node in chain[-8:] if (name := graph.data_input(node))]
     raise graph.fail(f"'{site}' is none of its sites; the last ones are {', '.join(names)}")
 
