@@ -1,5 +1,8 @@
 """Networks of one's own: a file or a module in one line, and a card that is said or found."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -180,6 +183,15 @@ def test_impossible_cards_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(BadSetting, match=BAD_CARDS[text]):
         Scorer(card=path)
+
+
+def test_the_readmes_card_is_possible(tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "readme.toml"
+    path.write_text(block, encoding="utf-8")
+    with pytest.raises(CorruptModel, match="'pre_fc1_input' is none of its sites"):
+        Scorer(card=path)  # read to its end; only the bundled network has no such site
 
 
 def test_a_size_that_the_graph_contradicts(y1_onnx, tmp_path):
