@@ -153,10 +153,11 @@ class PredictPanel(StateView):
             button.disabled = True
         verdict = "Yes." if side == truth else "No."
         word = ("left", "right")[truth]
+        where = "" if np.isnan(left.limit) else " (both at the exact limit)"
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
             f"Left: {escape(self._names[0])}, quality {left.settled_quality}. "
-            f"Right: {escape(self._names[1])}, quality {right.settled_quality}. "
+            f"Right: {escape(self._names[1])}, quality {right.settled_quality}{where}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))
