@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from serfiq_widgets.images import read_image
     from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.predict import PredictPanel
-    from serfiq_widgets.scorer import QualityResult, Scorer
+    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scorer import Scorer
     from serfiq_widgets.sensitivity import heatmap
     from serfiq_widgets.views import RunningScoreView, SpreadView
 
@@ -60,7 +61,7 @@ _HOMES = {
     "DegradationLab": "lab",
     "Explorer": "explorer",
     "PredictPanel": "predict",
-    "QualityResult": "scorer",
+    "QualityResult": "results",
     "Ruin": "degrade",
     "RunningScoreView": "views",
     "Scorer": "scorer",

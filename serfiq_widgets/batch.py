@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.scorer import QualityResult, Scorer
+from serfiq_widgets.results import QualityResult
+from serfiq_widgets.scorer import Scorer
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import QualityResult, Scorer
+from serfiq_widgets.results import QualityResult
+from serfiq_widgets.scorer import Scorer
 
 WARM_UP = 3  # rounds that are not counted
 
@@ -70,7 +71,7 @@ def _slider(scorer: Scorer, face: AlignedFace, rounds: int) -> float | None:
         from serfiq_widgets.explorer import Explorer
     except ImportError:
         return None
-    explorer = Explorer(face, model=scorer.network.path, engine=scorer.engine.name)
+    explorer = Explorer(face, model=scorer.options["model"], engine=scorer.engine.name)
     result: QualityResult | None = explorer.result
     if result is None:
         return None

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets import __version__
+from serfiq_widgets.cli_models import models
 from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.terminal import new_table, render
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from serfiq_widgets.batch import ScoreRow
 
 FAILED, WRONG_USAGE = 1, 2
@@ -42,6 +42,9 @@ def main() -> None:
     """Face image quality by stochastic embedding robustness (SER-FIQ)."""
 
 
+main.add_command(models)
+
+
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
@@ -60,6 +63,7 @@ def demo(port: int, no_browser: bool, lesson: int | None) -> None:
 @click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--limit", is_flag=True, help="Also show the exact score of infinitely many passes.")
 @click.option(
@@ -77,6 +81,7 @@ def score(
     engine: str,
     device: str,
     seed: int,
+    card: Path | None,
     aligned: bool,
     limit: bool,
     form: str,
@@ -90,13 +95,14 @@ def score(
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from serfiq_widgets.batch import find_images, score_files
-    from serfiq_widgets.scorer import Scorer, check_passes
+    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.terminal import open_scorer
 
     check_passes(passes)
     images = find_images(paths)
     if not images:
         raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
-    scorer = Scorer(model, engine, device, seed)
+    scorer = open_scorer(model, engine, device, seed, card)
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
@@ -129,7 +135,7 @@ def _row_type() -> type[ScoreRow]:
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
     names = [*TABLE_COLUMNS, *(["limit"] if limit else [])]
-    table = _table("image", *names, right=names)
+    table = new_table("image", *names, right=names)
     for row in rows:
         if row.error:
             table.add_row(row.path, "[red]-[/]", *[""] * (len(names) - 1))
@@ -137,7 +143,7 @@ def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
             table.add_row(row.path, *(_cell(getattr(row, name)) for name in names))
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
-    return _render(table) + (f"{lines.lstrip()}\n" if failed else "")
+    return render(table) + (f"{lines.lstrip()}\n" if failed else "")
 
 
 def _cell(value: float | None) -> str:
@@ -161,63 +167,17 @@ def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
     )
 
 
-def _table(*names: str, right: Sequence[str] = ()) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            overflow="fold",
-            no_wrap=name in right,
-        )
-    return table
-
-
-def _render(table: Table) -> str:
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=None if sys.stdout.isatty() else 120)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
-@main.command()
-def models() -> None:
-    """List the models that can be named."""
-    from serfiq_widgets.zoo import cards
-
-    for card in cards().values():
-        click.echo(f"{click.style(card.name, bold=True)}  {card.title}")
-        for label, text in (
-            ("licence", card.licence),
-            ("origin", card.origin),
-            ("figures", card.figures),
-            ("stretch", f"alpha {card.alpha:g}, r {card.r:g} ({card.population})"),
-            ("dropout", f"rate {card.rate:g}, trained with it" if card.rate else "-"),
-        ):
-            click.echo(
-                click.wrap_text(
-                    f"{label:<8} {text}", 96, initial_indent="  ", subsequent_indent=" " * 11
-                )
-            )
-    click.echo("Any other network: --model PATH of an MXNet checkpoint or an ONNX file.")
-
-
 @main.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and how to install it."""
     from serfiq_widgets.doctor import diagnose
 
-    table = _table("what", "version", "state")
+    table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:
         mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
         table.add_row(check.what, check.version, f"{mark} {check.remark}")
-    click.echo(_render(table), nl=False)
+    click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)
 
@@ -239,10 +199,10 @@ def benchmark(
     if as_json:
         click.echo(json.dumps(record))
         return
-    table = _table("measure", "value", right=["value"])
+    table = new_table("measure", "value", right=["value"])
     for name, value in record.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    click.echo(_render(table), nl=False)
+    click.echo(render(table), nl=False)
 
 
 if __name__ == "__main__":

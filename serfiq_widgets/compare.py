@@ -32,7 +32,7 @@ CLOUDS = (
 )
 SCORES = (
     "The raw score of each, had the masks been drawn otherwise, 60 times. <b>Where the two "
-    "overlap, {} passes cannot tell which is better;</b> the dashed exact limits can."
+    "overlap, {} passes cannot tell which is better;</b> where they settle (dashed) can."
 )
 
 
@@ -169,7 +169,7 @@ class ComparePanel(StateView):
         self._says.value = wording.comparison(first, second, (a, b), float(one @ two))
         self._clouds.show(figures.clouds_figure(a, b))
         draws = (self._drawn(first), self._drawn(second))
-        self._scores.show(figures.draws_figure(draws, (a.limit, b.limit)))
+        self._scores.show(figures.draws_figure(draws, (a.settled, b.settled)))
 
     def _drawn(self, entry: Entry) -> NDArray[np.float64]:
         if entry not in self._draws:

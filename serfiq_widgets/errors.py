@@ -25,9 +25,17 @@ class CorruptModel(SerfiqError):
     """A model file is broken, incomplete, or uses something that the loader does not know."""
 
 
+class DownloadFailed(SerfiqError):
+    """A model could not be fetched or is not what its card says; nothing was installed."""
+
+
 class EngineUnavailable(SerfiqError):
     """The wanted engine or device does not work here; the message gives the install command."""
 
 
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
+
+
+class ModelWarning(UserWarning):
+    """A network was opened, but something about it looks wrong; the text says what."""

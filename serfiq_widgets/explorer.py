@@ -25,7 +25,8 @@ from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
+from serfiq_widgets.results import QualityResult, check_passes
+from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (
     DistanceView,

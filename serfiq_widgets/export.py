@@ -24,7 +24,7 @@ from serfiq_widgets.parts import data_url
 from serfiq_widgets.state import PROJECTIONS, Entry
 
 if TYPE_CHECKING:
-    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.results import QualityResult
 
 COLUMNS = ("name", "quality", "raw", "low", "high", "limit", "passes", "seed", "model")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -140,7 +140,7 @@ class DegradationLab(StateView):
         if ruin.but(**{curve.name: STRENGTHS[curve.name].neutral}) != curve.rest:
             self._forget({})
             return
-        now = (getattr(ruin, curve.name), everything.limit_quality)
+        now = (getattr(ruin, curve.name), everything.settled_quality)
         self._plot.show(figures.sweep_figure(curve, now))
         self._plot.layout.display, self._about.value = "", f"<p>{CURVE}</p>"
 

@@ -15,7 +15,7 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
 from serfiq_widgets.views import StateView, heading
-from serfiq_widgets.zoo import cards
+from serfiq_widgets.zoo import usable
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
@@ -40,9 +40,10 @@ class SettingsPanel(StateView):
         self.add_class("serfiq-settings")
         self._syncing = False
         options = self.state.scorer.options
-        models = list(dict.fromkeys([*cards(), str(options["model"])]))
+        # what the label of an own network stands for: its path or module, and its card
+        self._own_network = {self._label(): {k: options[k] for k in ("model", "card")}}
         self._scorer: dict[str, Any] = {
-            "model": w.Dropdown(options=models, description="network"),
+            "model": w.Dropdown(options=self._models(), description="network"),
             "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
             "device": w.Dropdown(
                 options=list(dict.fromkeys([*DEVICES, options["device"]])), description="device"
@@ -73,15 +74,28 @@ class SettingsPanel(StateView):
         head = w.HTML(heading("For the curious", SETTINGS))
         return [head, *self._scorer.values(), self._projection, self._own]
 
+    def _models(self) -> tuple[str, ...]:
+        """What may be chosen: the networks that are here now, and the present one."""
+        return tuple(dict.fromkeys([*usable(), self._label()]))
+
+    def _label(self) -> str:
+        model = self.state.scorer.options["model"]
+        return str(model) if isinstance(model, str | Path) else self.state.scorer.card.name
+
     def _values(self) -> dict[str, Any]:
         scorer = self.state.scorer
         own = {"rate": scorer.rate, "alpha": scorer.card.alpha, "r": scorer.card.r}
-        return {**scorer.options, "model": str(scorer.options["model"]), **own}
+        named = {name: scorer.options[name] for name in ("engine", "device", "seed")}
+        return {"model": self._label(), **named, **own}
 
     def _change(self, name: str) -> Any:
         def change_setting(change: dict[str, Any]) -> None:
             if not self._syncing and change["new"] != self._values()[name]:
-                self.state.configure(**{name: change["new"]})
+                changes = {name: change["new"]}
+                if name == "model":
+                    another = {"model": change["new"], "card": None}
+                    changes = self._own_network.get(change["new"], another)
+                self.state.configure(**changes)
 
         return change_setting
 
@@ -92,6 +106,7 @@ class SettingsPanel(StateView):
         """
         self._syncing = True
         try:
+            self._scorer["model"].options = self._models()
             for name, value in self._values().items():
                 self._scorer[name].value = value
         finally:
@@ -147,7 +162,7 @@ class TakeHomePanel(StateView):
     def _write(self) -> None:
         state = self.state
         options = state.scorer.options
-        named = options["model"] if options["model"] in cards() else None
+        named = options["model"] if options["model"] in usable() else None
         settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
         known = isinstance(state.source, Path) and state.source in sample_images()
         sample = state.source.stem if known else None
@@ -172,7 +187,7 @@ class TakeHomePanel(StateView):
         """
         found = export.parse_settings(query)
         scorer = {k: found[k] for k in ("model", "seed", "rate", "alpha", "r") if k in found}
-        if scorer.get("model", "mini") not in cards():
+        if scorer.get("model", "mini") not in usable():
             del scorer["model"]
         samples = {path.stem: path for path in sample_images()}
         self.state.configure(**scorer)

@@ -16,7 +16,7 @@ from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.parts import Plot, data_url
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import QualityResult
+from serfiq_widgets.results import QualityResult
 from serfiq_widgets.state import kindly
 from serfiq_widgets.views import StateView
 
@@ -110,9 +110,9 @@ class PredictPanel(StateView):
     def _shuffled(self) -> Iterator[tuple[Candidate, Candidate]]:
         """Pairs whose qualities differ clearly, in random order, left and right at random."""
         faces = self.candidates
-        limits = self.state.scorer.limits([one.face for one in faces])
+        raw = self.state.scorer.settled([one.face for one in faces])
         card = self.state.scorer.card
-        qualities = 100 / (1 + np.exp(-card.alpha * (limits - card.r)))
+        qualities = 100 / (1 + np.exp(-card.alpha * (raw - card.r)))
         first, second = np.nonzero(np.abs(qualities[:, None] - qualities) >= CLEAR_GAP)
         for i in np.random.default_rng(self.state.scorer.seed).permutation(len(first)):
             yield faces[first[i]], faces[second[i]]
@@ -146,17 +146,18 @@ class PredictPanel(StateView):
         if self._pair is None or self._buttons[0].disabled:
             return
         left, right = self._pair
-        truth = int(right.limit > left.limit)
+        truth = int(right.settled > left.settled)
         self.asked += 1
         self.right += side == truth
         for button in self._buttons:
             button.disabled = True
         verdict = "Yes." if side == truth else "No."
         word = ("left", "right")[truth]
+        where = "" if np.isnan(left.limit) else " (both at the exact limit)"
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
-            f"Left: {escape(self._names[0])}, quality {left.limit_quality}. "
-            f"Right: {escape(self._names[1])}, quality {right.limit_quality}. "
+            f"Left: {escape(self._names[0])}, quality {left.settled_quality}. "
+            f"Right: {escape(self._names[1])}, quality {right.settled_quality}{where}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))

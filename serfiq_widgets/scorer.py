@@ -6,13 +6,11 @@ face (faces) -> features (engine.trunk) -> embeddings (engine.passes under seede
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,117 +19,17 @@ from serfiq_widgets import robustness
 from serfiq_widgets.engines import open_engine
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
-from serfiq_widgets.zoo import Card, dropout_rate, open_model
+from serfiq_widgets.networks import Settings, open_network
+from serfiq_widgets.results import QualityResult, check_passes, check_whole
+from serfiq_widgets.zoo import Card, dropout_rate
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
 
-MIN_PASSES, MAX_PASSES = 2, 2000
 MAX_SEED = 2**63 - 1
 LEAST_RATE, MOST_RATE = 0.01, 0.9
 BATCH = 16
-
-
-@dataclass(frozen=True, eq=False)
-class QualityResult:
-    """One scored face, with all that is needed to trace the number.
-
-    Attributes
-    ----------
-    face : AlignedFace
-        What was scored.
-    features : (F,) ndarray of float32
-        Input of the dropout site.
-    embeddings : (T, D) ndarray of float32
-        One L2-normalised embedding per pass.
-    distances : (T, T) ndarray of float64
-        Their pairwise Euclidean distances.
-    running : (T,) ndarray of float64
-        Raw score after t passes; the first entry is NaN.
-    running_interval : (T, 2) ndarray of float64
-        95 % interval of `running`; NaN for t < 3.
-    raw : float
-        The paper's score after all passes.
-    interval : tuple of float
-        95 % interval of `raw`: where the score of infinitely many passes is expected.
-    limit : float
-        The raw score of infinitely many passes, in closed form.
-    scaled : float
-        Logistic stretch of `raw` to 0..1.
-    quality : int
-        ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
-    timings : dict of str to float
-        Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
-    """
-
-    face: AlignedFace
-    features: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
-    distances: NDArray[np.float64]
-    running: NDArray[np.float64]
-    running_interval: NDArray[np.float64]
-    raw: float
-    interval: tuple[float, float]
-    limit: float
-    scaled: float
-    quality: int
-    passes: int
-    seed: int
-    model: str
-    model_sha256: str
-    engine: str
-    device: str
-    rate: float
-    alpha: float
-    r: float
-    timings: dict[str, float]
-
-    def at(self, passes: int) -> QualityResult:
-        """Return the result as it was after fewer passes: equal to scoring with that number."""
-        passes = check_passes(passes, most=self.passes)
-        raw = float(self.running[passes - 1])
-        low, high = self.running_interval[passes - 1]
-        scaled = float(robustness.scaled_score(raw, self.alpha, self.r))
-        return replace(
-            self,
-            embeddings=self.embeddings[:passes],
-            distances=self.distances[:passes, :passes],
-            running=self.running[:passes],
-            running_interval=self.running_interval[:passes],
-            raw=raw,
-            interval=(float(low), float(high)),
-            scaled=scaled,
-            quality=robustness.quality_component(scaled),
-            passes=passes,
-        )
-
-    @property
-    def mean_distance(self) -> float:
-        """Mean pairwise distance of the embeddings, the exponent in the score."""
-        return float(np.log(2.0 / self.raw - 1.0))
-
-    @property
-    def limit_quality(self) -> int:
-        """`limit` as a quality component value, 0..100."""
-        scaled = robustness.scaled_score(self.limit, self.alpha, self.r)
-        return robustness.quality_component(float(scaled))
-
-
-def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:
-    """Return the number of passes as an int, or raise BadSetting."""
-    return _whole("passes", passes, MIN_PASSES, most)
-
-
-def _whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or not least <= number <= most:
-        raise BadSetting(
-            f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}."
-        )
-    return number
+SETTLED_PASSES = 200
 
 
 def _between(name: str, value: float | None, least: float, most: float, own: float) -> float:
@@ -147,8 +45,9 @@ class Scorer:
 
     Parameters
     ----------
-    model : str or Path
-        A named model (`zoo.cards`), or the path of an MXNet checkpoint or ONNX file.
+    model : str, Path or torch.nn.Module
+        A named model (`zoo.usable`), the path of an MXNet checkpoint, of an ONNX file or of an
+        on-top head, or a module.
     engine : {"auto", "onnxruntime", "mxnet"}
         Runtime; "auto" takes the fastest that works.
     device : {"auto", "cpu", "cuda", "cuda:1", ...}
@@ -161,6 +60,18 @@ class Scorer:
     alpha, r : float, optional
         Slope and middle of the stretch from raw score to quality; those of the network's card if
         not given.
+    card : mapping or path of a TOML file, optional
+        What the card of an own network shall say (see `networks.open_network`); the rest is found
+        by trying.
+
+    Attributes
+    ----------
+    card : Card
+        All that is known of the network; its ``notes`` say what was found, assumed or looks wrong.
+    network : Network
+        Trunk and head.
+    engine : Engine
+        What runs them.
 
     Raises
     ------
@@ -177,7 +88,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: str | Path = "mini",
+        model: Any = "mini",
         engine: str = "auto",
         device: str = "auto",
         seed: int = 0,
@@ -185,6 +96,7 @@ class Scorer:
         rate: float | None = None,
         alpha: float | None = None,
         r: float | None = None,
+        card: Settings | None = None,
     ) -> None:
         self.options: dict[str, Any] = {
             "model": model,
@@ -194,15 +106,16 @@ class Scorer:
             "rate": rate,
             "alpha": alpha,
             "r": r,
+            "card": card,
         }
-        self.seed = _whole("seed", seed, 0, MAX_SEED)
-        card, self.network = open_model(model)
+        self.seed = check_whole("seed", seed, 0, MAX_SEED)
+        known, self.network = open_network(model, card)
         self.card: Card = replace(
-            card,
-            alpha=_between("alpha", alpha, 1.0, 1e4, card.alpha),
-            r=_between("r", r, 0.0, 1.0, card.r),
+            known,
+            alpha=_between("alpha", alpha, 1.0, 1e4, known.alpha),
+            r=_between("r", r, 0.0, 1.0, known.r),
         )
-        own = dropout_rate(card, self.network)
+        own = dropout_rate(known, self.network)
         self.rate = _between("rate", rate, LEAST_RATE, MOST_RATE, own)
         self.engine = open_engine(
             self.network,
@@ -211,8 +124,9 @@ class Scorer:
             device=device,
             normalisation=self.card.normalisation,
         )
-        self._energies = robustness.column_energies(self.network.head.weight)
-        self._masks = np.empty((0, self.network.n_features), dtype=bool)
+        head = self.network.head
+        self._energies = robustness.column_energies(head.weight) if head.is_affine else None
+        self._masks = np.empty((0, head.n_units), dtype=bool)
 
     def score(
         self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False
@@ -267,12 +181,27 @@ class Scorer:
                 yield next(results) if slot is None else slot
 
     def limit(self, face: AlignedFace) -> float:
-        """Return the exact-limit raw score of one aligned face, without drawing a mask."""
-        return float(self.limits([face])[0])
+        """Return the exact-limit raw score of one aligned face, without drawing a mask.
 
-    def limits(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
-        """Return the exact-limit raw scores (N,) of aligned faces, in one batch."""
-        return np.array([self._limit(row) for row in self.features(faces)])
+        Raises
+        ------
+        BadSetting
+            The head is not affine, so there is none.
+        """
+        _ = self.network.head.weight
+        return self._limit(self.features([face])[0])
+
+    def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+        """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
+
+        Exact limits, without drawing a mask; under an on-top head, which has none, scores of
+        ``SETTLED_PASSES`` passes, all under the same masks.
+        """
+        features = self.features(faces)
+        if self.network.head.is_affine:
+            return np.array([self._limit(row) for row in features])
+        masks = self.masks(SETTLED_PASSES)
+        return np.array([_raw(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
@@ -288,9 +217,7 @@ class Scorer:
     def masks(self, passes: int) -> NDArray[np.bool_]:
         """Return the dropout masks (T, F), drawn once and kept for the largest T seen."""
         if len(self._masks) < passes:
-            self._masks = robustness.draw_masks(
-                passes, self.network.n_features, self.rate, self.seed
-            )
+            self._masks = self._draw(passes, self.seed)
         return self._masks[:passes]
 
     def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
@@ -304,15 +231,17 @@ class Scorer:
         (features,) = self.features([face])
         scores = np.empty(count)
         for i in range(count):
-            seed = (self.seed + 1 + i) % MAX_SEED
-            masks = robustness.draw_masks(passes, self.network.n_features, self.rate, seed)
-            distances = robustness.pairwise_distances(self.engine.passes(features, masks))
-            mean = distances.sum() / (passes * (passes - 1))
-            scores[i] = robustness.raw_score(mean)
+            masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
+            scores[i] = _raw(self.engine.passes(features, masks))
         return scores
+
+    def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
+        return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
     def _limit(self, features: NDArray[np.float32]) -> float:
         head = self.network.head
+        if not head.is_affine:
+            return float("nan")
         distance = robustness.limit_distance(
             features, head.weight, head.bias, self.rate, energies=self._energies
         )
@@ -371,8 +300,16 @@ class Scorer:
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,
+            trained_with_dropout=self.card.trained_with_dropout,
             timings={**timings, **{stage: float(ms) for stage, ms in stages}},
         )
+
+
+def _raw(embeddings: NDArray[np.float32]) -> float:
+    """Return the raw score of the embeddings (T, D) of one face."""
+    passes = len(embeddings)
+    distances = robustness.pairwise_distances(embeddings)
+    return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))
 
 
 def _face(image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:

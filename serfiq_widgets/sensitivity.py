@@ -1,9 +1,10 @@
 """How a score answers to changes of the face: the heat map, and the sweep of a degradation.
 
-Both ask the exact limit, so that no answer is down to chance. In the heat map a soft grey patch
-visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's robustness.
-That quality can be asked for pixel by pixel is the idea of Terhörst et al., "Pixel-Level Face Image
-Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
+Both ask what the score settles on (`Scorer.settled`), so that no answer is down to chance. In the
+heat map a soft grey patch visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of
+the network's robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et
+al., "Pixel-Level Face Image Quality Assessment for Explainable Face Recognition" (2021), who use
+gradients instead.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def heatmap(scorer: Scorer, face: AlignedFace, places: int = 12) -> NDArray[np.f
     Returns
     -------
     (112, 112) ndarray of float32
-        Change of the exact-limit raw score, in its own units. Negative where the network needs
-        what it sees (the score falls without it), positive where it is better off without it.
+        Change of the raw score (see `Scorer.settled`), in its own units. Negative where the network
+        needs what it sees (the score falls without it), positive where it is better off without.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def heatmap_in_steps(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the `heatmap` so far after every batch of places, spread over the whole face."""
     windows = patches(places)
-    clean = scorer.limit(face)
+    (clean,) = scorer.settled([face])
     # A fixed shuffle, so that the first batches already show the whole face coarsely.
     order = np.random.default_rng(0).permutation(len(windows))
     total = np.zeros((FACE_SIZE, FACE_SIZE))
@@ -73,7 +74,7 @@ def heatmap_in_steps(
     for start in range(0, len(order), BATCH):
         visited = windows[order[start : start + BATCH]]
         covered = [replace(face, pixels=_cover(face.pixels, window)) for window in visited]
-        changes = scorer.limits(covered) - clean
+        changes = scorer.settled(covered) - clean
         total += np.tensordot(changes, visited, axes=1)
         weight += visited.sum(axis=0)
         yield (total / np.maximum(weight, np.finfo(np.float32).tiny)).astype(np.float32)
@@ -108,8 +109,8 @@ class Sweep:
         Of the degradation, see `degrade.STRENGTHS`.
     values : (N,) ndarray of float64
         Its strengths.
-    limits : (N,) ndarray of float64
-        Exact-limit raw scores.
+    raw : (N,) ndarray of float64
+        Raw scores, see `Scorer.settled`.
     qualities : (N,) ndarray of float64
         The same as quality component values, 0..100, not rounded.
     rest : Ruin
@@ -118,7 +119,7 @@ class Sweep:
 
     name: str
     values: NDArray[np.float64]
-    limits: NDArray[np.float64]
+    raw: NDArray[np.float64]
     qualities: NDArray[np.float64]
     rest: Ruin
 
@@ -152,6 +153,6 @@ def sweep(
         replace(face, pixels=rest.but(**{name: float(value)}).apply(face.pixels))
         for value in values
     ]
-    limits = scorer.limits(faces)
-    scaled = robustness.scaled_score(limits, scorer.card.alpha, scorer.card.r)
-    return Sweep(name, values, limits, 100.0 * np.asarray(scaled), rest)
+    raw = scorer.settled(faces)
+    scaled = robustness.scaled_score(raw, scorer.card.alpha, scorer.card.r)
+    return Sweep(name, values, raw, 100.0 * np.asarray(scaled), rest)

@@ -18,7 +18,8 @@ import traitlets as t
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
-from serfiq_widgets.scorer import QualityResult, Scorer, check_passes
+from serfiq_widgets.results import QualityResult, check_passes
+from serfiq_widgets.scorer import Scorer
 
 log = logging.getLogger(__name__)
 

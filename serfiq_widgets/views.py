@@ -14,7 +14,8 @@ import ipywidgets as w
 from serfiq_widgets import figures, wording
 from serfiq_widgets.figures import Film
 from serfiq_widgets.parts import Notice, Plot, Readout, Slider
-from serfiq_widgets.scorer import QualityResult, Scorer
+from serfiq_widgets.results import QualityResult
+from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 
 if TYPE_CHECKING:

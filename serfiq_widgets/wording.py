@@ -11,7 +11,7 @@ import numpy as np
 from serfiq_widgets import robustness
 
 if TYPE_CHECKING:
-    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.results import QualityResult
     from serfiq_widgets.state import Entry
 
 SPREAD = (
@@ -47,6 +47,7 @@ NUMBERS = """\
   </dl>
   <small>{interval}</small>
 </div>"""
+NO_LIMIT = "none: several layers"
 NO_INTERVAL = "an interval needs three passes"
 
 
@@ -67,7 +68,7 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     return {
         "quality": [str(robustness.quality_component(value)) for value in scaled],
         "raw": written(raw, ".4f"),
-        "limit": always(result.limit, ".4f"),
+        "limit": [_limit(result)] * len(t),
         "interval": [
             NO_INTERVAL if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
             for low, high in result.running_interval[1:]
@@ -82,6 +83,10 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     }
 
 
+def _limit(result: QualityResult) -> str:
+    return NO_LIMIT if np.isnan(result.limit) else f"{result.limit:.4f}"
+
+
 def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
     """Put the numbers after so many passes into a template, as ``static/readout.js`` does."""
     return template.format_map({name: texts[passes - 2] for name, texts in numbers.items()})
@@ -89,10 +94,11 @@ def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
 
 def status(result: QualityResult) -> str:
     """Model, engine, device, seed, dropout rate, and milliseconds per stage."""
+    without = " (trained without dropout)" if result.trained_with_dropout is False else ""
     stages = " \u00b7 ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings.items())
     return (
         f'<div class="serfiq-status">model {escape(result.model)} on {escape(result.engine)}, '
-        f"{escape(result.device)} \u00b7 seed {result.seed} \u00b7 p {result.rate:g} "
+        f"{escape(result.device)} \u00b7 seed {result.seed} \u00b7 p {result.rate:g}{without} "
         f"\u00b7 ms: {stages}</div>"
     )
 
@@ -197,13 +203,14 @@ def comparison(
 ) -> str:
     """Which of two faces is better, by how much, and how alike the network finds them."""
     a, b = results
-    gap = a.limit - b.limit
+    gap = a.settled - b.settled
     better = "A" if gap > 0 else "B"
+    where = f"after {a.passes} passes" if np.isnan(a.limit) else "at the exact limit"
     verdict = (
         "Both are equally good for this network."
-        if a.limit_quality == b.limit_quality
-        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} at the exact "
-        f"limit: quality {a.limit_quality} against {b.limit_quality}."
+        if a.settled_quality == b.settled_quality
+        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
+        f"quality {a.settled_quality} against {b.settled_quality}."
     )
     names = " ".join(
         f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(entry.name)}'

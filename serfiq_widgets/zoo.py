@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets.checkpoints import load_network
+from serfiq_widgets import store
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 
@@ -22,31 +21,73 @@ MODELS = Path(__file__).parent / "models"
 REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
 
 
+# What a card can say of its files: in the package, downloaded or placed, or neither yet.
+BUNDLED, INSTALLED, AVAILABLE, BY_HAND = "bundled", "installed", "available", "by hand"
+
+
 @dataclass(frozen=True)
 class Card:
     """What the library knows of a model; see the head of models.toml for the units."""
 
     name: str
     title: str
+    kind: str = "recognition"
+    bundled: bool = False
     alpha: float = REFERENCE_ALPHA
     r: float = REFERENCE_R
     rate: float | None = None
     trained_with_dropout: bool | None = None
+    size: int = 112
+    dimensions: int = 0
     colour: str = "RGB"
     mean: float = 0.0
     scale: float = 1.0
     licence: str = "as its owner says"
+    noncommercial: bool = False
     origin: str = ""
     figures: str = ""
     population: str = "not calibrated: alpha and r are the reference network's"
-    symbol: str = ""
-    params: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
+    exact: bool = True
+    placing: str = ""
+    site: str = ""
+    notes: tuple[str, ...] = ()
+    files: tuple[store.ModelFile, ...] = ()
 
     @property
     def normalisation(self) -> Normalisation:
         """How the network wants its pixels."""
-        return Normalisation(self.colour, self.mean, self.scale)
+        return Normalisation(self.colour, self.mean, self.scale, (self.size, self.size))
+
+    @property
+    def terms(self) -> str:
+        """The licence in one word."""
+        return "non-commercial" if self.noncommercial else self.licence.partition(",")[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie, or would lie."""
+        return MODELS if self.bundled else store.models_folder() / self.name
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights: what `load_network` opens."""
+        (file,) = (file for file in self.files if file.part != "symbol")
+        return self.folder / file.name
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def state(self) -> str:
+        """One of BUNDLED, INSTALLED (and its licence accepted), AVAILABLE, BY_HAND."""
+        if self.bundled:
+            return BUNDLED
+        here = all(store.has(self.folder, file, exact=self.exact) for file in self.files)
+        if here and (not self.noncommercial or store.is_accepted(self.folder, self.licence)):
+            return INSTALLED
+        return AVAILABLE if all(file.url for file in self.files) else BY_HAND
 
 
 @cache
@@ -55,45 +96,59 @@ def cards() -> dict[str, Card]:
     table: dict[str, dict[str, Any]] = tomllib.loads(
         (MODELS / "models.toml").read_text(encoding="utf-8")
     )
-    return {name: Card(name=name, **entries) for name, entries in table.items()}
+    return {name: read_card(name, entries) for name, entries in table.items()}
 
 
-def open_model(model: str | Path) -> tuple[Card, Network]:
-    """Load the network behind a name or a path, with its card.
+def read_card(name: str, entries: dict[str, Any]) -> Card:
+    """Build a card from its table in models.toml."""
+    files = tuple(store.ModelFile(**file) for file in entries.get("files", ()))
+    return Card(**{**entries, "name": name, "files": files})
 
-    Parameters
-    ----------
-    model : str or Path
-        A name that `cards` lists, or the path of an MXNet checkpoint (``x-symbol.json``,
-        ``x-0000.params`` or the bare ``x``) or of an ONNX file.
+
+def usable() -> dict[str, Card]:
+    """Return the recognition networks that can be opened now, by name."""
+    return {
+        name: card
+        for name, card in cards().items()
+        if card.kind == "recognition" and card.state in (BUNDLED, INSTALLED)
+    }
+
+
+def genuine(name: str) -> Card:
+    """Return the card of a recognition network that is here and whole.
 
     Raises
     ------
     UnknownModel
-        Neither a name nor a file; the text lists the names.
+        It is not downloaded (nothing is fetched here), or does something else than recognise.
     CorruptModel
-        The files are broken, incomplete, or not the ones that the card names.
+        Its files are not those that the card names.
     """
-    card = cards().get(str(model))
-    if card is not None:
-        for part, digest in card.sha256.items():
-            path = MODELS / str(getattr(card, part))
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise CorruptModel(
-                    f"'{path.name}' of the model '{card.name}' is missing or altered. "
-                    "Install serfiq_widgets again."
-                )
-        return card, load_network(MODELS / card.symbol)
-    path = Path(model)
-    if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
-        raise UnknownModel(
-            f"There is no model '{model}': no such file, and not one of the names "
-            f"{', '.join(cards())}. Give a name, an MXNet checkpoint or an ONNX file."
-        )
-    network = load_network(path)
-    own = Card(name=network.name, title=f"own model {network.name}")
-    dropout = network.rate is not None
-    return replace(own, trained_with_dropout=dropout or None), network
+    card = cards()[name]
+    _check(card)
+    return card
+
+
+def _check(card: Card) -> None:
+    """Refuse a card whose files are not here, or not those that it names.
+
+    The hash of 260 MB takes a fraction of the time that the network takes to load.
+    """
+    if card.kind != "recognition":
+        raise UnknownModel(f"'{card.name}' is a {card.kind}, not a recognition network.")
+    remedy = "Install serfiq_widgets again."
+    if not card.bundled:
+        if card.state != INSTALLED:
+            raise UnknownModel(
+                f"The model '{card.name}' is not here yet: serfiq models download {card.name}"
+            )
+        remedy = f"Get it again: serfiq models download {card.name}"
+    for file in card.files:
+        path = card.folder / file.name
+        if card.exact and not store.is_genuine(path, file):
+            raise CorruptModel(
+                f"'{path.name}' of the model '{card.name}' is missing or altered. {remedy}"
+            )
 
 
 def dropout_rate(card: Card, network: Network) -> float:

@@ -102,13 +102,6 @@ def test_wrong_usage_is_exit_code_two_and_one_sentence(arguments, hint):
     assert "Traceback" not in result.output
 
 
-def test_models_states_licence_and_figures():
-    result = run("models")
-    assert result.exit_code == 0
-    for part in ("mini", "research and teaching", "dlib", "97.2 %"):
-        assert part in result.output
-
-
 def test_doctor_lists_engines_and_model():
     result = run("doctor")
     assert result.exit_code == 0

@@ -177,7 +177,7 @@ def test_half_a_checkpoint_says_which_half_is_missing(y1, tmp_path):
 
 def test_results_trace_back(collins, scorer):
     assert collins.model == "mini"
-    assert collins.model_sha256 == scorer.card.sha256["params"]
+    assert collins.model_sha256 == scorer.network.sha256
     assert (collins.engine, collins.device, collins.seed) == ("onnxruntime", "cpu", 0)
     assert set(collins.timings) == {"face", "trunk", "passes", "spread", "limit"}
     assert rb.quality_component(collins.scaled) == collins.quality

@@ -16,6 +16,10 @@ WEIGHTS = {
     "kernel": RNG.normal(size=(MAPS, 3, 1, 1)),
     "matrix": RNG.normal(size=(DIMENSIONS, FEATURES)),
     "turned": RNG.normal(size=(FEATURES, DIMENSIONS)),
+    "window": RNG.normal(size=(DIMENSIONS, MAPS, SIDE, SIDE)),
+    "point": RNG.normal(size=(DIMENSIONS, MAPS, 1, 1)),
+    "each": RNG.normal(size=(MAPS, 1, SIDE, SIDE)),
+    "few": RNG.normal(size=(DIMENSIONS, MAPS)),
     "second": RNG.normal(size=(DIMENSIONS, DIMENSIONS)),
     "offset": RNG.normal(size=DIMENSIONS),
     "row": RNG.normal(size=(1, DIMENSIONS)),
@@ -76,8 +80,24 @@ HEADS = {
         ("LpNormalization", ["flat"], "unit", {"axis": 1, "p": 2}),
         ("Gemm", ["unit", "matrix", "offset"], "fc", {"transB": 1}),
     ],
+    "convolution of one window": [
+        ("Conv", ["maps", "window"], "seen", {}),
+        ("Flatten", ["seen"], "flat", {}),
+    ],
+    "convolution after global pooling": [
+        ("GlobalAveragePool", ["maps"], "pooled", {}),
+        ("Conv", ["pooled", "point", "offset"], "seen", {}),
+        ("BatchNormalization", ["seen", *NORM], "bn", {}),
+        ("Flatten", ["bn"], "flat", {}),
+    ],
+    "depthwise convolution of one window": [
+        ("Conv", ["maps", "each"], "seen", {"group": MAPS}),
+        ("Flatten", ["seen"], "flat", {}),
+        ("Gemm", ["flat", "few"], "fc", {"transB": 1}),
+    ],
     "Dropout of maps": [DROP, ("Flatten", ["dropped"], "flat", {}), GEMM],
 }
+POOLED = {"pooling", "depthwise"}
 REFUSED = {
     "Relu": ([FLAT, GEMM, ("Relu", ["fc"], "relu", {})], "'Relu' follows the dropout site"),
     "Relu after Dropout": (
@@ -133,7 +153,8 @@ def test_trunk_and_head_are_the_whole_network(tmp_path, head):
     network = load_network(path)
     data = RNG.normal(size=(1, 3, SIDE, SIDE)).astype("f4")
     features = run(network.trunk, data)
-    assert features.shape == (1, network.n_features) == (1, FEATURES)
+    assert features.shape == (1, network.n_features)
+    assert network.n_features == (MAPS if POOLED.intersection(head.split()) else FEATURES)
     ours = features @ network.head.weight.T + network.head.bias
     whole = run(path.read_bytes(), data)
     if head.startswith("final length"):  # a score sees unit vectors only

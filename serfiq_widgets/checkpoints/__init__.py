@@ -6,7 +6,6 @@ ONNX, and `split` cuts any ONNX graph at its dropout site.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.checkpoints.split import Network
 
-INPUT_SIZE = (112, 112)
+INPUT_SIDE = 112
 _PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
 
 
@@ -62,13 +61,17 @@ def _belongs(path: Path, prefix: str) -> bool:
     return match is not None and match["prefix"] == prefix
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: Path, *, site: str = "", side: int = 0) -> Network:
     """Load a network and cut it at its dropout site.
 
     Parameters
     ----------
     path : Path
         An MXNet checkpoint (see `checkpoint_files`) or an ``.onnx`` file.
+    site : str
+        The tensor or node at which to cut, if it shall not be found.
+    side : int
+        Height and width of the input where the graph leaves them open; 112 if not given.
 
     Returns
     -------
@@ -80,34 +83,44 @@ def load_network(path: Path) -> Network:
     CorruptModel
         A file is missing, broken, or holds something unknown; the text names it.
     """
-    from serfiq_widgets.checkpoints.split import Network, open_batch, split
+    from serfiq_widgets.checkpoints.split import cut_network
 
     files = checkpoint_files(path)
     if files is None:
-        model, weights = _read_onnx(path), path
-    else:
-        from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
-        from serfiq_widgets.checkpoints.params import read_params
+        content = _content(path)
+        return cut_network(parse_onnx(content, path.name), content, path, site=site, side=side)
+    from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
+    from serfiq_widgets.checkpoints.params import read_params
 
-        symbol, weights = files
-        model = to_onnx(symbol.read_bytes(), read_params(weights), (3, *INPUT_SIZE), symbol.name)
-    name = weights.name if files is None else weights.name.rpartition("-")[0]
-    size = open_batch(model, name)
-    trunk, head, site, rate = split(model, name)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return Network(name, trunk.SerializeToString(), head, site, rate, size, digest, path)
+    symbol, weights = files
+    shape = (3, side or INPUT_SIDE, side or INPUT_SIDE)
+    model = to_onnx(symbol.read_bytes(), read_params(weights), shape, symbol.name)
+    name = weights.name.rpartition("-")[0]
+    return cut_network(model, weights.read_bytes(), path, name=name, site=site, side=side)
 
 
-def _read_onnx(path: Path) -> onnx.ModelProto:
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptModel(f"'{path.name}' cannot be read ({error.strerror}).") from error
+
+
+def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
+    """Parse and check an ONNX model.
+
+    Raises
+    ------
+    CorruptModel
+        It is not sound; the text calls it by the name.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(content)
         onnx.checker.check_model(model)
-    except (OSError, DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         first = (str(error).strip().splitlines() or ["broken"])[0]
-        raise CorruptModel(
-            f"'{path.name}' is not a sound ONNX file ({first}). Get it again."
-        ) from error
+        raise CorruptModel(f"'{name}' is not a sound ONNX file ({first}). Get it again.") from error
     return model

@@ -1,12 +1,13 @@
 """Cutting a network in two at its dropout site: the trunk as ONNX, the head as a matrix.
 
-The site is the input of the last Dropout node, else of the last fully connected layer. What lies
-before runs once per face; what follows is affine (dropout, fully connected, batch norm) and folds
-to embedding = A f + c.
+The site is the input of the last Dropout node, else of the last fully connected layer, unless its
+name is given. What lies before runs once per face; what follows is affine (dropout, fully connected
+or a convolution that sees its whole input, batch norm) and folds to embedding = A f + c.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,26 +16,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from serfiq_widgets.checkpoints import INPUT_SIDE
+from serfiq_widgets.checkpoints.graph import Graph, norm_of
+from serfiq_widgets.checkpoints.heads import Head, affine
 from serfiq_widgets.errors import CorruptModel
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-
-
-@dataclass(frozen=True, eq=False)
-class AffineHead:
-    """Embedding before normalisation: ``features @ weight.T + bias``.
-
-    Attributes
-    ----------
-    weight : (D, F) ndarray of float32
-    bias : (D,) ndarray of float32
-    """
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +37,7 @@ class Network:
         What errors and results call it.
     trunk : bytes
         ONNX model: float32 (N, 3, H, W) to float32 features (N, F).
-    head : AffineHead
+    head : Head
         What follows the dropout site.
     site : str
         The tensor on which dropout acts; for MXNet checkpoints the name of the node.
@@ -57,106 +47,69 @@ class Network:
         Height and width.
     sha256 : str
         Of the file with the weights.
-    path : Path
-        Where it came from.
+    path : Path or None
+        Where it came from; None if it was a module in memory.
     """
 
     name: str
     trunk: bytes
-    head: AffineHead
+    head: Head
     site: str
     rate: float | None
     input_size: tuple[int, int]
     sha256: str
-    path: Path
+    path: Path | None
 
     @property
     def n_features(self) -> int:
         """F, the number of features at the dropout site."""
-        return self.head.weight.shape[1]
+        return self.head.n_features
 
     @property
     def n_dimensions(self) -> int:
         """D, the length of an embedding."""
-        return self.head.weight.shape[0]
+        return self.head.n_dimensions
 
 
-class _Graph:
-    """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+def cut_network(
+    model: onnx.ModelProto,
+    weights: bytes,
+    path: Path | None,
+    *,
+    name: str = "",
+    site: str = "",
+    side: int = 0,
+) -> Network:
+    """Cut a model at its dropout site and describe the whole as a `Network`.
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
-        self.name = name
-        self.nodes = list(model.graph.node)
-        self.maker = {output: node for node in self.nodes for output in node.output}
-        self.output = model.graph.output[0].name
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        A recognition network with one output, the embedding.
+    weights : bytes
+        The file that it came from, for its hash.
+    path : Path or None
+        Where it came from.
+    name, site : str
+        See `split`; the name is the file's if not given.
+    side : int
+        Height and width of the input where the graph leaves them open; 112 if not given.
 
-    def fail(self, why: str) -> CorruptModel:
-        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {why}.")
-
-    def constant(self, tensor: str) -> NDArray[np.float64] | None:
-        """Return a constant tensor's value, or None."""
-        node = self.maker.get(tensor)
-        if node is not None and node.op_type == "Constant":
-            value = next((a.t for a in node.attribute if a.name == "value"), None)
-            return None if value is None else _array(value)
-        if node is not None and node.op_type in ("Identity", "Cast"):
-            return self.constant(node.input[0])
-        if tensor in self._tensors:
-            return _array(self._tensors[tensor])
-        return None
-
-    def is_constant(self, tensor: str) -> bool:
-        """Whether a tensor is a weight, or a constant made by nodes."""
-        node = self.maker.get(tensor)
-        if node is not None and node.op_type in ("Identity", "Cast"):
-            return self.is_constant(node.input[0])
-        return tensor in self._tensors or (node is not None and node.op_type == "Constant")
-
-    def data_input(self, node: onnx.NodeProto) -> str | None:
-        """Return the one input of a node that is not constant, or None if there are several."""
-        flowing = [tensor for tensor in node.input if tensor and not self.is_constant(tensor)]
-        return flowing[0] if len(flowing) == 1 else None
-
-    def chain(self) -> list[onnx.NodeProto]:
-        """Return the nodes that lead to the output in a single line, first to last."""
-        nodes: list[onnx.NodeProto] = []
-        tensor = self.output
-        while (node := self.maker.get(tensor)) is not None and len(nodes) < len(self.nodes):
-            nodes.append(node)
-            source = self.data_input(node)
-            if source is None and not _norm_of(node, self):
-                break
-            tensor = source or _norm_of(node, self)
-        return nodes[::-1]
-
-
-def _array(tensor: onnx.TensorProto) -> NDArray[np.float64]:
-    return np.asarray(numpy_helper.to_array(tensor), dtype=np.float64)
-
-
-def _norm_of(node: onnx.NodeProto, graph: _Graph) -> str:
-    """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
-    if node.op_type != "Div":
-        return ""
-    above, below = node.input
-    tensor = below
-    for _ in range(8):  # the few nodes that compute a length
-        maker = graph.maker.get(tensor)
-        if maker is None:
-            return ""
-        if above in maker.input:
-            return str(above)
-        source = graph.data_input(maker)
-        if source is None:
-            return str(above) if maker.op_type == "Mul" and set(maker.input) == {above} else ""
-        tensor = source
-    return ""
+    Raises
+    ------
+    CorruptModel
+        As `split` and `open_batch`, or the graph's input has another size than ``side``.
+    """
+    name = name or (path.name if path else "the network")
+    size = open_batch(model, name, side)
+    trunk, head, where, rate = split(model, name, site)
+    digest = hashlib.sha256(weights).hexdigest()
+    return Network(name, trunk.SerializeToString(), head, where, rate, size, digest, path)
 
 
 def split(
-    model: onnx.ModelProto, name: str
-) -> tuple[onnx.ModelProto, AffineHead, str, float | None]:
+    model: onnx.ModelProto, name: str, site: str = ""
+) -> tuple[onnx.ModelProto, Head, str, float | None]:
     """Cut a model at its dropout site.
 
     Parameters
@@ -165,12 +118,14 @@ def split(
         A recognition network with one output, the embedding.
     name : str
         What errors call it.
+    site : str
+        The tensor or node at which to cut, if it shall not be found.
 
     Returns
     -------
     trunk : onnx.ModelProto
         From the model's input to ``features`` (N, F).
-    head : AffineHead
+    head : Head
         The rest, folded.
     site : str
         The tensor at the cut.
@@ -182,35 +137,58 @@ def split(
     CorruptModel
         No such site is found, or what follows it is not affine.
     """
-    graph = _Graph(model, name)
+    graph = Graph(model, name)
     chain = graph.chain()
-    drops = [i for i, node in enumerate(chain) if node.op_type == "Dropout"]
-    layers = [i for i, node in enumerate(chain) if _is_layer(node, graph)]
-    if not layers:
-        raise graph.fail("no fully connected layer leads to its output")
-    usable = [i for i in drops if i < layers[-1]]
-    start = usable[-1] if usable else layers[-1]
-    rate = _ratio(chain[start], graph) if usable else None
-    # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshaping.
-    while not usable and start > 0 and chain[start - 1].op_type in SAME:
-        start -= 1
-    site = graph.data_input(chain[start])
-    if site is None:
+    start, rate = _named(chain, graph, site) if site else _found(chain, graph)
+    tensor = graph.data_input(chain[start])
+    if tensor is None:
         raise graph.fail("the input of its last fully connected layer is not one tensor")
     head = _fold(chain[start:], graph)
-    return _trunk(model, site, head.weight.shape[1], name), head, site, rate
+    return _trunk(model, tensor, head.n_features, name), head, tensor, rate
 
 
-def _is_layer(node: onnx.NodeProto, graph: _Graph) -> bool:
+def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None]:
+    """Return where in the chain the head begins, and the rate of the Dropout node there."""
+    layers = [i for i, node in enumerate(chain) if _is_layer(node, graph)]
+    if not layers:
+        raise graph.fail(
+            "no fully connected layer leads to its output. If a later part of it is affine, say "
+            "where dropout belongs (site); for any embedding there is the on-top head"
+        )
+    drops = [i for i, node in enumerate(chain) if node.op_type == "Dropout" and i < layers[-1]]
+    if drops:
+        return drops[-1], _ratio(chain[drops[-1]], graph)
+    start = layers[-1]
+    # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshaping.
+    while start > 0 and chain[start - 1].op_type in SAME:
+        start -= 1
+    return start, None
+
+
+def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, float | None]:
+    """Return where in the chain a named site is: a tensor that a node takes, or that node."""
+    taken = [graph.data_input(node) for node in chain]
+    if site not in taken:
+        taken = [node.name for node in chain]
+    if site in taken:
+        i = taken.index(site)
+        return i, _ratio(chain[i], graph) if chain[i].op_type == "Dropout" else None
+    names = [name for node in chain[-8:] if (name := graph.data_input(node))]
+    raise graph.fail(f"'{site}' is none of its sites; the last ones are {', '.join(names)}")
+
+
+def _is_layer(node: onnx.NodeProto, graph: Graph) -> bool:
+    if node.op_type == "Conv":
+        return graph.is_constant(node.input[1]) and graph.sees_all(node)
     return node.op_type in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
-def _is_final_norm(node: onnx.NodeProto, graph: _Graph) -> bool:
+def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a node only gives embeddings length 1, which every score does by itself."""
-    return node.op_type == "LpNormalization" or bool(_norm_of(node, graph))
+    return node.op_type == "LpNormalization" or bool(norm_of(node, graph))
 
 
-def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
+def _ratio(node: onnx.NodeProto, graph: Graph) -> float:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and (value := graph.constant(node.input[1])) is not None:
@@ -220,7 +198,7 @@ def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
     return round(rate, 6)  # a float32 0.4 is meant as 0.4
 
 
-def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
+def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
     """Fold the head's nodes to one matrix and one vector, in float64."""
     weight: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] = np.zeros(1)
@@ -244,16 +222,18 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
             raise graph.fail(f"the sizes of '{node.op_type}' do not fit")
     if weight is None:
         raise graph.fail("no fully connected layer follows its dropout site")
-    return AffineHead(
+    return affine(
         np.ascontiguousarray(weight, dtype=np.float32),
         np.broadcast_to(bias, weight.shape[:1]).astype(np.float32),
     )
 
 
-def _layer(node: onnx.NodeProto, graph: _Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return matrix (D, F) and vector (D,) of a Gemm or MatMul."""
+def _layer(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return matrix (D, F) and vector (D,) of a Gemm, a MatMul, or a Conv that sees all."""
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     matrix = graph.constant(node.input[1])
+    if node.op_type == "Conv" and matrix is not None:
+        matrix = matrix.reshape(len(matrix), -1).T
     if matrix is None or matrix.ndim != 2 or settings.get("transA"):  # noqa: PLR2004  # a matrix
         raise graph.fail(f"the fully connected layer '{node.name or node.output[0]}' is no matrix")
     if node.op_type == "MatMul" or not settings.get("transB"):
@@ -264,7 +244,7 @@ def _layer(node: onnx.NodeProto, graph: _Graph) -> tuple[NDArray[np.float64], ND
 
 
 def _per_dimension(
-    node: onnx.NodeProto, graph: _Graph
+    node: onnx.NodeProto, graph: Graph
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
     kind = node.op_type
@@ -318,13 +298,18 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
     )
 
 
-def open_batch(model: onnx.ModelProto, name: str) -> tuple[int, int]:
+def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:
     """Leave the batch size of a model's input open and return the input's height and width.
+
+    Parameters
+    ----------
+    side : int
+        Height and width where the model leaves them open too; 112 if not given.
 
     Raises
     ------
     CorruptModel
-        The input is not a float (N, 3, H, W).
+        The input is not a float (N, 3, H, W), or has another size than ``side``.
     """
     held = {tensor.name for tensor in model.graph.initializer}
     inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
@@ -336,6 +321,11 @@ def open_batch(model: onnx.ModelProto, name: str) -> tuple[int, int]:
         raise CorruptModel(
             f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
         )
+    for axis in (2, 3):
+        kind.shape.dim[axis].dim_value = sizes[axis] or side or INPUT_SIDE
+    height, width = (kind.shape.dim[axis].dim_value for axis in (2, 3))
+    if side and (height, width) != (side, side):
+        raise CorruptModel(f"'{name}' takes {height}\u00d7{width} pixels; its card says {side}.")
     kind.shape.dim[0].dim_param = "N"
     del model.graph.value_info[:]  # its shapes may hold the old batch size
-    return sizes[2], sizes[3]
+    return height, width

@@ -24,19 +24,23 @@ MODULES = {
     "onnxruntime": "serfiq_widgets.engines.onnxruntime",
     "mxnet": "serfiq_widgets.engines.mxnet",
 }
+FACE_SIZE = (112, 112)  # height and width of aligned faces
 DEVICE_KINDS = ("cuda", "cpu")  # in the order of preference
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How a network wants its pixels: (pixel - mean) * scale, in this colour order."""
+    """How a network wants its pixels: (pixel - mean) * scale, in this colour order and size."""
 
     colour: str = "RGB"
     mean: float = 0.0
     scale: float = 1.0
+    size: tuple[int, int] = FACE_SIZE
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn (N, H, W, 3) RGB uint8 into the network's (N, 3, H, W) float32."""
+        if faces.shape[1:3] != self.size:
+            faces = np.stack([_resized(face, self.size) for face in faces])
         channels = faces if self.colour == "RGB" else faces[..., ::-1]
         pixels = np.ascontiguousarray(channels.transpose(0, 3, 1, 2), dtype=np.float32)
         if self.mean:
@@ -46,11 +50,22 @@ class Normalisation:
         return pixels
 
 
+def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Enlarge or shrink a face to height and width, averaging areas when it is shrunk."""
+    from PIL import Image
+
+    height, width = size
+    larger = height > face.shape[0]
+    method = Image.Resampling.BICUBIC if larger else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(face).resize((width, height), method))
+
+
 class Engine(Protocol):
     """What every engine offers; ``name`` and ``device`` say which one it is."""
 
     name: str
     device: str
+    normalisation: Normalisation
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
@@ -59,7 +74,10 @@ class Engine(Protocol):
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M).
+
+        M is F for an affine head; an on-top head has a mask for the inputs of each layer.
+        """
         ...
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -65,7 +65,7 @@ class MxnetEngine:
         self, network: Network, rate: float, normalisation: Normalisation, device: str
     ) -> None:
         self._mx = mx = _import()
-        files = checkpoint_files(network.path)
+        files = checkpoint_files(network.path) if network.path else None
         if files is None:
             raise EngineUnavailable(
                 f"The mxnet engine runs MXNet checkpoints only; '{network.name}' is an ONNX file. "
@@ -79,15 +79,18 @@ class MxnetEngine:
             )
         self.device = device
         self._context = mx.gpu(number) if device.startswith("cuda") else mx.cpu()
-        self._normalisation = normalisation
-        self._keep = np.float32(1.0 - rate)
+        self.normalisation = normalisation
+        self._keep = 1.0 - rate
+        # An on-top head is no part of the checkpoint; its few small layers run in NumPy.
+        self._on_top = None if network.head.is_affine else network.head
         symbol_file, params_file = files
         graph = json.loads(symbol_file.read_text(encoding="utf-8"))
         whole = mx.sym.load_json(json.dumps(graph))
         self._trunk = mx.sym.Flatten(whole.get_internals()[f"{network.site}_output"])
-        site = next(n for n, node in enumerate(graph["nodes"]) if node["name"] == network.site)
-        graph["nodes"][site] = {"op": "null", "name": "features", "inputs": []}
-        self._head = mx.sym.load_json(json.dumps(graph))
+        if self._on_top is None:
+            site = next(n for n, node in enumerate(graph["nodes"]) if node["name"] == network.site)
+            graph["nodes"][site] = {"op": "null", "name": "features", "inputs": []}
+            self._head = mx.sym.load_json(json.dumps(graph))
         self._params = {
             name.partition(":")[2]: mx.nd.array(value, ctx=self._context, dtype="float32")
             for name, value in read_params(params_file).items()
@@ -110,14 +113,18 @@ class MxnetEngine:
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
-        return self._run(self._trunk, "data", self._normalisation(faces))
+        return self._run(self._trunk, "data", self.normalisation(faces))
 
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
-        return self.embed(masks * (features / self._keep))
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        if self._on_top is not None:
+            return normalise(self._on_top(features, masks, self._keep))
+        return self.embed(masks * (features / np.float32(self._keep)))
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
+        if self._on_top is not None:
+            return normalise(self._on_top(features))
         return normalise(self._run(self._head, "features", features))

@@ -55,7 +55,7 @@ def open_on(network: Network, rate: float, normalisation: Normalisation, device:
 
 
 class OnnxEngine:
-    """A network's trunk in ONNX Runtime, its affine head in NumPy."""
+    """A network's trunk in ONNX Runtime, its head in NumPy."""
 
     name = "onnxruntime"
 
@@ -64,10 +64,9 @@ class OnnxEngine:
     ) -> None:
         ort = _import()
         self.device = device
-        self._normalisation = normalisation
-        self._keep = np.float32(1.0 - rate)
-        self._weight = np.ascontiguousarray(network.head.weight.T)
-        self._bias = network.head.bias
+        self.normalisation = normalisation
+        self._keep = 1.0 - rate
+        self._head = network.head
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
             if CUDA not in ort.get_available_providers():
@@ -90,15 +89,15 @@ class OnnxEngine:
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         features: NDArray[np.float32]
-        (features,) = self._session.run(None, {self._input: self._normalisation(faces)})
+        (features,) = self._session.run(None, {self._input: self.normalisation(faces)})
         return features
 
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, F)."""
-        return self.embed(masks * (features / self._keep))
+        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        return normalise(self._head(features, masks, self._keep))
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
-        return normalise(features @ self._weight + self._bias)
+        return normalise(self._head(features))

@@ -15,7 +15,7 @@ from serfiq_widgets.figures.passes import principal
 from serfiq_widgets.figures.style import BLUE, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.results import QualityResult
 
 MARKS: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "symbol": "circle", "size": 7, "opacity": 0.6},
@@ -53,7 +53,7 @@ def clouds_figure(
 
 
 def draws_figure(
-    draws: tuple[NDArray[np.float64], NDArray[np.float64]], limits: tuple[float, float]
+    draws: tuple[NDArray[np.float64], NDArray[np.float64]], settled: tuple[float, float]
 ) -> go.Figure:
     """Draw how the raw scores of two faces are distributed over draws of the masks.
 
@@ -61,10 +61,10 @@ def draws_figure(
     ----------
     draws : two (N,) ndarrays of float64
         Raw scores of A and of B, from `Scorer.draws`.
-    limits : two floats
-        Their exact limits, drawn as dashed lines.
+    settled : two floats
+        What they settle on (`QualityResult.settled`), drawn as dashed lines.
     """
-    every = np.concatenate([*draws, limits])
+    every = np.concatenate([*draws, settled])
     pad = 0.08 * (every.max() - every.min()) + 1e-4
     edges = np.linspace(every.min() - pad, every.max() + pad, SCORE_BINS + 1)
     heights = [100 * np.histogram(scores, edges)[0] / len(scores) for scores in draws]
@@ -90,14 +90,14 @@ def draws_figure(
         {
             "type": "scatter",
             "mode": "lines",
-            "name": f"exact limit of {name}",
-            "x": [limit, limit],
+            "name": f"{name} settles",
+            "x": [value, value],
             "y": [0, top],
-            "hovertemplate": f"exact limit of {name}: %{{x:.4f}}<extra></extra>",
+            "hovertemplate": f"{name} settles on %{{x:.4f}}<extra></extra>",
             "showlegend": False,
             "line": {"color": mark["color"], "width": 2, "dash": "dash"},
         }
-        for name, limit, mark in zip("AB", limits, MARKS, strict=True)
+        for name, value, mark in zip("AB", settled, MARKS, strict=True)
     ]
     return go.Figure(
         [*bars, *lines],

@@ -15,7 +15,7 @@ from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.scorer import QualityResult
+    from serfiq_widgets.results import QualityResult
 
 SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces, so they compare
 DISTANCE_REACH = 1.2
@@ -243,7 +243,8 @@ def running_film(result: QualityResult) -> Film:
     running = result.running.astype(np.float32)
     low, high = result.running_interval.T.astype(np.float32)
     settled = result.running_interval[min(9, result.passes - 1) :]
-    ends = [*settled[np.isfinite(settled)], *result.running[1:], result.limit]
+    ends = [*settled[np.isfinite(settled)], *result.running[1:], result.settled]
+    known = np.isfinite(result.limit)  # an on-top head has no limit: its line is empty
     pad = 0.1 * (max(ends) - min(ends)) + 1e-4
     edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure = go.Figure(
@@ -261,8 +262,8 @@ def running_film(result: QualityResult) -> Film:
                 "type": "scatter",
                 "mode": "lines",
                 "name": "exact limit",
-                "x": [2, result.passes],
-                "y": [result.limit, result.limit],
+                "x": [2, result.passes] if known else [],
+                "y": [result.limit, result.limit] if known else [],
                 "hovertemplate": "exact limit %{y:.4f}<extra></extra>",
                 "line": {"color": GREEN, "width": 2, "dash": "dash"},
             },

@@ -1,0 +1,102 @@
+"""An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from serfiq_widgets.errors import CorruptModel
+
+
+class Graph:
+    """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+
+    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+        self.name = name
+        self.nodes = list(model.graph.node)
+        self.maker = {output: node for node in self.nodes for output in node.output}
+        self.output = model.graph.output[0].name
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._model = model
+        self._shapes: dict[str, list[int]] | None = None
+
+    def fail(self, why: str) -> CorruptModel:
+        """Return the error that says why a model cannot be split."""
+        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {why}.")
+
+    def constant(self, tensor: str) -> NDArray[np.float64] | None:
+        """Return a constant tensor's value, or None."""
+        node = self.maker.get(tensor)
+        if node is not None and node.op_type == "Constant":
+            value = next((a.t for a in node.attribute if a.name == "value"), None)
+            return None if value is None else _array(value)
+        if node is not None and node.op_type in ("Identity", "Cast"):
+            return self.constant(node.input[0])
+        if tensor in self._tensors:
+            return _array(self._tensors[tensor])
+        return None
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether a tensor is a weight, or a constant made by nodes."""
+        node = self.maker.get(tensor)
+        if node is not None and node.op_type in ("Identity", "Cast"):
+            return self.is_constant(node.input[0])
+        return tensor in self._tensors or (node is not None and node.op_type == "Constant")
+
+    def sees_all(self, node: onnx.NodeProto) -> bool:
+        """Whether a convolution's one window covers its input: then it is fully connected."""
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if settings.get("group", 1) != 1 or any(settings.get("pads", ())):
+            return False
+        if self._shapes is None:
+            inferred = onnx.shape_inference.infer_shapes(self._model).graph
+            known = [*inferred.value_info, *inferred.input, *inferred.output]
+            self._shapes = {
+                value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+                for value in known
+            }
+        kernel = self._tensors.get(node.input[1])
+        seen = self._shapes.get(node.input[0], [])
+        return kernel is not None and len(seen) == 4 and list(kernel.dims[2:]) == seen[2:]  # noqa: PLR2004  # (N, C, H, W)
+
+    def data_input(self, node: onnx.NodeProto) -> str | None:
+        """Return the one input of a node that is not constant, or None if there are several."""
+        flowing = [tensor for tensor in node.input if tensor and not self.is_constant(tensor)]
+        return flowing[0] if len(flowing) == 1 else None
+
+    def chain(self) -> list[onnx.NodeProto]:
+        """Return the nodes that lead to the output in a single line, first to last."""
+        nodes: list[onnx.NodeProto] = []
+        tensor = self.output
+        while (node := self.maker.get(tensor)) is not None and len(nodes) < len(self.nodes):
+            nodes.append(node)
+            source = self.data_input(node)
+            if source is None and not norm_of(node, self):
+                break
+            tensor = source or norm_of(node, self)
+        return nodes[::-1]
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[np.float64]:
+    return np.asarray(numpy_helper.to_array(tensor), dtype=np.float64)
+
+
+def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
+    """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
+    if node.op_type != "Div":
+        return ""
+    above, below = node.input
+    tensor = below
+    for _ in range(8):  # the few nodes that compute a length
+        maker = graph.maker.get(tensor)
+        if maker is None:
+            return ""
+        if above in maker.input:
+            return str(above)
+        source = graph.data_input(maker)
+        if source is None:
+            return str(above) if maker.op_type == "Mul" and set(maker.input) == {above} else ""
+        tensor = source
+    return ""

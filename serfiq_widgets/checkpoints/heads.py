@@ -1,0 +1,131 @@
+"""Heads: what follows the dropout site, as a few matrices.
+
+Most heads are affine: dropout, fully connected, batch norm, folded to one matrix and one vector. An
+on-top head (see `on_top`) is several such layers with dropout and tanh in each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.errors import BadSetting
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Dropout, then ``x @ weight.T + bias``, then tanh if it has one.
+
+    Attributes
+    ----------
+    weight : (D, F) ndarray of float32
+    bias : (D,) ndarray of float32
+    tanh : bool
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    tanh: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """From features to embeddings before normalisation, with dropout before each layer.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    levelled : bool
+        Whether features are first scaled to a mean square of 1, as on-top heads want them.
+    """
+
+    layers: tuple[Layer, ...]
+    levelled: bool = False
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the head is one matrix and one vector: then it has an exact limit."""
+        return len(self.layers) == 1 and not self.layers[0].tanh and not self.levelled
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """The matrix A (D, F) of an affine head.
+
+        Raises
+        ------
+        BadSetting
+            The head is not affine.
+        """
+        return self._only().weight
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """The vector c (D,) of an affine head; raises as `weight`."""
+        return self._only().bias
+
+    def _only(self) -> Layer:
+        if not self.is_affine:
+            raise BadSetting("An on-top head has several layers, so it has no exact limit.")
+        return self.layers[0]
+
+    @property
+    def n_features(self) -> int:
+        """F, the number of features at the dropout site."""
+        return self.layers[0].weight.shape[1]
+
+    @property
+    def n_dimensions(self) -> int:
+        """D, the length of an embedding."""
+        return self.layers[-1].weight.shape[0]
+
+    @property
+    def n_units(self) -> int:
+        """M, the columns of a mask: one for each input of each layer."""
+        return sum(layer.weight.shape[1] for layer in self.layers)
+
+    def __call__(
+        self,
+        features: NDArray[np.float32],
+        masks: NDArray[np.bool_] | None = None,
+        keep: float = 1.0,
+    ) -> NDArray[np.float32]:
+        """Return embeddings before normalisation.
+
+        Parameters
+        ----------
+        features : (N, F) or (F,) ndarray of float32
+            One row per embedding, or one for all masks.
+        masks : (N, M) ndarray of bool, optional
+            True where a unit is kept; all are if not given.
+        keep : float
+            Share of units that is kept, 1 - p: the kept ones are divided by it.
+
+        Returns
+        -------
+        (N, D) ndarray of float32
+        """
+        x = levelled(features) if self.levelled else features
+        first = 0
+        for layer in self.layers:
+            last = first + layer.weight.shape[1]
+            if masks is not None:
+                x = masks[:, first:last] * (x / np.float32(keep))
+            x = x @ layer.weight.T + layer.bias
+            if layer.tanh:
+                x = np.tanh(x)
+            first = last
+        return x
+
+
+def levelled(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale rows of (..., F) to a mean square of 1; a row of zeros stays zero."""
+    size = np.sqrt(np.mean(np.square(features), axis=-1, keepdims=True))
+    level: NDArray[np.float32] = features / np.maximum(size, np.finfo(np.float32).tiny)
+    return level
+
+
+def affine(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Head:
+    """Return the head that is one matrix and one vector."""
+    return Head((Layer(weight, bias),))

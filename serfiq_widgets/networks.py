@@ -1,0 +1,244 @@
+"""From what a user names to a network with its card: a name, a file, or a torch module.
+
+What is not said of an own network, in a small TOML file beside it or by keywords, is found by
+trying, and `Card.notes` say what was found, assumed or looks wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serfiq_widgets import store, zoo
+from serfiq_widgets.checkpoints import checkpoint_files, load_network
+from serfiq_widgets.errors import BadSetting, ModelWarning, UnknownModel
+from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
+from serfiq_widgets.zoo import Card
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints.split import Network
+
+Settings = Mapping[str, Any] | str | Path
+
+SUFFIX = ".card.toml"
+COLOURS = ("RGB", "BGR")
+NUMBERS = {  # what a card may say in numbers, and its range
+    "size": (16, 1024),
+    "mean": (-1e3, 1e3),
+    "scale": (1e-6, 1e3),
+    "rate": (0.01, 0.9),
+    "alpha": (1.0, 1e4),
+    "r": (0.0, 1.0),
+}
+TEXTS = ("title", "site", "population", "licence", "origin", "figures")
+PIXELS = ("colour", "mean", "scale")
+
+UNTRAINED = (
+    "'{}' was trained without dropout: its features never learnt to stand in for each other, so "
+    "its scores rank faces less surely. An on-top head helps (serfiq train-on-top)."
+)
+FOUND = "'{}' takes its pixels as {}: found by trying."
+ALIKE = (
+    "With {1}, the two people of the sample photos look alike to '{0}' (mean cosine {2:.2f} within "
+    "one person, {3:.2f} between them): its pixels may want another range or colour order, or its "
+    "weights are not trained."
+)
+TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
+UNSTATED = (
+    "'{}' states no dropout layer (exports leave it out); rate {:g} before its last layer '{}' is "
+    "assumed. If it was trained without dropout, say so in its card."
+)
+
+
+def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Network]:
+    """Load a network with its card.
+
+    Parameters
+    ----------
+    model : str, Path or torch.nn.Module
+        A name that `zoo.usable` lists; the path of an MXNet checkpoint (``x-symbol.json``,
+        ``x-0000.params`` or the bare ``x``), of an ONNX file or of an on-top head; or a module
+        that takes float32 (N, 3, H, W) and returns embeddings.
+    settings : mapping, str or Path, optional
+        What its card shall say: ``size`` (of the input), ``colour`` ("RGB" or "BGR"), ``mean``,
+        ``scale``, ``site``, ``rate``, ``trained_with_dropout``, ``alpha``, ``r`` and texts; or
+        the path of such a TOML file.
+
+    Raises
+    ------
+    UnknownModel
+        Neither a name nor a file; the text lists the names.
+    CorruptModel
+        The files are broken, incomplete, or not the ones that the card names.
+    BadSetting
+        The card says something impossible; the text names it.
+    """
+    said = _settings(settings)
+    if not isinstance(model, str | Path):
+        return _own(_exported(model, said), said)
+    if str(model) in zoo.cards():
+        card = zoo.genuine(str(model))
+        card = replace(card, **_beside(card_path(model)), **said)
+        return _noted(card, load_network(card.weights, site=card.site, side=card.size))
+    path = Path(model)
+    if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
+        raise UnknownModel(
+            f"There is no model '{model}': no such file, and not one of the names "
+            f"{', '.join(zoo.usable())} (serfiq models lists more). "
+            "Give a name, an MXNet checkpoint or an ONNX file."
+        )
+    said = _beside(card_path(path)) | said
+    network = load_network(path, site=said.get("site", ""), side=said.get("size", 0))
+    return _own(network, said)
+
+
+def card_path(model: str | Path) -> Path:
+    """Return where the card of a network lies: beside its file, or in the folder of models."""
+    if str(model) in zoo.cards():
+        return store.models_folder() / str(model) / f"{model}{SUFFIX}"
+    path = Path(model)
+    files = checkpoint_files(path)
+    stem = path.stem if files is None else files[0].name.removesuffix("-symbol.json")
+    return path.with_name(stem + SUFFIX)
+
+
+def save_card(model: str | Path, **settings: Any) -> Path:
+    """Write settings into the card of a network, beside what it says already; return its path.
+
+    Raises
+    ------
+    BadSetting
+        A setting is unknown or impossible.
+    """
+    path = card_path(model)
+    merged = _beside(path) | _settings(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in merged.items()
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    return _settings(path) if path.is_file() else {}
+
+
+def _settings(settings: Settings | None) -> dict[str, Any]:
+    """Read and check what a card shall say."""
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        try:
+            settings = tomllib.loads(Path(settings).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+            raise BadSetting(f"The card '{settings}' cannot be read: {error}.") from error
+    return {name: _checked(name, value) for name, value in settings.items()}
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in NUMBERS:
+        least, most = NUMBERS[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or not least <= value <= most:
+            raise BadSetting(f"A card's {name} must be {least:g} to {most:g}, not {value!r:.60}.")
+        return round(value) if name == "size" else float(value)
+    if name == "colour" and value not in COLOURS:
+        raise BadSetting(f"A card's colour is RGB or BGR, not {value!r:.60}.")
+    if name == "trained_with_dropout" and not isinstance(value, bool):
+        raise BadSetting(f"A card's trained_with_dropout is true or false, not {value!r:.60}.")
+    if name in TEXTS and not isinstance(value, str):
+        raise BadSetting(f"A card's {name} is a text, not {value!r:.60}.")
+    if name not in ("colour", "trained_with_dropout", *TEXTS):
+        known = ", ".join([*NUMBERS, "colour", "trained_with_dropout", *TEXTS])
+        raise BadSetting(f"A card does not know {name!r:.60}. It may say: {known}.")
+    return value
+
+
+def _exported(module: Any, said: dict[str, Any]) -> Network:
+    from serfiq_widgets.checkpoints import INPUT_SIDE, parse_onnx
+    from serfiq_widgets.checkpoints.split import cut_network
+    from serfiq_widgets.engines.torch_export import export
+
+    side = said.get("size", INPUT_SIDE)
+    content, rate = export(module, side)
+    name = type(module).__name__
+    network = cut_network(
+        parse_onnx(content, name), content, None, name=name, site=said.get("site", ""), side=side
+    )
+    return replace(network, rate=network.rate or rate)
+
+
+def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
+    """Give an own network its card: what was said, else what the graph says or trying finds."""
+    height, width = network.input_size
+    if height != width:
+        raise BadSetting(f"'{network.name}' takes {height}\u00d7{width} pixels; faces are square.")
+    card = Card(
+        name=network.name,
+        title=f"own model {network.name}",
+        size=height,
+        dimensions=network.head.n_dimensions,
+        trained_with_dropout=True if network.rate is not None else None,
+    )
+    card = replace(card, **said)
+    rate = zoo.dropout_rate(card, network)
+    if any(name in said for name in PIXELS):
+        doubt = _doubt(network, card, rate)
+        note = doubt
+    else:
+        found = _found(network, rate)
+        pixels = found.normalisation
+        card = replace(card, colour=pixels.colour, mean=pixels.mean, scale=pixels.scale)
+        doubt = "" if found.passed else _alike(network, found)
+        note = doubt or FOUND.format(network.name, describe(pixels))
+    if doubt:
+        warnings.warn(doubt, ModelWarning, stacklevel=4)
+    return _noted(replace(card, notes=(note,) if note else ()), network)
+
+
+_trials: dict[tuple[str, str], Trial] = {}
+
+
+def _found(network: Network, rate: float) -> Trial:
+    """Try a network once per process: settings of a scorer open it again and again."""
+    key = (network.sha256, network.site)
+    if key not in _trials:
+        _trials[key] = find_normalisation(network, rate)
+    return _trials[key]
+
+
+def _doubt(network: Network, card: Card, rate: float) -> str:
+    """Say what is doubtful about the pixels that a card asks for; empty if nothing is."""
+    (tried,) = try_out(network, rate, [card.normalisation])
+    if not tried.passed:
+        found = _found(network, rate)
+        better = f" With {describe(found.normalisation)} it tells them apart."
+        return _alike(network, tried) + (better if found.passed else "")
+    other = "BGR" if card.colour == "RGB" else "RGB"
+    (turned,) = try_out(network, rate, [replace(card.normalisation, colour=other)])
+    if turned.sees_better_than(tried):
+        return TURNED.format(network.name, other, card.colour)
+    return ""
+
+
+def _alike(network: Network, trial: Trial) -> str:
+    words = describe(trial.normalisation)
+    return ALIKE.format(network.name, words, float(trial.genuine.mean()), trial.impostor)
+
+
+def _noted(card: Card, network: Network) -> tuple[Card, Network]:
+    """Add what is to be known about the network's dropout."""
+    if card.trained_with_dropout is False:
+        return replace(card, notes=(*card.notes, UNTRAINED.format(card.name))), network
+    if card.trained_with_dropout is None:
+        rate = zoo.dropout_rate(card, network)
+        unstated = UNSTATED.format(card.name, rate, network.site)
+        return replace(card, notes=(*card.notes, unstated)), network
+    return card, network

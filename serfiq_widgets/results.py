@@ -1,0 +1,128 @@
+"""QualityResult: one scored face, and what it was after fewer passes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets import robustness
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces import AlignedFace
+
+MIN_PASSES, MAX_PASSES = 2, 2000
+
+
+@dataclass(frozen=True, eq=False)
+class QualityResult:
+    """One scored face, with all that is needed to trace the number.
+
+    Attributes
+    ----------
+    face : AlignedFace
+        What was scored.
+    features : (F,) ndarray of float32
+        Input of the dropout site.
+    embeddings : (T, D) ndarray of float32
+        One L2-normalised embedding per pass.
+    distances : (T, T) ndarray of float64
+        Their pairwise Euclidean distances.
+    running : (T,) ndarray of float64
+        Raw score after t passes; the first entry is NaN.
+    running_interval : (T, 2) ndarray of float64
+        95 % interval of `running`; NaN for t < 3.
+    raw : float
+        The paper's score after all passes.
+    interval : tuple of float
+        95 % interval of `raw`: where the score of infinitely many passes is expected.
+    limit : float
+        The raw score of infinitely many passes, in closed form; NaN where the head is not affine,
+        for then there is none.
+    scaled : float
+        Logistic stretch of `raw` to 0..1.
+    quality : int
+        ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
+    trained_with_dropout : bool or None
+        Whether the network was; None if that is not known.
+    timings : dict of str to float
+        Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
+    """
+
+    face: AlignedFace
+    features: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    distances: NDArray[np.float64]
+    running: NDArray[np.float64]
+    running_interval: NDArray[np.float64]
+    raw: float
+    interval: tuple[float, float]
+    limit: float
+    scaled: float
+    quality: int
+    passes: int
+    seed: int
+    model: str
+    model_sha256: str
+    engine: str
+    device: str
+    rate: float
+    alpha: float
+    r: float
+    trained_with_dropout: bool | None
+    timings: dict[str, float]
+
+    def at(self, passes: int) -> QualityResult:
+        """Return the result as it was after fewer passes: equal to scoring with that number."""
+        passes = check_passes(passes, most=self.passes)
+        raw = float(self.running[passes - 1])
+        low, high = self.running_interval[passes - 1]
+        scaled = float(robustness.scaled_score(raw, self.alpha, self.r))
+        return replace(
+            self,
+            embeddings=self.embeddings[:passes],
+            distances=self.distances[:passes, :passes],
+            running=self.running[:passes],
+            running_interval=self.running_interval[:passes],
+            raw=raw,
+            interval=(float(low), float(high)),
+            scaled=scaled,
+            quality=robustness.quality_component(scaled),
+            passes=passes,
+        )
+
+    @property
+    def mean_distance(self) -> float:
+        """Mean pairwise distance of the embeddings, the exponent in the score."""
+        return float(np.log(2.0 / self.raw - 1.0))
+
+    @property
+    def settled(self) -> float:
+        """What faces are best compared by: `limit` where there is one, else `raw`."""
+        return self.raw if np.isnan(self.limit) else self.limit
+
+    @property
+    def settled_quality(self) -> int:
+        """`settled` as a quality component value, 0..100."""
+        scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
+        return robustness.quality_component(float(scaled))
+
+
+def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:
+    """Return the number of passes as an int, or raise BadSetting."""
+    return check_whole("passes", passes, MIN_PASSES, most)
+
+
+def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
+    """Return a whole number within bounds as an int, or raise BadSetting that names it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= most:
+        raise BadSetting(
+            f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}."
+        )
+    return number

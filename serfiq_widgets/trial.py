@@ -1,0 +1,147 @@
+"""A network on trial: how it wants its pixels, and whether it tells two people apart.
+
+The two people of the sample photos, as they are, mirrored, blurred and darker. A network that gets
+its pixels right puts one person's pictures together and the two people apart; under a wrong range
+all pictures look alike to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets import robustness
+from serfiq_widgets.degrade import Ruin
+from serfiq_widgets.engines import Engine, Normalisation, open_engine
+from serfiq_widgets.faces import find_face
+from serfiq_widgets.resources import sample_images
+
+if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints.split import Network
+
+VARIANTS = (Ruin(), Ruin(blur=1), Ruin(brightness=-0.7))
+RANGES = {
+    "0 to 255": (0.0, 1.0),
+    "-1 to 1": (127.5, 1 / 127.5),
+    "0 to 1": (0.0, 1 / 255),
+}
+"""Ranges of pixels that networks are commonly fed with, as mean and scale."""
+
+CLEAR_GAP = 0.2
+"""Least gap of similarities. Two good networks have .77 and .88; fed with a wrong range, .01."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What a network made of the trial's pictures.
+
+    Attributes
+    ----------
+    normalisation : Normalisation
+        How it was given its pixels.
+    genuine : (2,) ndarray of float64
+        Mean cosine between pictures of the same person, for each of the two.
+    impostor : float
+        Mean cosine between pictures of different people.
+    limits : (2,) ndarray of float64
+        Mean exact-limit distance of each person's pictures; zero for heads that have none.
+    """
+
+    normalisation: Normalisation
+    genuine: NDArray[np.float64]
+    impostor: float
+    limits: NDArray[np.float64]
+
+    @property
+    def gap(self) -> float:
+        """How much more alike one person's pictures are than two people's."""
+        return float(self.genuine.mean()) - self.impostor
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two people are told apart clearly."""
+        return self.gap >= CLEAR_GAP
+
+    def sees_better_than(self, other: Trial) -> bool:
+        """Whether both people are more alike to themselves here, and more robust."""
+        return bool(
+            (self.genuine > other.genuine).all()
+            and ((self.limits < other.limits).all() or not self.limits.any())
+        )
+
+
+@cache
+def pictures() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Return the trial's aligned pictures (N, 112, 112, 3) RGB, and which of two people each is."""
+    people = [find_face(path).pixels for path in sample_images() if "_" not in path.stem]
+    faces = [ruin.apply(pixels) for pixels in people for ruin in VARIANTS]
+    mirrored = [face[:, ::-1] for face in faces]
+    which = np.repeat(np.arange(len(people)), len(VARIANTS))
+    return np.stack([*faces, *mirrored]), np.concatenate([which, which])
+
+
+def try_out(
+    network: Network, rate: float, normalisations: Iterable[Normalisation]
+) -> Iterator[Trial]:
+    """Put a network on trial with its pixels given in these ways, one after the other."""
+    engine = open_engine(network, rate, engine="onnxruntime", device="cpu")
+    for normalisation in normalisations:
+        engine.normalisation = normalisation
+        yield _attempt(network, rate, engine)
+
+
+def _attempt(network: Network, rate: float, engine: Engine) -> Trial:
+    faces, people = pictures()
+    features = np.nan_to_num(engine.trunk(faces))
+    embeddings = engine.embed(features)
+    alike = embeddings @ embeddings.T
+    same = people[:, None] == people
+    others = same & ~np.eye(len(people), dtype=bool)
+    head = network.head
+    distances = np.array(
+        [
+            robustness.limit_distance(row, head.weight, head.bias, rate) if head.is_affine else 0.0
+            for row in features
+        ]
+    )
+    both = range(int(people.max()) + 1)
+    return Trial(
+        engine.normalisation,
+        np.array([alike[others & (people == one)].mean() for one in both]),
+        float(alike[~same].mean()),
+        np.array([distances[people == one].mean() for one in both]),
+    )
+
+
+def common(size: tuple[int, int]) -> list[Normalisation]:
+    """Return the common ranges, in RGB, for an input of this height and width."""
+    return [Normalisation(mean=mean, scale=scale, size=size) for mean, scale in RANGES.values()]
+
+
+def find_normalisation(network: Network, rate: float) -> Trial:
+    """Try the common ranges and both colour orders; return the trial that went best.
+
+    A colour order is taken from the trial only when both people speak for it; else it is RGB. If
+    no trial passes, it is the first: RGB, 0 to 255.
+    """
+    tries = list(try_out(network, rate, common(network.input_size)))
+    best = max(tries, key=lambda one: one.gap)
+    if not best.passed:
+        return tries[0]
+    (turned,) = try_out(network, rate, [replace(best.normalisation, colour="BGR")])
+    return turned if turned.sees_better_than(best) else best
+
+
+def describe(normalisation: Normalisation) -> str:
+    """Say a normalisation in words, such as "RGB, 0 to 255"."""
+    mean, scale = normalisation.mean, normalisation.scale
+    words = f"(pixel - {mean:g}) * {scale:.6g}"
+    for name, known in RANGES.items():
+        if np.allclose(known, (mean, scale), rtol=0.01):
+            words = name
+    return f"{normalisation.colour}, {words}"
