@@ -7,6 +7,7 @@ PYTHON ?= python3
 PORT   ?= 8866
 VENV   := .venv
 PLAIN  := .venv-without-mxnet
+TORCH  ?= 2.13.0
 
 # mxnet exists for Linux x86-64 only; elsewhere the engine is ONNX Runtime and numpy is version 2.
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -15,12 +16,13 @@ else
   LOCK := requirements/without-mxnet.txt
 endif
 
-.PHONY: help install demo test test-without-mxnet check chromium lock samples gallery clean
+.PHONY: help install demo test test-without-mxnet test-with-torch check chromium lock samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
 	@echo 'make test                 run every test (finds or installs Chromium first)'
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
+	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
 	@echo 'make check                ruff, mypy, and that notebooks are committed clean'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
@@ -38,6 +40,9 @@ test: install chromium
 
 test-without-mxnet: $(PLAIN)/installed
 	$(PLAIN)/bin/python -m pytest --ignore=tests/browser --ignore=tests/test_notebooks.py
+
+test-with-torch: $(PLAIN)/torch
+	$(PLAIN)/bin/python -m pytest $(shell grep -l 'importorskip("torch")' tests/*.py)
 
 check: install
 	$(VENV)/bin/ruff check .
@@ -80,3 +85,8 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 
 $(PLAIN)/installed: requirements/without-mxnet.txt pyproject.toml
 	$(installed)
+
+$(PLAIN)/torch: $(PLAIN)/installed
+	@echo 'Installing torch $(TORCH) into $(PLAIN) (once) ...'
+	@$(PLAIN)/bin/python -m pip install -qq --disable-pip-version-check torch==$(TORCH)
+	@touch $@
