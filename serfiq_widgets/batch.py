@@ -21,8 +21,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 class ScoreRow:
     """One line of a score table; the numbers are None where ``error`` says why.
 
-    ``low`` and ``high`` are the 95 % interval of ``raw``; ``box`` is in photo pixels; ``ms`` is
-    the time per image in milliseconds.
+    ``low`` and ``high`` are the 95 % interval of ``raw``; ``box`` is in photo pixels and
+    ``detector`` found it, both empty for a face that was given aligned; ``ms`` is the time per
+    image in milliseconds.
     """
 
     path: str
@@ -34,6 +35,7 @@ class ScoreRow:
     scaled: float | None = None
     faces: int | None = None
     box: str | None = None
+    detector: str | None = None
     passes: int | None = None
     seed: int | None = None
     model: str | None = None
@@ -94,6 +96,7 @@ def _row(path: Path, result: QualityResult) -> ScoreRow:
         scaled=result.scaled,
         faces=result.face.n_faces,
         box=None if box is None else " ".join(f"{edge:.0f}" for edge in box),
+        detector=result.face.detector or None,
         passes=result.passes,
         seed=result.seed,
         model=result.model,

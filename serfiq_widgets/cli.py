@@ -64,6 +64,9 @@ def demo(port: int, no_browser: bool, lesson: int | None) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
 @click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
+@click.option(
+    "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
+)
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--limit", is_flag=True, help="Also show the exact score of infinitely many passes.")
 @click.option(
@@ -82,6 +85,7 @@ def score(
     device: str,
     seed: int,
     card: Path | None,
+    detector: str,
     aligned: bool,
     limit: bool,
     form: str,
@@ -102,7 +106,7 @@ def score(
     images = find_images(paths)
     if not images:
         raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
-    scorer = open_scorer(model, engine, device, seed, card)
+    scorer = open_scorer(model, engine, device, seed, card, detector)
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.faces import FACE_SIZE, import_cv2
+from serfiq_widgets.faces import FACE_SIZE
+from serfiq_widgets.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]
 

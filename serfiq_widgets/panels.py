@@ -107,8 +107,9 @@ class SettingsPanel(StateView):
         self._syncing = True
         try:
             self._scorer["model"].options = self._models()
-            for name, value in self._values().items():
-                self._scorer[name].value = value
+            values = self._values()
+            for name, control in self._scorer.items():
+                control.value = values[name]
         finally:
             self._syncing = False
         self._projection.value = self.state.projection

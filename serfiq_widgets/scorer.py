@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
+from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
@@ -63,6 +64,8 @@ class Scorer:
     card : mapping or path of a TOML file, optional
         What the card of an own network shall say (see `networks.open_network`); the rest is found
         by trying.
+    detector : {"centerface", "mtcnn", "yunet"}
+        Who finds the faces; the files of all but the first are the user's (`open_detector`).
 
     Attributes
     ----------
@@ -97,6 +100,7 @@ class Scorer:
         alpha: float | None = None,
         r: float | None = None,
         card: Settings | None = None,
+        detector: str = "centerface",
     ) -> None:
         self.options: dict[str, Any] = {
             "model": model,
@@ -107,7 +111,11 @@ class Scorer:
             "alpha": alpha,
             "r": r,
             "card": card,
+            "detector": detector,
         }
+        self.detector = check_detector(detector)
+        if detector != DETECTORS[0]:
+            open_detector(detector)  # what it lacks is said once, not of every photo
         self.seed = check_whole("seed", seed, 0, MAX_SEED)
         known, self.network = open_network(model, card)
         self.card: Card = replace(
@@ -150,7 +158,7 @@ class Scorer:
             The number of passes is not possible.
         """
         passes = check_passes(passes)
-        face, milliseconds = _face(image, aligned)
+        face, milliseconds = self._face(image, aligned)
         return self._results([face], [milliseconds], passes)[0]
 
     def score_many(
@@ -169,7 +177,7 @@ class Scorer:
             times: list[float] = []
             for image in chunk:
                 try:
-                    face, milliseconds = _face(image, aligned)
+                    face, milliseconds = self._face(image, aligned)
                 except SerfiqError as error:
                     slots.append(error)
                 else:
@@ -237,6 +245,14 @@ class Scorer:
 
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
+
+    def _face(self, image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:
+        """Return the aligned face and the milliseconds it took to find."""
+        if isinstance(image, AlignedFace):
+            return image, 0.0
+        start = perf_counter()
+        face = find_face(image, aligned=aligned, detector=self.detector)
+        return face, 1e3 * (perf_counter() - start)
 
     def _limit(self, features: NDArray[np.float32]) -> float:
         head = self.network.head
@@ -310,12 +326,3 @@ def _raw(embeddings: NDArray[np.float32]) -> float:
     passes = len(embeddings)
     distances = robustness.pairwise_distances(embeddings)
     return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))
-
-
-def _face(image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:
-    """Return the aligned face and the milliseconds it took to find."""
-    if isinstance(image, AlignedFace):
-        return image, 0.0
-    start = perf_counter()
-    face = find_face(image, aligned=aligned)
-    return face, 1e3 * (perf_counter() - start)

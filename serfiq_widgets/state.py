@@ -54,7 +54,8 @@ class ExplorerState(t.HasTraits):
     Attributes
     ----------
     scorer : Scorer
-        The network; a new one scores the face anew (see `configure`).
+        The network; a new one scores the face anew, and finds it anew with another detector (see
+        `configure`).
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace
         Setting it scores it and takes the ruin away. If that fails, ``message`` says why and the
         last result stays.
@@ -147,7 +148,7 @@ class ExplorerState(t.HasTraits):
         """Find and score a face; it takes the place of the last one if that went well."""
         self.message = self.missed = ""
         start = perf_counter()
-        face = find(image, which)
+        face = find(image, which, self.scorer.detector)
         milliseconds = 1e3 * (perf_counter() - start)
         clean = self.scorer.score(face, MOST_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
@@ -165,15 +166,20 @@ class ExplorerState(t.HasTraits):
         self.image = frame
 
     def configure(self, **changes: Any) -> None:
-        """Score with another model, engine, device, seed, rate, alpha or r; see `Scorer`."""
+        """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
         self.message = ""
         with self._saying():
             self.scorer = Scorer(**{**self.scorer.options, **changes})
 
     @t.observe("scorer")
     def _score_anew(self, _: dict[str, Any]) -> None:
-        if self.clean is not None:
-            self.clean = self.scorer.score(self.clean.face, MOST_PASSES)
+        if self.clean is None:
+            return
+        face = self.clean.face
+        if face.detector not in ("", self.scorer.detector):
+            with self._saying():
+                face = find(self.source, face.which, self.scorer.detector)
+        self.clean = self.scorer.score(face, MOST_PASSES)
 
     @t.observe("clean", "ruin")
     def _score_ruined(self, _: dict[str, Any]) -> None:
@@ -236,13 +242,13 @@ class ExplorerState(t.HasTraits):
             self.pinned = (*self.pinned, entry)
 
 
-def find(image: Any, which: int = 0) -> AlignedFace:
+def find(image: Any, which: int, detector: str) -> AlignedFace:
     """Find one face of what an explorer is given; an aligned face is taken as it is."""
     if isinstance(image, AlignedFace):
         return image
     if hasattr(image, "seek"):
         image.seek(0)
-    return find_face(image, which=which)
+    return find_face(image, which=which, detector=detector)
 
 
 def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:

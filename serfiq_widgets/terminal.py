@@ -48,14 +48,19 @@ def render(table: Table) -> str:
 
 
 def open_scorer(
-    model: str, engine: str = "auto", device: str = "auto", seed: int = 0, card: Path | None = None
+    model: str,
+    engine: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    card: Path | None = None,
+    detector: str = "centerface",
 ) -> Scorer:
     """Open a scorer, and say on standard error what is to be known about its network."""
     from serfiq_widgets.scorer import Scorer
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # the notes say the same
-        scorer = Scorer(model, engine, device, seed, card=card)
+        scorer = Scorer(model, engine, device, seed, card=card, detector=detector)
     for note in scorer.card.notes:
         click.echo(f"Note: {note}", err=True)
     return scorer

@@ -93,13 +93,14 @@ def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
 
 
 def status(result: QualityResult) -> str:
-    """Model, engine, device, seed, dropout rate, and milliseconds per stage."""
+    """Model, engine, device, seed, dropout rate, detector, and milliseconds per stage."""
+    found = f" \u00b7 face by {result.face.detector}" if result.face.detector else ""
     without = " (trained without dropout)" if result.trained_with_dropout is False else ""
     stages = " \u00b7 ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings.items())
     return (
         f'<div class="serfiq-status">model {escape(result.model)} on {escape(result.engine)}, '
-        f"{escape(result.device)} \u00b7 seed {result.seed} \u00b7 p {result.rate:g}{without} "
-        f"\u00b7 ms: {stages}</div>"
+        f"{escape(result.device)} \u00b7 seed {result.seed} \u00b7 p {result.rate:g}{without}"
+        f"{found} \u00b7 ms: {stages}</div>"
     )
 
 

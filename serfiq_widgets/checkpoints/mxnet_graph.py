@@ -64,7 +64,7 @@ class Builder:
             self.weights[name] = wide
         return name
 
-    def model(self, shape: Sequence[int], outputs: Sequence[str]) -> onnx.ModelProto:
+    def model(self, shape: Sequence[int | str], outputs: Sequence[str]) -> onnx.ModelProto:
         """Put the collected nodes together."""
         used = {tensor for node in self.nodes for tensor in node.input}
         weights = {name: value for name, value in self.weights.items() if name in used}
@@ -82,7 +82,7 @@ class Builder:
 def to_onnx(
     symbol: str | bytes,
     params: Mapping[str, NDArray[Any]],
-    shape: Sequence[int] = (3, 112, 112),
+    shape: Sequence[int | str] = (3, 112, 112),
     name: str = "the symbol",
 ) -> onnx.ModelProto:
     """Convert a symbol graph and its parameters.
@@ -93,8 +93,9 @@ def to_onnx(
         Content of a ``-symbol.json`` file.
     params : mapping of str to ndarray
         From `read_params`; float16 and float64 become float32.
-    shape : sequence of int
-        Channels, height and width of the input ``data``; its batch size stays open.
+    shape : sequence of int or str
+        Channels, height and width of the input ``data``; a side that has a name instead of a
+        number stays open, as the batch size does.
     name : str
         What errors call the file.
 

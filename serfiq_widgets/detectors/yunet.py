@@ -1,0 +1,99 @@
+"""YuNet, OpenCV's detector; its one file is the user's.
+
+Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20,
+2023.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets import store
+from serfiq_widgets.detectors import Detection
+from serfiq_widgets.errors import CorruptModel, EngineUnavailable
+from serfiq_widgets.opencv import fitted, import_cv2, shrunk
+from serfiq_widgets.zoo import Card, cards
+
+CANVAS = 640  # the network's own height and width
+SIDES = (640, 320)  # longer side of the photo on it; the second if no face was found: those known
+# to the network are about 10 to 300 pixels wide
+THRESHOLD, OVERLAP, MOST = 0.6, 0.3, 1000
+
+
+class YuNet:
+    """OpenCV's own class around the network.
+
+    It always sees the same square, black where the photo ends: the file names that size, and not
+    every version of OpenCV can change it.
+
+    Parameters
+    ----------
+    card : Card, optional
+        Names its file and where that lies; by default the card ``yunet``.
+
+    Raises
+    ------
+    EngineUnavailable
+        The file is missing, and the text says where it belongs; or OpenCV is.
+    CorruptModel
+        It is another file.
+    """
+
+    def __init__(self, card: Card | None = None) -> None:
+        cv2 = import_cv2()
+        card = card or cards()["yunet"]
+        (file,) = card.files
+        path = card.folder / file.name
+        if not path.is_file():
+            raise EngineUnavailable(
+                f"YuNet needs its file {path}: 'serfiq models download {card.name}' puts it there, "
+                f"or take it from {card.origin}"
+            )
+        if not store.is_genuine(path, file):
+            raise CorruptModel(
+                f"'{path}' is broken, or not the file that YuNet's card names, whose SHA-256 is "
+                f"{file.sha256}. Take it away and get it again."
+            )
+        buffer = np.frombuffer(path.read_bytes(), np.uint8)
+        self._network: Any = cv2.FaceDetectorYN.create(
+            "onnx", buffer, np.empty(0, np.uint8), (CANVAS, CANVAS), THRESHOLD, OVERLAP, MOST
+        )
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces in a photo (H, W, 3) uint8 RGB."""
+        height, width = pixels.shape[:2]
+        for side in SIDES:
+            size = fitted(width, height, side)
+            canvas = np.zeros((CANVAS, CANVAS, 3), dtype=np.uint8)
+            canvas[: size[1], : size[0]] = shrunk(pixels, size)[..., ::-1]  # BGR
+            _, rows = self._network.detect(canvas)
+            if rows is not None or size == (width, height):
+                break
+        return parse(rows, (width / size[0], height / size[1]))
+
+
+def parse(rows: NDArray[np.float32] | None, ratio: tuple[float, float]) -> list[Detection]:
+    """Read what OpenCV's FaceDetectorYN found.
+
+    Parameters
+    ----------
+    rows : (N, 15) ndarray of float32, or None
+        Left, top, width, height; x, y of the person's right eye, left eye, nose tip, right and
+        left mouth corner; confidence. The person's right is on the left of the image, which is
+        the order of `Detection` already. None is OpenCV's word for no face.
+    ratio : tuple of float
+        Width and height of the photo, as multiples of those of what was searched.
+    """
+    if rows is None:
+        return []
+    scale = np.array(ratio, dtype=np.float32)
+    found = []
+    for row in rows:
+        left, top = (row[:2] * scale).tolist()
+        right, bottom = ((row[:2] + row[2:4]) * scale).tolist()
+        landmarks = (row[4:14].reshape(5, 2) + 0.5) * scale - 0.5
+        found.append(Detection((left, top, right, bottom), landmarks, float(row[14])))
+    return found

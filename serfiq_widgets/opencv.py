@@ -1,0 +1,43 @@
+"""OpenCV, imported when it is needed, and the one thing that several modules want of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.errors import EngineUnavailable
+
+
+def import_cv2() -> Any:
+    """Import OpenCV, or say which system library it lacks.
+
+    Raises
+    ------
+    EngineUnavailable
+        The text gives the install command.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"OpenCV cannot be imported ({error}). On Debian and Ubuntu: apt-get install libgl1 "
+            "libglib2.0-0; or take the build without a screen: pip install opencv-python-headless"
+        ) from error
+    return cv2
+
+
+def shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Average a photo (H, W, 3) down to (width, height)."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    cv2 = import_cv2()
+    small: NDArray[np.uint8] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """Return (width, height) shrunk, where needed, so that the longer one is ``side``."""
+    scale = min(1.0, side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
