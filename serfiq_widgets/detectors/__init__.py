@@ -49,7 +49,6 @@ def check_detector(name: str) -> str:
     return name
 
 
-@cache
 def open_detector(name: str) -> Detector:
     """Load a detector, once.
 
@@ -67,7 +66,11 @@ def open_detector(name: str) -> Detector:
     CorruptModel
         Its files are there, but broken or others.
     """
-    check_detector(name)
+    return _open(check_detector(name))
+
+
+@cache
+def _open(name: str) -> Detector:
     if name == "mtcnn":
         from serfiq_widgets.detectors.mtcnn import Mtcnn
 

@@ -53,7 +53,7 @@ SHAPES: dict[str, tuple[int | str, ...]] = {
 """Input of each file's network: P-Net, R-Net, O-Net and L-Net."""
 
 OUTPUTS = {"det1": (4, 2), "det2": (4, 2), "det3": (10, 4, 2), "det4": (2,) * 5}
-"""Channels of its outputs: landmarks, box, confidence."""
+"""How many numbers its outputs give per input: landmarks, moves of the box, confidence."""
 
 
 class Mtcnn:
@@ -97,8 +97,12 @@ class Mtcnn:
         ]
 
     def _propose(self, photo: NDArray[np.uint8]) -> Array:
-        """P-Net over a pyramid of the photo: squares that may hold a face."""
-        boxes, scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
+        """P-Net over a pyramid of the photo: squares that may hold a face.
+
+        Cells are suppressed as they lie, and what is left is moved: the other way round loses some
+        of the better ones.
+        """
+        levels = [np.empty((0, 9), np.float32)]  # box, moves, confidence
         height, width = photo.shape[:2]
         scale = CELL / LEAST_FACE
         while min(height, width) * scale >= CELL:
@@ -107,16 +111,16 @@ class Mtcnn:
             rows, columns = np.nonzero(sure[0, 1] > P_LEAST)
             found, order = best(sure[0, 1, rows, columns], MOST_PROPOSALS)
             rows, columns = rows[order], columns[order]
-            cells = STRIDE * np.stack([columns, rows, columns, rows], axis=1)
-            cells[:, 2:] += CELL
-            level = moved(cells.astype(np.float32), moves[0, :, rows, columns]) / np.float32(scale)
-            keep = suppress(level, found, SAME_IN_LEVEL)
-            boxes.append(level[keep])
-            scores.append(found[keep])
+            corner = STRIDE * np.stack([columns, rows], axis=1)
+            cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float32) / scale
+            level = np.column_stack([cells, moves[0, :, rows, columns], found])
+            levels.append(level[suppress(cells, found, SAME_IN_LEVEL)])
             scale *= PYRAMID
-        sure, order = best(np.concatenate(scores), MOST_PROPOSALS)
-        every = np.concatenate(boxes)[order]
-        return squared(every[suppress(every, sure, SAME)])
+        every = np.concatenate(levels)
+        confidence, order = best(every[:, 8], MOST_PROPOSALS)
+        every = every[order]
+        every = every[suppress(every[:, :4], confidence, SAME)]
+        return squared(moved(every[:, :4], every[:, 4:8]))
 
     def _sift(self, photo: NDArray[np.uint8], boxes: Array) -> Array:
         """R-Net: the squares that look like faces, moved nearer to them."""
@@ -280,7 +284,7 @@ def _open(folder: Path, name: str) -> Any:
     model = to_onnx(symbol.read_bytes(), params, SHAPES[name], symbol.name)
     try:
         opened = session(model.SerializeToString(), ["CPUExecutionProvider"])
-        sizes = tuple(out.shape[1] for out in _run(opened, np.zeros((1, *_size(name)), np.float32)))
+        sizes = tuple(out.size for out in _run(opened, np.zeros((1, *_size(name)), np.float32)))
     except Exception as error:  # the runtime's own exceptions share no base class
         raise CorruptModel(f"ONNX Runtime cannot run '{symbol.name}': {error}") from error
     if sizes != OUTPUTS[name]:
