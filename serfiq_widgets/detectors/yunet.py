@@ -50,7 +50,7 @@ class YuNet:
         if not path.is_file():
             raise EngineUnavailable(
                 f"YuNet needs its file {path}: 'serfiq models download {card.name}' puts it there, "
-                f"or take it from {card.origin}"
+                f"or take it from {file.url}"
             )
         if not store.is_genuine(path, file):
             raise CorruptModel(
