@@ -9,6 +9,10 @@ outside. What the published files want was measured on LFW photos, with every co
 and axis order: BGR and rows by columns. RGB lowers P-Net's mean confidence in faces from 0.98 to
 0.73; transposed crops, which the original's Matlab files want, put O-Net's landmarks 0.7 eye
 distances away.
+
+The reference cuts crops and landmarks to whole pixels; here they keep their fractions. Its steps
+run literally gave landmarks that differ from ours by 0.9 % of the eye distance before that last
+cut (median of 300 LFW photos), and by 3.3 % after it.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from serfiq_widgets.opencv import fitted, import_cv2, shrunk
 Array = NDArray[np.float32]
 
 LONGEST = 2560  # longer side at which faces are looked for
-LEAST_FACE = 50  # pixels, there
+LEAST_FACE = 50  # pixels, there; with 20 the landmarks in LFW photos move by less than 1 %
 PYRAMID = 0.709  # each level's side, as a share of the one before
 CELL, STRIDE = 12, 2  # P-Net sees 12 x 12 pixels per cell, every two pixels
 R_SIDE, O_SIDE, PATCH_SIDE = 24, 48, 24
