@@ -49,6 +49,35 @@ def small_graph(op="Activation", attrs=None, extra_inputs=()):
     return json.dumps({"nodes": nodes, "heads": [head]}), params
 
 
+def single_node(op, attrs, inputs=("data",), outputs=1):
+    """A graph of one node, as JSON.
+
+    Among its inputs `other` is data² + 1, and every name but `data` is a variable.
+    """
+    nodes = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "square", "name": "squared", "inputs": [[0, 0, 0]]},
+        {
+            "op": "_plus_scalar",
+            "name": "other",
+            "attrs": {"scalar": "1"},
+            "inputs": [[1, 0, 0]],
+        },
+    ]
+    names = [node["name"] for node in nodes]
+    for name in inputs:
+        if name not in names:
+            nodes.append({"op": "null", "name": name, "inputs": []})
+            names.append(name)
+    attrs = {key: str(value) for key, value in attrs.items()}
+    sources = [[names.index(name), 0, 0] for name in inputs]
+    nodes.append({"op": op, "name": "node", "attrs": attrs, "inputs": sources})
+    heads = [[len(nodes) - 1, output, 0] for output in range(outputs)]
+    variables = [i for i, node in enumerate(nodes) if node["op"] == "null"]
+    version = {"mxnet_version": ["int", 10901]}
+    return json.dumps({"nodes": nodes, "arg_nodes": variables, "heads": heads, "attrs": version})
+
+
 def write_checkpoint(folder, symbol, params, name="net"):
     """Write both files; return the symbol's path."""
     path = folder / f"{name}-symbol.json"

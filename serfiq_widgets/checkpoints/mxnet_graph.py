@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,32 +19,90 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets.errors import CorruptModel
 
 OPSET, IR_VERSION = 17, 8
-MAX_NODES = 100_000
+BATCH = 1_000_003  # a prime: stands for the open batch size while shapes are inferred
+MAX_BYTES, MAX_NODES = 2**24, 20_000  # the reference network's symbol: 0.3 MB, 1,133 nodes
+MAX_NUMBERS = 2**26  # in one tensor of one image; the reference network has 0.8 million
+MAX_NAME = 1000
 HEAD_WORDS = ("_label",)  # variables of training losses, which inference ignores
+UNFIT = (
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    SyntaxError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+)  # what an operator raises when inputs or settings do not suit it
 
 
 class Builder:
-    """Collects the ONNX nodes and weights of one graph while operators are converted."""
+    """Collects the ONNX nodes and weights of one graph while operators are converted.
 
-    def __init__(self, name: str, params: Mapping[str, NDArray[Any]]) -> None:
+    The type and shape of every tensor is known as soon as it is made.
+    """
+
+    def __init__(
+        self, name: str, params: Mapping[str, NDArray[Any]], shape: Sequence[int] = ()
+    ) -> None:
         self.name = name
         self.params = params
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, NDArray[Any]] = {}
         self.outputs: dict[tuple[int, int], str] = {}
+        self.types: dict[str, onnx.TypeProto] = {}
+        self.sizes: dict[str, NDArray[Any]] = {}  # whole numbers that shapes depend on
+        self._enter("data", helper.make_tensor_type_proto(TensorProto.FLOAT, [BATCH, *shape]))
 
     def fail(self, node: str, why: str) -> CorruptModel:
         """Return the error that names the file and the node."""
         return CorruptModel(f"'{self.name}', node '{node}': {why}.")
 
-    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add an ONNX node and return its output."""
-        self.nodes.append(helper.make_node(op, list(inputs), [output], output, **attributes))
-        return output
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Return the shape of a tensor; the batch size is `BATCH`."""
+        return tuple(size.dim_value for size in self.types[tensor].tensor_type.shape.dim)
+
+    def emit(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """Add an ONNX node and infer the shapes of its outputs."""
+        node = helper.make_node(op, list(inputs), list(outputs), outputs[0], **attributes)
+        inferred = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(op, OPSET),
+            node,
+            {tensor: self.types[tensor] for tensor in inputs if tensor},
+            {
+                tensor: numpy_helper.from_array(self.sizes[tensor], tensor)
+                for tensor in inputs
+                if tensor in self.sizes
+            },
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        for output in outputs:
+            self._enter(output, inferred[output])
+            shape = self.shape(output)
+            if not all(size > 0 for size in shape):
+                raise ValueError("nothing is left of its input")
+            if math.prod(shape) > MAX_NUMBERS * BATCH:
+                raise ValueError(f"its output would be huge: {shape[1:]}")
+        self.nodes.append(node)
+
+    def _enter(self, tensor: str, kind: onnx.TypeProto) -> None:
+        if tensor in self.types:
+            raise ValueError(f"the name '{tensor}' is used twice")
+        self.types[tensor] = kind
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
         """Add a constant tensor and return its name."""
-        self.weights[name] = np.asarray(value, dtype=dtype)
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, dtype=dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name.rpartition('/')[2]} is not a finite float32")
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        self._enter(name, helper.make_tensor_type_proto(kind, array.shape))
+        self.weights[name] = array
+        if array.dtype.kind == "i":
+            self.sizes[name] = array
         return name
 
     def parameter(self, name: str) -> str:
@@ -58,25 +117,33 @@ class Builder:
                 raise CorruptModel(
                     f"'{self.name}', parameter '{name}': {value.dtype} numbers, not floats."
                 )
-            wide = value.astype(np.float32)
+            with np.errstate(over="ignore"):
+                wide = value.astype(np.float32, copy=False)
             if not np.isfinite(wide).all():
-                raise CorruptModel(f"'{self.name}', parameter '{name}' holds NaN or infinity.")
+                raise CorruptModel(
+                    f"'{self.name}', parameter '{name}' holds NaN, infinity or numbers too large."
+                )
+            self._enter(name, helper.make_tensor_type_proto(TensorProto.FLOAT, wide.shape))
             self.weights[name] = wide
         return name
 
-    def model(self, shape: Sequence[int], outputs: Sequence[str]) -> onnx.ModelProto:
+    def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
         """Put the collected nodes together."""
         used = {tensor for node in self.nodes for tensor in node.input}
-        weights = {name: value for name, value in self.weights.items() if name in used}
         graph = helper.make_graph(
             self.nodes,
             "graph",
-            [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", *shape])],
-            [helper.make_empty_tensor_value_info(name) for name in outputs],
-            [numpy_helper.from_array(value, name) for name, value in weights.items()],
+            [self._value("data")],
+            [self._value(name) for name in outputs],
+            [numpy_helper.from_array(v, name) for name, v in self.weights.items() if name in used],
         )
         opset = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+
+    def _value(self, tensor: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(
+            tensor, TensorProto.FLOAT, ["N", *self.shape(tensor)[1:]]
+        )
 
 
 def to_onnx(
@@ -111,10 +178,9 @@ def to_onnx(
     from serfiq_widgets.checkpoints.mxnet_operators import OPERATORS, Node
 
     nodes, heads = _parse(symbol, name)
-    builder = Builder(name, params)
+    builder = Builder(name, params, shape)
     for index, entry in enumerate(nodes):
         title, op = entry["name"], entry["op"]
-        attributes = entry.get("attrs", entry.get("attr", entry.get("param"))) or {}
         if op == "null":
             is_weight = title != "data" and not title.endswith(HEAD_WORDS)
             builder.outputs[index, 0] = title if not is_weight else f"\0{title}"
@@ -124,11 +190,11 @@ def to_onnx(
             raise builder.fail(title, f"the operator '{op}' is unknown (known are: {known})")
         try:
             inputs = [builder.outputs[int(source[0]), int(source[1])] for source in entry["inputs"]]
-            node = Node(builder, title, attributes, inputs)
-            made = OPERATORS[op](node)
-        except (KeyError, ValueError, TypeError, IndexError, SyntaxError, OverflowError) as error:
+            made = OPERATORS[op](Node(builder, title, _settings(entry), inputs))
+        except UNFIT as error:
+            why = (str(error).strip().splitlines() or [""])[0]
             raise builder.fail(
-                title, f"its inputs or settings do not fit '{op}' ({error})"
+                title, f"its inputs or settings do not fit '{op}' ({why})"
             ) from error
         for number, output in enumerate([made] if isinstance(made, str) else made):
             builder.outputs[index, number] = output
@@ -136,32 +202,35 @@ def to_onnx(
         outputs = [
             builder.outputs[int(head[0]), int(head[1]) if len(head) > 1 else 0] for head in heads
         ]
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+        rows = {output: builder.shape(output)[0] for output in outputs}
+    except UNFIT as error:
         raise CorruptModel(f"'{name}' names a head that does not exist ({error}).") from error
-    model = builder.model(shape, outputs)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-        onnx.checker.check_model(inferred)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CorruptModel(
-            f"'{name}': the shapes of its layers do not fit together ({first})."
-        ) from error
-    return inferred
+    for output, count in rows.items():
+        if count != BATCH:
+            raise builder.fail(output, "it mixes the images of a batch")
+    return builder.model(outputs)
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Join a node's settings: MXNet has named them param, attr and attrs, and the newest wins."""
+    joined: dict[str, Any] = {}
+    for key in ("param", "attr", "attrs"):
+        joined |= dict(entry.get(key) or {})
+    return joined
 
 
 def _parse(symbol: str | bytes, name: str) -> tuple[list[dict[str, Any]], list[Any]]:
     """Check the outer form of the JSON: a list of named nodes and a list of heads."""
+    if len(symbol) > MAX_BYTES:
+        raise CorruptModel(f"'{name}' is too long for an MXNet symbol file: {len(symbol)} bytes.")
     try:
         graph = json.loads(symbol)
         nodes, heads = graph["nodes"], graph["heads"]
         sound = (
             0 < len(nodes) <= MAX_NODES
-            and len(heads) > 0
+            and 0 < len(heads) <= MAX_NODES
             and all(
-                isinstance(node["name"], str)
-                and isinstance(node["op"], str)
-                and isinstance(node["inputs"], list)
+                _is_name(node["name"]) and _is_name(node["op"]) and isinstance(node["inputs"], list)
                 for node in nodes
             )
         )
@@ -170,5 +239,11 @@ def _parse(symbol: str | bytes, name: str) -> tuple[list[dict[str, Any]], list[A
             f"'{name}' is not an MXNet symbol file ({type(error).__name__})."
         ) from error
     if not sound:
-        raise CorruptModel(f"'{name}' is not an MXNet symbol file: no nodes or no heads.")
+        raise CorruptModel(
+            f"'{name}' is not an MXNet symbol file: no nodes, too many, or nodes without names."
+        )
     return nodes, heads
+
+
+def _is_name(text: Any) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= MAX_NAME and text.isprintable()

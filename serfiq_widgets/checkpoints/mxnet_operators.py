@@ -1,20 +1,24 @@
 """One short function per MXNet operator: the ONNX nodes that stand for it.
 
 Defaults are those of MXNet 1.9 (`fix_gamma` is true, `eps` is 1e-3, pooling strides are 1 ...).
+A setting that ONNX cannot express is refused: a function raises, `to_onnx` names the node.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from serfiq_widgets.checkpoints.mxnet_graph import Builder
+from serfiq_widgets.checkpoints.mxnet_graph import BATCH, Builder
 
 INT64 = np.int64
+MAX_SETTING = 256  # characters
+MAX_SIDE = 2**16  # of a kernel, a stride, a padding
 Operator = Callable[["Node"], "str | list[str]"]
 OPERATORS: dict[str, Operator] = {}
 
@@ -47,6 +51,10 @@ class Node:
         """Return an input as a trained array."""
         return self.builder.weights[self.input(index)]
 
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return the shape of an input; the batch size is `BATCH`."""
+        return self.builder.shape(self.input(index))
+
     def get(self, key: str, default: Any = None) -> Any:
         """Return a setting as Python's own value."""
         if key not in self.attributes:
@@ -56,16 +64,31 @@ class Node:
         text = str(self.attributes[key])
         if isinstance(default, str):
             return text
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        if len(text) > MAX_SETTING:
+            raise ValueError(f"{key} is {len(text)} characters long")
+        try:
+            return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, TypeError, SyntaxError) as error:
+            raise ValueError(f"{key} {text!r}") from error
 
-    def pair(self, key: str, default: tuple[int, ...]) -> list[int]:
+    def sides(self, key: str, default: tuple[int, ...]) -> list[int]:
         """Return a setting of one number per spatial axis."""
-        value = self.get(key, default) or default
-        return [int(one) for one in value]
+        value = [int(one) for one in self.get(key, default) or default]
+        if not all(0 <= one <= MAX_SIDE for one in value):
+            raise ValueError(f"{key} {value}")
+        return value
+
+    def choice(self, key: str, default: str, *others: str) -> str:
+        """Return a setting that is one of these words; any other is refused."""
+        text = str(self.get(key, default))
+        if text not in (default, *others):
+            raise ValueError(f"{key} {text!r}")
+        return text
 
     def emit(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add an ONNX node; without a name of its own it yields this node's output."""
-        return self.builder.emit(op, inputs, output or self.name, **attributes)
+        self.builder.emit(op, inputs, [output or self.name], **attributes)
+        return output or self.name
 
     def constant(self, suffix: str, value: Any, dtype: Any = np.float32) -> str:
         """Add a constant that belongs to this node."""
@@ -74,18 +97,29 @@ class Node:
 
 @operator("Convolution")
 def _convolution(n: Node) -> str:
-    kernel = n.pair("kernel", ())
-    pad = n.pair("pad", (0,) * len(kernel))
-    inputs = [n.input(i) for i in range(2 if n.get("no_bias", default=False) else 3)]
+    n.choice("layout", "None", "NCW", "NCHW", "NCDHW")
+    kernel = n.sides("kernel", ())
+    pad = n.sides("pad", (0,) * len(kernel))
+    group, filters = int(n.get("num_group", 1)), int(n.get("num_filter"))
+    inputs = _with_bias(n, (filters, n.shape(0)[1] // group, *kernel))
     return n.emit(
         "Conv",
         *inputs,
         kernel_shape=kernel,
-        strides=n.pair("stride", (1,) * len(kernel)),
-        dilations=n.pair("dilate", (1,) * len(kernel)),
+        strides=n.sides("stride", (1,) * len(kernel)),
+        dilations=n.sides("dilate", (1,) * len(kernel)),
         pads=pad + pad,
-        group=int(n.get("num_group", 1)),
+        group=group,
     )
+
+
+def _with_bias(n: Node, shape: tuple[int, ...]) -> list[str]:
+    """Return a layer's inputs: data, weights of this shape and, where there is one, the bias."""
+    shapes = [shape] if n.get("no_bias", default=False) else [shape, shape[:1]]
+    for index, wanted in enumerate(shapes, 1):
+        if n.shape(index) != wanted:
+            raise ValueError(f"weights of shape {n.shape(index)} instead of {wanted}")
+    return [n.input(index) for index in range(len(shapes) + 1)]
 
 
 @operator("BatchNorm")
@@ -93,7 +127,7 @@ def _batch_norm(n: Node) -> str:
     gamma = n.input(1)
     if n.get("fix_gamma", default=True):
         gamma = n.constant("gamma", np.ones_like(n.weight(1)))
-    if int(n.get("axis", 1)) != 1:
+    if int(n.get("axis", 1)) % len(n.shape(0)) != 1:
         raise ValueError("only axis 1")
     eps = float(n.get("eps", 1e-3))
     return n.emit("BatchNormalization", n.input(0), gamma, *map(n.input, (2, 3, 4)), epsilon=eps)
@@ -116,87 +150,117 @@ def _activation(n: Node) -> str:
 @operator("LeakyReLU")
 def _leaky_relu(n: Node) -> str:
     kind = n.get("act_type", "leaky")
-    slope = float(n.get("slope", 0.25))
     if kind == "prelu":
-        slopes = n.weight(1).reshape(-1)
-        if len(slopes) > 1:  # one per channel, which comes before height and width
-            slopes = slopes.reshape(-1, 1, 1) if n.name not in _flat(n) else slopes
+        slopes, shape = n.weight(1).reshape(-1), n.shape(0)
+        if len(slopes) not in (1, shape[1]):
+            raise ValueError(f"{len(slopes)} slopes for {shape[1]} channels")
+        slopes = slopes.reshape(-1, *(1 for _ in shape[2:]))  # the channels come before the sides
         return n.emit("PRelu", n.input(0), n.constant("slope", slopes))
+    slope = float(n.get("slope", 0.25))
     return n.emit({"leaky": "LeakyRelu", "elu": "Elu"}[kind], n.input(0), alpha=slope)
-
-
-def _flat(n: Node) -> set[str]:
-    """Return this node's name if its input is (N, C), the output of a layer that flattens."""
-    flat_layers = {"Gemm", "Flatten"}
-    made_by = {node.output[0]: node for node in n.builder.nodes}
-    source = made_by.get(n.inputs[0])
-    while source is not None and source.op_type in ("BatchNormalization", "Dropout", "Identity"):
-        source = made_by.get(source.input[0])
-    return {n.name} if source is not None and source.op_type in flat_layers else set()
 
 
 @operator("Pooling")
 def _pooling(n: Node) -> str:
-    kind = n.get("pool_type", "max")
+    """Every window is put where MXNet puts it: by paddings, so that ONNX need not round."""
+    n.choice("layout", "None", "NCW", "NCHW", "NCDHW")
+    kind = n.choice("pool_type", "max", "avg")
     if n.get("global_pool", default=False):
         return n.emit({"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[kind], n.input(0))
-    kernel = n.pair("kernel", ())
-    pad = n.pair("pad", (0,) * len(kernel))
-    settings: dict[str, Any] = {
-        "kernel_shape": kernel,
-        "strides": n.pair("stride", (1,) * len(kernel)),
-        "pads": pad + pad,
-        "ceil_mode": int({"valid": 0, "full": 1}[n.get("pooling_convention", "valid")]),
-    }
-    if kind == "max":
-        return n.emit("MaxPool", n.input(0), **settings)
-    if kind != "avg":
-        raise ValueError(f"pool_type {kind}")
-    include = int(n.get("count_include_pad", default=True))
-    return n.emit("AveragePool", n.input(0), count_include_pad=include, **settings)
+    full = n.choice("pooling_convention", "valid", "full") == "full"
+    kernel = n.sides("kernel", ())
+    stride = n.sides("stride", (1,) * len(kernel))
+    begin = n.sides("pad", (0,) * len(kernel))
+    sides, source = list(n.shape(0)[2:]), n.input(0)
+    counted = kind == "avg" and any(begin) and n.get("count_include_pad", default=True)
+    if any(pad >= size for pad, size in zip(begin, kernel, strict=True)):
+        raise ValueError(f"pad {begin} for a kernel {kernel}")
+    end = []
+    for size, window, step, pad in zip(sides, kernel, stride, begin, strict=True):
+        room = size + 2 * pad - window
+        last = (-(-room // step) if full else room // step) * step  # where the last window begins
+        if room < 0 or last >= size + pad + pad * counted:
+            raise ValueError("its windows lie in the padding")
+        end.append(max(last + window - size - pad - pad * counted, 0))
+    if counted:  # zeros that a mean counts in; those beyond them it does not
+        zeros = n.constant("pads", [0, 0, *begin, 0, 0, *begin], INT64)
+        source, begin = n.emit("Pad", source, zeros, output=f"{n.name}/padded"), [0] * len(begin)
+    return n.emit(
+        {"max": "MaxPool", "avg": "AveragePool"}[kind],
+        source,
+        kernel_shape=kernel,
+        strides=stride,
+        pads=begin + end,
+    )
 
 
-ARITHMETIC = {"add": "Add", "plus": "Add", "sub": "Sub", "minus": "Sub", "mul": "Mul", "div": "Div"}
-for _word, _op in ARITHMETIC.items():
+def _emit_arithmetic(op: str) -> Operator:
+    return lambda n: n.emit(op, n.input(0), n.input(1))
 
-    @operator(f"elemwise_{_word}", f"broadcast_{_word}", f"_{_word}", f"_{_word.capitalize()}")
-    def _arithmetic(n: Node, op: str = _op) -> str:
+
+def _emit_elementwise(op: str) -> Operator:
+    def emit(n: Node) -> str:
+        if n.shape(0) != n.shape(1):
+            raise ValueError(f"shapes {n.shape(0)[1:]} and {n.shape(1)[1:]} differ")
         return n.emit(op, n.input(0), n.input(1))
 
-    @operator(f"_{_word}_scalar", f"_{_word.capitalize()}Scalar")
-    def _with_scalar(n: Node, op: str = _op) -> str:
-        return n.emit(op, n.input(0), n.constant("scalar", float(n.get("scalar"))))
-
-    @operator(f"_r{_word}_scalar", f"_R{_word.capitalize()}Scalar")
-    def _from_scalar(n: Node, op: str = _op) -> str:
-        return n.emit(op, n.constant("scalar", float(n.get("scalar"))), n.input(0))
+    return emit
 
 
-@operator("_power_scalar")
-def _power(n: Node) -> str:
-    return n.emit("Pow", n.input(0), n.constant("scalar", float(n.get("scalar"))))
+def _emit_with_scalar(op: str) -> Operator:
+    return lambda n: n.emit(op, n.input(0), n.constant("scalar", float(n.get("scalar"))))
+
+
+def _emit_from_scalar(op: str) -> Operator:
+    return lambda n: n.emit(op, n.constant("scalar", float(n.get("scalar"))), n.input(0))
+
+
+# MXNet has renamed these over the years and reads all the names.
+operator("elemwise_add", "_add", "_plus", "_Plus")(_emit_elementwise("Add"))
+operator("elemwise_sub", "_sub", "_minus", "_Minus")(_emit_elementwise("Sub"))
+operator("elemwise_mul", "_mul", "_Mul")(_emit_elementwise("Mul"))
+operator("elemwise_div", "_div", "_Div")(_emit_elementwise("Div"))
+operator("broadcast_add", "broadcast_plus")(_emit_arithmetic("Add"))
+operator("broadcast_sub", "broadcast_minus")(_emit_arithmetic("Sub"))
+operator("broadcast_mul")(_emit_arithmetic("Mul"))
+operator("broadcast_div")(_emit_arithmetic("Div"))
+operator("_plus_scalar", "_PlusScalar")(_emit_with_scalar("Add"))
+operator("_minus_scalar", "_MinusScalar")(_emit_with_scalar("Sub"))
+operator("_mul_scalar", "_MulScalar")(_emit_with_scalar("Mul"))
+operator("_div_scalar", "_DivScalar")(_emit_with_scalar("Div"))
+operator("_power_scalar", "_PowerScalar")(_emit_with_scalar("Pow"))
+operator("_rminus_scalar", "_RMinusScalar")(_emit_from_scalar("Sub"))
+operator("_rdiv_scalar", "_RDivScalar")(_emit_from_scalar("Div"))
 
 
 @operator("add_n", "ElementWiseSum")
 def _sum(n: Node) -> str:
-    return n.emit("Sum", *(n.input(i) for i in range(len(n.inputs))))
+    parts = range(len(n.inputs))
+    if len({n.shape(i) for i in parts}) > 1:
+        raise ValueError("the shapes of its inputs differ")
+    return n.emit("Sum", *map(n.input, parts))
 
 
 @operator("FullyConnected")
 def _fully_connected(n: Node) -> str:
-    source = n.input(0)
+    source, shape = n.input(0), n.shape(0)
     if n.get("flatten", default=True):
         source = n.emit("Flatten", source, output=f"{n.name}/flat", axis=1)
-    inputs = [n.input(i) for i in range(1, 2 if n.get("no_bias", default=False) else 3)]
-    if n.weight(1).shape[0] != int(n.get("num_hidden")):
-        raise ValueError(f"{n.weight(1).shape[0]} outputs instead of num_hidden")
-    return n.emit("Gemm", source, *inputs, transB=1)
+        shape = n.builder.shape(source)
+    if len(shape) != 2:  # noqa: PLR2004  # rows and features
+        raise ValueError(f"without flatten it acts on {len(shape)} axes")
+    weights = _with_bias(n, (int(n.get("num_hidden")), shape[1]))[1:]
+    return n.emit("Gemm", source, *weights, transB=1)
 
 
 @operator("Dropout")
 def _dropout(n: Node) -> str:
     """Kept, since the split looks for it; ONNX runs it as the identity."""
-    return n.emit("Dropout", n.input(0), n.constant("ratio", float(n.get("p", 0.5))))
+    n.choice("axes", "()", "[]", "None")  # axes would drop whole maps
+    rate = float(n.get("p", 0.5))
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"p {rate:g}")
+    return n.emit("Dropout", n.input(0), n.constant("ratio", rate))
 
 
 @operator("Flatten", "flatten")
@@ -206,10 +270,43 @@ def _flatten(n: Node) -> str:
 
 @operator("Reshape", "reshape")
 def _reshape(n: Node) -> str:
-    shape = [int(size) for size in n.get("shape")]
-    if min(shape) < -1 or n.get("reverse", default=False):
-        raise ValueError(f"shape {shape}")
-    return n.emit("Reshape", n.input(0), n.constant("shape", shape, INT64))
+    if n.get("reverse", default=False):
+        raise ValueError("reverse")
+    shape = _reshaped(n.shape(0), [int(code) for code in n.get("shape")])
+    if [size % BATCH for size in shape].count(0) != 1:
+        raise ValueError("it mixes the images of a batch")
+    sizes = [-1 if size % BATCH == 0 else size for size in shape]
+    return n.emit("Reshape", n.input(0), n.constant("shape", sizes, INT64))
+
+
+def _reshaped(shape: tuple[int, ...], codes: list[int]) -> list[int]:
+    """Return the shape that MXNet's codes make of another.
+
+    0 keeps an axis, -1 takes what remains, -2 keeps all further axes, -3 joins two axes, -4 splits
+    one into the two sizes that follow (one of them may be -1); any other number is a size.
+    """
+    old, split = list(shape), False
+    made: list[int] = []
+    while codes:
+        code, codes = codes[0], codes[1:]
+        if code == -2:  # noqa: PLR2004
+            made, old = made + old, []
+        elif code == -3:  # noqa: PLR2004
+            made, old = [*made, old[0] * old[1]], old[2:]
+        elif code == -4:  # noqa: PLR2004
+            (one, other), codes = codes[:2], codes[2:]
+            split, one = True, old[0] // other if one == -1 else one
+            made, old = [*made, one, old[0] // one if other == -1 else other], old[1:]
+        elif code == -1 and split:  # MXNet 1.9 then writes beyond its own memory
+            raise ValueError("-1 after -4")
+        else:
+            made, old = [*made, old[0] if code == 0 else code], old[1:]
+    if -1 in made:
+        rest = -math.prod(made)
+        made[made.index(-1)] = math.prod(shape) // rest
+    if min(made) < 1 or math.prod(made) != math.prod(shape):
+        raise ValueError(f"{list(shape[1:])} cannot become {made[1:]}")
+    return made
 
 
 @operator("Concat", "concat")
@@ -220,12 +317,15 @@ def _concat(n: Node) -> str:
 
 @operator("Pad", "pad")
 def _pad(n: Node) -> str:
-    widths = [int(width) for width in n.get("pad_width")]
-    mode = n.get("mode", "")
-    if mode not in ("constant", "edge", "reflect"):
-        raise ValueError(f"mode {mode}")
+    mode = n.choice("mode", "constant", "edge", "reflect")
+    widths = n.sides("pad_width", ())
+    begin, end = widths[::2], widths[1::2]
+    if mode == "reflect" and any(
+        max(pads) >= size for *pads, size in zip(begin, end, n.shape(0), strict=True)
+    ):
+        raise ValueError("it reflects more than there is")
     value = n.constant("value", float(n.get("constant_value", 0.0)))
-    pads = n.constant("pads", [*widths[::2], *widths[1::2]], INT64)
+    pads = n.constant("pads", [*begin, *end], INT64)
     return n.emit("Pad", n.input(0), pads, value, mode=mode)
 
 
@@ -257,33 +357,32 @@ def _slice_axis(n: Node) -> str:
 @operator("SliceChannel", "split")
 def _slice_channel(n: Node) -> list[str]:
     axis, count = int(n.get("axis", 1)), int(n.get("num_outputs"))
-    if not 0 < count <= 4096:  # noqa: PLR2004  # more parts than any network has
+    if not 0 < count <= 4096 or n.shape(0)[axis] % count:  # noqa: PLR2004  # more than any has
         raise ValueError(f"num_outputs {count}")
     parts = [f"{n.name}/{i}" for i in range(count)]
-    squeeze = bool(n.get("squeeze_axis", default=False))
-    made = [f"{part}/whole" for part in parts] if squeeze else parts
-    n.builder.nodes.append(_split_node(n, made, axis))
-    if squeeze:
-        axes = n.constant("axes", [axis], INT64)
-        return [n.emit("Squeeze", w, axes, output=p) for w, p in zip(made, parts, strict=True)]
-    return parts
-
-
-def _split_node(n: Node, outputs: list[str], axis: int) -> Any:
-    from onnx import helper
-
-    return helper.make_node("Split", [n.input(0)], outputs, n.name, axis=axis)
+    if not n.get("squeeze_axis", default=False):
+        n.builder.emit("Split", [n.input(0)], parts, axis=axis)
+        return parts
+    wholes = [f"{part}/whole" for part in parts]
+    n.builder.emit("Split", [n.input(0)], wholes, axis=axis)
+    axes = n.constant("axes", [axis], INT64)
+    return [n.emit("Squeeze", w, axes, output=p) for w, p in zip(wholes, parts, strict=True)]
 
 
 @operator("_contrib_BilinearResize2D")
 def _bilinear_resize(n: Node) -> str:
-    if n.get("mode", "size") != "size":
-        raise ValueError("only mode size")
-    height, width = int(n.get("height")), int(n.get("width"))
-    batch = n.emit("Shape", n.input(0), output=f"{n.name}/batch", start=0, end=2)
-    size = n.constant("size", [height, width], INT64)
-    sizes = n.emit("Concat", batch, size, output=f"{n.name}/sizes", axis=0)
-    aligned = "align_corners" if n.get("align_corners", default=True) else "half_pixel"
+    for key in ("scale_height", "scale_width"):
+        n.choice(key, "None")
+    n.choice("mode", "size")
+    batch, channels, *before = n.shape(0)
+    sides = [int(n.get("height")), int(n.get("width"))]
+    aligned = n.get("align_corners", default=True)
+    if not aligned and any(new == 1 != old for new, old in zip(sides, before, strict=True)):
+        raise ValueError("a side of 1 needs align_corners")  # else MXNet and ONNX differ
+    first = n.emit("Shape", n.input(0), output=f"{n.name}/batch", start=0, end=1)
+    rest = n.constant("size", [channels, *sides], INT64)
+    sizes = n.emit("Concat", first, rest, output=f"{n.name}/sizes", axis=0)
+    n.builder.sizes[sizes] = np.array([batch, channels, *sides])
     return n.emit(
         "Resize",
         n.input(0),
@@ -291,15 +390,15 @@ def _bilinear_resize(n: Node) -> str:
         "",
         sizes,
         mode="linear",
-        coordinate_transformation_mode=aligned,
+        coordinate_transformation_mode="align_corners" if aligned else "half_pixel",
     )
 
 
 @operator("L2Normalization")
 def _l2_normalization(n: Node) -> str:
-    axes = {"instance": [1, 2, 3], "channel": [1], "spatial": [2, 3]}[n.get("mode", "instance")]
-    if axes == [1, 2, 3] and _flat(n):
-        axes = [1]
+    mode = n.choice("mode", "instance", "channel", "spatial")
+    every = list(range(1, len(n.shape(0))))
+    axes = {"instance": every, "channel": [1], "spatial": every[1:]}[mode]
     square = n.emit("Mul", n.input(0), n.input(0), output=f"{n.name}/square")
     total = n.emit(
         "ReduceSum", square, n.constant("axes", axes, INT64), output=f"{n.name}/sum", keepdims=1
@@ -313,18 +412,26 @@ def _l2_normalization(n: Node) -> str:
 
 @operator("SoftmaxActivation")
 def _softmax_activation(n: Node) -> str:
-    channel = n.get("mode", "instance") == "channel"
+    channel = n.choice("mode", "instance", "channel") == "channel"
+    return n.emit("Softmax", n.input(0), axis=1 if channel else -1)
+
+
+@operator("SoftmaxOutput", "Softmax")
+def _softmax_output(n: Node) -> str:
+    channel = n.get("multi_output", default=False)
+    if len(n.shape(0)) > 2 and not channel and not n.get("preserve_shape", default=False):  # noqa: PLR2004  # more than rows and numbers
+        raise ValueError("over several axes MXNet's own builds differ")
     return n.emit("Softmax", n.input(0), axis=1 if channel else -1)
 
 
 @operator("softmax")
 def _softmax(n: Node) -> str:
-    return n.emit("Softmax", n.input(0), axis=int(n.get("axis", -1)))
-
-
-@operator("SoftmaxOutput")
-def _softmax_output(n: Node) -> str:
-    return n.emit("Softmax", n.input(0), axis=1)
+    n.choice("use_length", "False", "0")
+    n.choice("dtype", "None", "float32")
+    source = n.input(0)
+    if (heat := n.get("temperature", "None")) != "None":
+        source = n.emit("Div", source, n.constant("heat", float(heat)), output=f"{n.name}/cooled")
+    return n.emit("Softmax", source, axis=int(n.get("axis", -1)))
 
 
 @operator("_copy", "identity", "BlockGrad")
@@ -334,13 +441,16 @@ def _copy(n: Node) -> str:
 
 @operator("transpose")
 def _transpose(n: Node) -> str:
-    return n.emit("Transpose", n.input(0), perm=[int(axis) for axis in n.get("axes")])
+    axes = [int(axis) for axis in n.get("axes", ())] or list(range(len(n.shape(0))))[::-1]
+    return n.emit("Transpose", n.input(0), perm=axes)
 
 
 @operator("clip")
 def _clip(n: Node) -> str:
-    ends = (n.constant(key, float(n.get(key))) for key in ("a_min", "a_max"))
-    return n.emit("Clip", n.input(0), *ends)
+    low, high = float(n.get("a_min")), float(n.get("a_max"))
+    if low > high:
+        raise ValueError(f"a_min {low:g} lies above a_max {high:g}")
+    return n.emit("Clip", n.input(0), n.constant("a_min", low), n.constant("a_max", high))
 
 
 @operator("square")
