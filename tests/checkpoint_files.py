@@ -1,5 +1,6 @@
 """Helpers that write MXNet checkpoints, whole or broken, for the tests."""
 
+import ast
 import json
 import struct
 
@@ -85,3 +86,54 @@ def write_checkpoint(folder, symbol, params, name="net"):
     content = params if isinstance(params, bytes) else write_params(params)
     (folder / f"{name}-0000.params").write_bytes(content)
     return path
+
+
+def random_layer(rng, op, attrs, shape, square):
+    """Weights of a layer that is given maps of this shape and mean square; what it gives on."""
+
+    def about(value):
+        return (value * rng.uniform(0.8, 1.2, shape[0])).astype("f4")
+
+    def matrix(*sizes):
+        scale = np.float32(1 / np.sqrt(np.prod(sizes[1:])))
+        return rng.standard_normal(sizes, "f4") * scale
+
+    if op == "Convolution":
+        kernel, stride = (ast.literal_eval(attrs[key]) for key in ("kernel", "stride"))
+        sides = (-(-size // step) for size, step in zip(shape[1:], stride, strict=True))
+        filters = int(attrs["num_filter"])
+        return [matrix(filters, shape[0], *kernel)], (filters, *sides), square
+    if op == "FullyConnected":
+        sizes = int(attrs["num_hidden"]), int(np.prod(shape))
+        return [matrix(*sizes), matrix(sizes[0])], sizes[:1], square
+    if op == "BatchNorm":
+        return [about(1), about(1) - 1, about(1) - 1, about(square)], shape, 1.0
+    if op == "LeakyReLU":
+        return [about(0.25)], shape, square * (1 + 0.25**2) / 2
+    return [], shape, square
+
+
+def fill(symbol, folder, seed=0):
+    """Give a recognition network's symbol random weights and write both files as ``filled``.
+
+    The weights are of the scale that training leaves, so that numbers neither vanish nor explode:
+    every layer's matrix keeps the mean square of what it is given, and a batch norm's variances
+    are about those that reach it. Returns the path of the new symbol.
+    """
+    rng = np.random.default_rng(seed)
+    text = symbol.read_text()
+    nodes = json.loads(text)["nodes"]
+    shapes, squares, params = {0: (3, 112, 112)}, {0: 1 / 3}, {}  # by the number of the node
+    for index, node in enumerate(nodes):
+        if node["op"] == "null":
+            continue
+        first, *others = (source for source, *_ in node["inputs"])
+        values, shapes[index], squares[index] = random_layer(
+            rng, node["op"], node.get("attrs", {}), shapes[first], squares[first]
+        )
+        if node["op"] == "elemwise_add":
+            squares[index] += squares[others[0]]
+        for source, value in zip(others, values, strict=False):
+            kind = "aux" if "_moving_" in nodes[source]["name"] else "arg"
+            params[f"{kind}:{nodes[source]['name']}"] = value
+    return write_checkpoint(folder, text, params, "filled")
