@@ -31,3 +31,9 @@ class EngineUnavailable(SerfiqError):
 
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
+
+
+def one_line(text: object) -> str:
+    """Return the first line of a text that a file or a library gave, fit for a terminal."""
+    line = (str(text).strip().splitlines() or [""])[0]
+    return "".join(sign if sign.isprintable() else "?" for sign in line)

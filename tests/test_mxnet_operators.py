@@ -10,8 +10,7 @@ from checkpoint_files import single_node
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
-from serfiq_widgets.checkpoints.mxnet_operators import OPERATORS
+from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
 
 quick = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

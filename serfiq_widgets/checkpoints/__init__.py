@@ -1,7 +1,7 @@
 """Checkpoints: MXNet's two files or an ONNX graph become a `Network`, cut into trunk and head.
 
 MXNet is not needed: `params` reads its parameter files, `mxnet_graph` turns its symbols into
-ONNX, and `split` cuts any ONNX graph at its dropout site.
+ONNX, `onnx_file` reads what is ONNX already, and `split` cuts either at its dropout site.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from serfiq_widgets.errors import CorruptModel
 
 if TYPE_CHECKING:
-    import onnx
-
     from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIZE = (112, 112)
@@ -84,30 +82,33 @@ def load_network(path: Path) -> Network:
 
     files = checkpoint_files(path)
     if files is None:
-        model, weights = _read_onnx(path), path
+        from serfiq_widgets.checkpoints.onnx_file import read_onnx
+
+        model, weights = read_onnx(path), path
     else:
         from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
         from serfiq_widgets.checkpoints.params import read_params
 
         symbol, weights = files
-        model = to_onnx(symbol.read_bytes(), read_params(weights), (3, *INPUT_SIZE), symbol.name)
+        shape = (3, *INPUT_SIZE)
+        model = to_onnx(read_file(symbol), read_params(weights), shape, symbol.name)
     name = weights.name if files is None else weights.name.rpartition("-")[0]
     size = open_batch(model, name)
     trunk, head, site, rate = split(model, name)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Network(name, trunk.SerializeToString(), head, site, rate, size, digest, path)
 
 
-def _read_onnx(path: Path) -> onnx.ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError
+def read_file(path: Path) -> bytes:
+    """Return a file's content.
 
+    Raises
+    ------
+    CorruptModel
+        It cannot be read.
+    """
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
-        onnx.checker.check_model(model)
-    except (OSError, DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        first = (str(error).strip().splitlines() or ["broken"])[0]
-        raise CorruptModel(
-            f"'{path.name}' is not a sound ONNX file ({first}). Get it again."
-        ) from error
-    return model
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptModel(f"'{path.name}' cannot be read: {error.strerror}.") from error

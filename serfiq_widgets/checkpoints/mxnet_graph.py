@@ -1,27 +1,27 @@
 """MXNet's symbol graph as an ONNX model, in memory, without mxnet.
 
 `to_onnx` walks the nodes in order; one short function per operator, found in `OPERATORS`
-(mxnet_operators), says which ONNX nodes stand for it. Tensors carry the names of the MXNet nodes.
+(mxnet_layers, mxnet_shapes), says which ONNX nodes stand for it. Tensors carry the names of the
+MXNet nodes.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from serfiq_widgets.errors import CorruptModel
+from serfiq_widgets.checkpoints import (  # their functions enter OPERATORS
+    mxnet_layers,  # noqa: F401
+    mxnet_shapes,  # noqa: F401
+)
+from serfiq_widgets.checkpoints.mxnet_builder import BATCH, OPERATORS, Builder, Node
+from serfiq_widgets.errors import CorruptModel, one_line
 
-OPSET, IR_VERSION = 17, 8
-BATCH = 1_000_003  # a prime: stands for the open batch size while shapes are inferred
 MAX_BYTES, MAX_NODES = 2**24, 20_000  # the reference network's symbol: 0.3 MB, 1,133 nodes
-MAX_NUMBERS = 2**26  # in one tensor of one image; the reference network has 0.8 million
 MAX_NAME = 1000
 HEAD_WORDS = ("_label",)  # variables of training losses, which inference ignores
 UNFIT = (
@@ -33,117 +33,6 @@ UNFIT = (
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
 )  # what an operator raises when inputs or settings do not suit it
-
-
-class Builder:
-    """Collects the ONNX nodes and weights of one graph while operators are converted.
-
-    The type and shape of every tensor is known as soon as it is made.
-    """
-
-    def __init__(
-        self, name: str, params: Mapping[str, NDArray[Any]], shape: Sequence[int] = ()
-    ) -> None:
-        self.name = name
-        self.params = params
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: dict[str, NDArray[Any]] = {}
-        self.outputs: dict[tuple[int, int], str] = {}
-        self.types: dict[str, onnx.TypeProto] = {}
-        self.sizes: dict[str, NDArray[Any]] = {}  # whole numbers that shapes depend on
-        self._enter("data", helper.make_tensor_type_proto(TensorProto.FLOAT, [BATCH, *shape]))
-
-    def fail(self, node: str, why: str) -> CorruptModel:
-        """Return the error that names the file and the node."""
-        return CorruptModel(f"'{self.name}', node '{node}': {why}.")
-
-    def shape(self, tensor: str) -> tuple[int, ...]:
-        """Return the shape of a tensor; the batch size is `BATCH`."""
-        return tuple(size.dim_value for size in self.types[tensor].tensor_type.shape.dim)
-
-    def emit(
-        self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
-    ) -> None:
-        """Add an ONNX node and infer the shapes of its outputs."""
-        node = helper.make_node(op, list(inputs), list(outputs), outputs[0], **attributes)
-        inferred = onnx.shape_inference.infer_node_outputs(
-            onnx.defs.get_schema(op, OPSET),
-            node,
-            {tensor: self.types[tensor] for tensor in inputs if tensor},
-            {
-                tensor: numpy_helper.from_array(self.sizes[tensor], tensor)
-                for tensor in inputs
-                if tensor in self.sizes
-            },
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-        )
-        for output in outputs:
-            self._enter(output, inferred[output])
-            shape = self.shape(output)
-            if not all(size > 0 for size in shape):
-                raise ValueError("nothing is left of its input")
-            if math.prod(shape) > MAX_NUMBERS * BATCH:
-                raise ValueError(f"its output would be huge: {shape[1:]}")
-        self.nodes.append(node)
-
-    def _enter(self, tensor: str, kind: onnx.TypeProto) -> None:
-        if tensor in self.types:
-            raise ValueError(f"the name '{tensor}' is used twice")
-        self.types[tensor] = kind
-
-    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        """Add a constant tensor and return its name."""
-        with np.errstate(over="ignore"):
-            array = np.asarray(value, dtype=dtype)
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name.rpartition('/')[2]} is not a finite float32")
-        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-        self._enter(name, helper.make_tensor_type_proto(kind, array.shape))
-        self.weights[name] = array
-        if array.dtype.kind == "i":
-            self.sizes[name] = array
-        return name
-
-    def parameter(self, name: str) -> str:
-        """Make a trained array a float32 weight and return its name."""
-        if name not in self.weights:
-            value = self.params.get(f"arg:{name}", self.params.get(f"aux:{name}"))
-            if value is None:
-                raise CorruptModel(
-                    f"'{self.name}' needs the parameter '{name}', which its file lacks."
-                )
-            if value.dtype.kind != "f":
-                raise CorruptModel(
-                    f"'{self.name}', parameter '{name}': {value.dtype} numbers, not floats."
-                )
-            with np.errstate(over="ignore"):
-                wide = value.astype(np.float32, copy=False)
-            if not np.isfinite(wide).all():
-                raise CorruptModel(
-                    f"'{self.name}', parameter '{name}' holds NaN, infinity or numbers too large."
-                )
-            self._enter(name, helper.make_tensor_type_proto(TensorProto.FLOAT, wide.shape))
-            self.weights[name] = wide
-        return name
-
-    def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
-        """Put the collected nodes together."""
-        used = {tensor for node in self.nodes for tensor in node.input}
-        graph = helper.make_graph(
-            self.nodes,
-            "graph",
-            [self._value("data")],
-            [self._value(name) for name in outputs],
-            [numpy_helper.from_array(v, name) for name, v in self.weights.items() if name in used],
-        )
-        opset = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-
-    def _value(self, tensor: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(
-            tensor, TensorProto.FLOAT, ["N", *self.shape(tensor)[1:]]
-        )
 
 
 def to_onnx(
@@ -175,8 +64,6 @@ def to_onnx(
     CorruptModel
         The graph is broken, an operator is unknown, or a parameter is missing or of a wrong kind.
     """
-    from serfiq_widgets.checkpoints.mxnet_operators import OPERATORS, Node
-
     nodes, heads = _parse(symbol, name)
     builder = Builder(name, params, shape)
     for index, entry in enumerate(nodes):
@@ -192,9 +79,8 @@ def to_onnx(
             inputs = [builder.outputs[int(source[0]), int(source[1])] for source in entry["inputs"]]
             made = OPERATORS[op](Node(builder, title, _settings(entry), inputs))
         except UNFIT as error:
-            why = (str(error).strip().splitlines() or [""])[0]
             raise builder.fail(
-                title, f"its inputs or settings do not fit '{op}' ({why})"
+                title, f"its inputs or settings do not fit '{op}' ({one_line(error)})"
             ) from error
         for number, output in enumerate([made] if isinstance(made, str) else made):
             builder.outputs[index, number] = output
