@@ -39,3 +39,9 @@ class BadSetting(SerfiqError, ValueError):
 
 class ModelWarning(UserWarning):
     """A network was opened, but something about it looks wrong; the text says what."""
+
+
+def one_line(text: object) -> str:
+    """Return the first line of a text that a file or a library gave, fit for a terminal."""
+    line = (str(text).strip().splitlines() or [""])[0]
+    return "".join(sign if sign.isprintable() else "?" for sign in line)

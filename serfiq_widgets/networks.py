@@ -162,7 +162,8 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _exported(module: Any, said: dict[str, Any]) -> Network:
-    from serfiq_widgets.checkpoints import INPUT_SIDE, parse_onnx
+    from serfiq_widgets.checkpoints import INPUT_SIDE
+    from serfiq_widgets.checkpoints.onnx_file import parse_onnx
     from serfiq_widgets.checkpoints.split import cut_network
     from serfiq_widgets.engines.torch_export import export
 

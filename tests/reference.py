@@ -21,7 +21,8 @@ SITE = "conv_6dw7_7_batchnorm_output"
 def load(mx, checkpoint):
     """A checkpoint through mxnet's own loaders."""
     symbol = mx.sym.load(str(checkpoint))
-    params = mx.nd.load(str(checkpoint.with_name("model-0000.params")))
+    weights = checkpoint.name.replace("-symbol.json", "-0000.params")
+    params = mx.nd.load(str(checkpoint.with_name(weights)))
     arg = {k[4:]: v for k, v in params.items() if k.startswith("arg:")}
     aux = {k[4:]: v for k, v in params.items() if k.startswith("aux:")}
     return symbol, arg, aux

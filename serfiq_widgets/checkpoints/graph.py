@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from serfiq_widgets.errors import CorruptModel
+from serfiq_widgets.errors import CorruptModel, one_line
+
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 class Graph:
@@ -18,32 +20,40 @@ class Graph:
         self.nodes = list(model.graph.node)
         self.maker = {output: node for node in self.nodes for output in node.output}
         self.output = model.graph.output[0].name
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._model = model
         self._shapes: dict[str, list[int]] | None = None
+        # constant tensors, each with the tensor that holds its numbers, if that is known
+        self._constants: dict[str, onnx.TensorProto | None] = {
+            tensor.name: tensor for tensor in model.graph.initializer
+        }
+        for node in self.nodes:
+            kind = operator_of(node)
+            if kind == "Constant":
+                value = next((a.t for a in node.attribute if a.name == "value"), None)
+                self._constants[node.output[0]] = value
+            elif _keeps_numbers(node) and node.input[0] in self._constants:
+                self._constants[node.output[0]] = self._constants[node.input[0]]
 
     def fail(self, why: str) -> CorruptModel:
         """Return the error that says why a model cannot be split."""
-        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {why}.")
+        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {one_line(why)}.")
 
-    def constant(self, tensor: str) -> NDArray[np.float64] | None:
-        """Return a constant tensor's value, or None."""
-        node = self.maker.get(tensor)
-        if node is not None and node.op_type == "Constant":
-            value = next((a.t for a in node.attribute if a.name == "value"), None)
-            return None if value is None else _array(value)
-        if node is not None and node.op_type in ("Identity", "Cast"):
-            return self.constant(node.input[0])
-        if tensor in self._tensors:
-            return _array(self._tensors[tensor])
-        return None
+    def constant(self, tensor: str) -> NDArray[np.float64]:
+        """Return a constant tensor's numbers."""
+        held = self._constants.get(tensor)
+        if held is None:
+            raise self.fail(f"'{tensor}' is not constant")
+        try:
+            array = numpy_helper.to_array(held)
+        except (ValueError, TypeError) as error:
+            raise self.fail(f"the weights '{tensor}' are broken ({error})") from error
+        if array.dtype.kind not in "fiub" or not array.size:
+            raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
+        return np.asarray(array, dtype=np.float64)
 
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is a weight, or a constant made by nodes."""
-        node = self.maker.get(tensor)
-        if node is not None and node.op_type in ("Identity", "Cast"):
-            return self.is_constant(node.input[0])
-        return tensor in self._tensors or (node is not None and node.op_type == "Constant")
+        return tensor in self._constants
 
     def sees_all(self, node: onnx.NodeProto) -> bool:
         """Whether a convolution's one window covers its input: then it is fully connected."""
@@ -57,7 +67,7 @@ class Graph:
                 value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
                 for value in known
             }
-        kernel = self._tensors.get(node.input[1])
+        kernel = self._constants.get(node.input[1])
         seen = self._shapes.get(node.input[0], [])
         return kernel is not None and len(seen) == 4 and list(kernel.dims[2:]) == seen[2:]  # noqa: PLR2004  # (N, C, H, W)
 
@@ -79,13 +89,20 @@ class Graph:
         return nodes[::-1]
 
 
-def _array(tensor: onnx.TensorProto) -> NDArray[np.float64]:
-    return np.asarray(numpy_helper.to_array(tensor), dtype=np.float64)
+def _keeps_numbers(node: onnx.NodeProto) -> bool:
+    """Whether a node gives a constant on as it is, or in another floating-point type."""
+    kind = operator_of(node)
+    return kind == "Identity" or (kind == "Cast" and node.attribute[0].i in FLOATS)
+
+
+def operator_of(node: onnx.NodeProto) -> str:
+    """Return the name of a node's operator; one that is not ONNX's own keeps its domain."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
     """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
-    if node.op_type != "Div":
+    if operator_of(node) != "Div":
         return ""
     above, below = node.input
     tensor = below
@@ -97,6 +114,6 @@ def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
             return str(above)
         source = graph.data_input(maker)
         if source is None:
-            return str(above) if maker.op_type == "Mul" and set(maker.input) == {above} else ""
+            return str(above) if operator_of(maker) == "Mul" and set(maker.input) == {above} else ""
         tensor = source
     return ""

@@ -119,7 +119,7 @@ def _shape(cursor: _Cursor, dimensions: int, form: str) -> tuple[int, ...]:
     if not 0 < dimensions <= MAX_DIMENSIONS:
         raise cursor.fail(f"an array has {dimensions} dimensions")
     shape = tuple(int(size) for size in cursor.numbers(f"{dimensions}{form}", "a shape"))
-    if min(shape) < 0:
+    if min(shape) < 1:
         raise cursor.fail(f"an array has the shape {shape}")
     return shape
 

@@ -8,6 +8,7 @@ or a convolution that sees its whole input, batch norm) and folds to embedding =
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from serfiq_widgets.checkpoints import INPUT_SIDE
-from serfiq_widgets.checkpoints.graph import Graph, norm_of
+from serfiq_widgets.checkpoints.graph import Graph, norm_of, operator_of
 from serfiq_widgets.checkpoints.heads import Head, affine
-from serfiq_widgets.errors import CorruptModel
+from serfiq_widgets.errors import CorruptModel, one_line
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
+MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
+SMALL = 1024  # numbers in a tensor that a shape may depend on
 SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -143,7 +146,8 @@ def split(
     tensor = graph.data_input(chain[start])
     if tensor is None:
         raise graph.fail("the input of its last fully connected layer is not one tensor")
-    head = _fold(chain[start:], graph)
+    with np.errstate(all="ignore"):  # it asks itself whether all is finite
+        head = _fold(chain[start:], graph)
     return _trunk(model, tensor, head.n_features, name), head, tensor, rate
 
 
@@ -155,12 +159,12 @@ def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None
             "no fully connected layer leads to its output. If a later part of it is affine, say "
             "where dropout belongs (site); for any embedding there is the on-top head"
         )
-    drops = [i for i, node in enumerate(chain) if node.op_type == "Dropout" and i < layers[-1]]
+    drops = [i for i, node in enumerate(chain) if operator_of(node) == "Dropout" and i < layers[-1]]
     if drops:
         return drops[-1], _ratio(chain[drops[-1]], graph)
     start = layers[-1]
     # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshaping.
-    while start > 0 and chain[start - 1].op_type in SAME:
+    while start > 0 and operator_of(chain[start - 1]) in SAME:
         start -= 1
     return start, None
 
@@ -172,27 +176,27 @@ def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, f
         taken = [node.name for node in chain]
     if site in taken:
         i = taken.index(site)
-        return i, _ratio(chain[i], graph) if chain[i].op_type == "Dropout" else None
+        return i, _ratio(chain[i], graph) if operator_of(chain[i]) == "Dropout" else None
     names = [name for node in chain[-8:] if (name := graph.data_input(node))]
     raise graph.fail(f"'{site}' is none of its sites; the last ones are {', '.join(names)}")
 
 
 def _is_layer(node: onnx.NodeProto, graph: Graph) -> bool:
-    if node.op_type == "Conv":
+    if operator_of(node) == "Conv":
         return graph.is_constant(node.input[1]) and graph.sees_all(node)
-    return node.op_type in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
+    return operator_of(node) in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
 def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a node only gives embeddings length 1, which every score does by itself."""
-    return node.op_type == "LpNormalization" or bool(norm_of(node, graph))
+    return operator_of(node) == "LpNormalization" or bool(norm_of(node, graph))
 
 
 def _ratio(node: onnx.NodeProto, graph: Graph) -> float:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
-    if len(node.input) > 1 and (value := graph.constant(node.input[1])) is not None:
-        rate = float(value)
+    if len(node.input) > 1 and node.input[1]:
+        rate = float(graph.constant(node.input[1]).flat[0])
     if not 0.0 <= rate < 1.0:
         raise graph.fail(f"the dropout rate of '{node.name or node.output[0]}' is {rate:g}")
     return round(rate, 6)  # a float32 0.4 is meant as 0.4
@@ -203,63 +207,85 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
     weight: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] = np.zeros(1)
     for node in nodes:
-        if node.op_type in SAME or (weight is not None and _is_final_norm(node, graph)):
-            continue
-        if _is_layer(node, graph):
+        if operator_of(node) in SAME:
+            _check_keeps_rows(node, graph)
+        elif _is_layer(node, graph):
             layer, offset = _layer(node, graph)
-            if weight is None:
-                weight, bias = layer, offset
-            else:
-                weight, bias = layer @ weight, layer @ bias + offset
-            continue
-        if weight is None:
+            if weight is not None:
+                _check_fit(layer, weight, graph)
+                layer, offset = layer @ weight, layer @ bias + offset
+            weight, bias = layer, offset
+        elif weight is None:
             raise graph.fail(
-                f"'{node.op_type}' stands between dropout and the fully connected layer"
+                f"'{operator_of(node)}' stands between dropout and the fully connected layer"
             )
-        factor, offset = _per_dimension(node, graph)
-        weight, bias = weight * factor[:, None], bias * factor + offset
-        if weight.shape[0] != len(bias):
-            raise graph.fail(f"the sizes of '{node.op_type}' do not fit")
+        elif not _is_final_norm(node, graph):
+            factor, offset = _per_dimension(node, graph)
+            if not {factor.shape, offset.shape} <= {(1,), bias.shape}:
+                raise graph.fail(f"the sizes of '{operator_of(node)}' do not fit")
+            weight, bias = weight * factor[:, None], bias * factor + offset
     if weight is None:
         raise graph.fail("no fully connected layer follows its dropout site")
-    return affine(
-        np.ascontiguousarray(weight, dtype=np.float32),
-        np.broadcast_to(bias, weight.shape[:1]).astype(np.float32),
-    )
+    head = affine(np.ascontiguousarray(weight, dtype=np.float32), bias.astype(np.float32))
+    if not all(np.isfinite(numbers).all() for numbers in (head.weight, head.bias)):
+        raise graph.fail("its weights are, or give, numbers that are not finite")
+    return head
+
+
+def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
+    if layer.shape[1] != len(first) or len(layer) * first.shape[1] > MAX_NUMBERS:
+        raise graph.fail(f"matrices of shape {layer.shape} and {first.shape} do not fit")
+
+
+def _check_keeps_rows(node: onnx.NodeProto, graph: Graph) -> None:
+    """Refuse a node that would give another shape than (images, numbers)."""
+    sizes = [0.0, -1.0]
+    if operator_of(node) == "Reshape":
+        sizes = graph.constant(node.input[1]).ravel().tolist()
+    elif operator_of(node) == "Flatten":
+        sizes[0] = next((float(a.i) - 1 for a in node.attribute if a.name == "axis"), 0.0)
+    if len(sizes) != 2 or sizes[0] not in (0, 1, -1):  # noqa: PLR2004  # images, numbers
+        raise graph.fail(f"'{node.name or node.output[0]}' changes the shape of its head")
 
 
 def _layer(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return matrix (D, F) and vector (D,) of a Gemm, a MatMul, or a Conv that sees all."""
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     matrix = graph.constant(node.input[1])
-    if node.op_type == "Conv" and matrix is not None:
+    if operator_of(node) == "Conv":
         matrix = matrix.reshape(len(matrix), -1).T
-    if matrix is None or matrix.ndim != 2 or settings.get("transA"):  # noqa: PLR2004  # a matrix
+    if matrix.ndim != 2 or settings.get("transA"):  # noqa: PLR2004  # a matrix
         raise graph.fail(f"the fully connected layer '{node.name or node.output[0]}' is no matrix")
-    if node.op_type == "MatMul" or not settings.get("transB"):
+    if operator_of(node) == "MatMul" or not settings.get("transB"):
         matrix = matrix.T
-    offset = graph.constant(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
-    vector = np.zeros(1) if offset is None else offset.reshape(-1) * settings.get("beta", 1.0)
-    return matrix * settings.get("alpha", 1.0), np.broadcast_to(vector, matrix.shape[:1]).copy()
+    vector = np.zeros(len(matrix))
+    if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004  # data, matrix, vector
+        offset = graph.constant(node.input[2]).ravel()
+        if len(offset) not in (1, len(matrix)):
+            raise graph.fail(f"a bias of {len(offset)} numbers for {len(matrix)} dimensions")
+        vector = vector + offset * settings.get("beta", 1.0)
+    return matrix * settings.get("alpha", 1.0), vector
 
 
 def _per_dimension(
     node: onnx.NodeProto, graph: Graph
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
-    kind = node.op_type
+    kind = operator_of(node)
     if kind == "BatchNormalization":
-        values = [graph.constant(tensor) for tensor in node.input[1:5]]
-        if any(value is None for value in values):
-            raise graph.fail("a batch norm's statistics are not constant")
-        gamma, beta, mean, variance = (np.asarray(value) for value in values)
+        gamma, beta, mean, variance = (graph.constant(tensor).ravel() for tensor in node.input[1:5])
+        if not len(gamma) == len(beta) == len(mean) == len(variance):
+            raise graph.fail("a batch norm's weights differ in size")
         eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)
         factor = gamma / np.sqrt(variance + eps)
         return factor, beta - mean * factor
-    constants = [graph.constant(tensor) for tensor in node.input]
-    if kind in ("Add", "Sub", "Mul", "Div") and sum(c is not None for c in constants) == 1:
-        first = constants[0] is not None
-        value = np.atleast_1d(np.squeeze(np.asarray(constants[0 if first else 1])))
+    constants = [tensor for tensor in node.input if graph.is_constant(tensor)]
+    if kind in ("Add", "Sub", "Mul", "Div") and len(constants) == 1:
+        first = graph.is_constant(node.input[0])
+        value = graph.constant(constants[0])
+        if value.size != (value.shape or (1,))[-1]:
+            raise graph.fail(f"'{kind}' with numbers of shape {value.shape}")
+        value = value.ravel()
         one, none = np.ones(1), np.zeros(1)
         if kind == "Add":
             return one, value
@@ -275,7 +301,7 @@ def _per_dimension(
 def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onnx.ModelProto:
     """Return the nodes that lead to the site, with the site flattened to (N, F)."""
     maker = {output: node for node in model.graph.node for output in node.output}
-    needed: set[str] = set()
+    needed = {""}  # an input that is left out
     waiting = [site]
     while waiting:
         tensor = waiting.pop()
@@ -284,18 +310,42 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
         needed.add(tensor)
         if tensor in maker:
             waiting.extend(maker[tensor].input)
+    needed.remove("")
     nodes = [node for node in model.graph.node if needed.intersection(node.output)]
-    flat = helper.make_node("Flatten", [site], ["features"], axis=1)
+    taken = {tensor for node in nodes for tensor in (*node.input, *node.output)}
+    features = next(n for n in ("features", *map(str, range(len(taken) + 1))) if n not in taken)
+    flat = helper.make_node("Flatten", [site], [features], axis=1)
     weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
     held = {tensor.name for tensor in weights}
     inputs = [i for i in model.graph.input if i.name in needed and i.name not in held]
     if len(inputs) != 1:
         raise CorruptModel(f"'{name}' has {len(inputs)} inputs; a recognition network has one.")
-    output = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", n_features])
+    output = helper.make_tensor_value_info(features, TensorProto.FLOAT, ["N", n_features])
     graph = helper.make_graph([*nodes, flat], "trunk", inputs, [output], weights)
-    return helper.make_model(
+    trunk = helper.make_model(
         graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
     )
+    _check_shapes(trunk, name)
+    return trunk
+
+
+def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
+    """Refuse a trunk whose layers do not fit together or do not give what the head takes."""
+    outline = onnx.ModelProto()
+    outline.CopyFrom(trunk)
+    del outline.graph.initializer[:]
+    for weight in trunk.graph.initializer:  # the shapes of the large ones say enough
+        if math.prod(weight.dims) > SMALL:
+            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            outline.graph.input.append(kind)
+        else:
+            outline.graph.initializer.append(weight)
+    try:
+        onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        raise CorruptModel(
+            f"'{name}': the shapes of its layers do not fit together ({one_line(error)})."
+        ) from error
 
 
 def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:
