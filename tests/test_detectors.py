@@ -285,6 +285,16 @@ def test_an_explorer_finds_the_face_anew_with_another_detector(scorer):
     assert state.clean.face is given
 
 
+@pytest.mark.usefixtures("with_mtcnn")
+def test_widgets_take_a_detector():
+    pytest.importorskip("ipywidgets")
+    from serfiq_widgets import Explorer, SpreadView
+
+    for widget in (Explorer, SpreadView):
+        made = widget(sample("collins"), engine="onnxruntime", detector="mtcnn")
+        assert made.state.clean.face.detector == "mtcnn"
+
+
 @pytest.mark.usefixtures("no_files")
 def test_a_detector_without_files_leaves_the_explorer_as_it_was(state):
     before = state.result
