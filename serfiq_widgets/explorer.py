@@ -65,7 +65,7 @@ class Explorer(w.VBox):
     ----------
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
         The first photo; the first sample if none is given.
-    model, engine, device, seed
+    model, engine, device, seed, detector
         As for `Scorer`.
     passes : int
         Where the slider starts, 2 to 200.
@@ -100,9 +100,10 @@ class Explorer(w.VBox):
         engine: str = "auto",
         device: str = "auto",
         seed: int = 0,
+        detector: str = "centerface",
         passes: int = 100,
     ) -> None:
-        self.state = ExplorerState(Scorer(model, engine, device, seed))
+        self.state = ExplorerState(Scorer(model, engine, device, seed, detector=detector))
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
         self._build()

@@ -32,7 +32,7 @@ class StateView(w.VBox):
         The photo.
     state : ExplorerState, optional
         A state to share with other views. Without one the view has its own.
-    model, engine, device, seed
+    model, engine, device, seed, detector
         As for `Scorer`, when the view has its own state.
 
     Attributes
@@ -50,9 +50,10 @@ class StateView(w.VBox):
         engine: str = "auto",
         device: str = "auto",
         seed: int = 0,
+        detector: str = "centerface",
     ) -> None:
         self.alone = state is None
-        self.state = state or ExplorerState(Scorer(model, engine, device, seed))
+        self.state = state or ExplorerState(Scorer(model, engine, device, seed, detector=detector))
         super().__init__()
         parts = self.build()
         if self.alone:

@@ -200,10 +200,10 @@ def test_the_best_are_few_high_and_falling(scores, most, least):
 def test_crops_are_scaled_boxes_and_black_outside():
     photo = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
     inside, outside = m.crops(photo, np.array([[10, 20, 58, 68], [-30, 5, 18, 53]], "f4"), 24)
-    pixels = np.round(inside / m.NORMALISATION.scale + m.NORMALISATION.mean)
+    pixels = np.round(inside / m.SCALE + m.MEAN)
     scaled = cv2.resize(photo[20:68, 10:58], (24, 24)).transpose(2, 0, 1)[::-1]
     assert np.abs(pixels - scaled).max() <= 1  # OpenCV rounds each in its own way
-    black = -m.NORMALISATION.mean * m.NORMALISATION.scale
+    black = -m.MEAN * m.SCALE
     np.testing.assert_allclose(outside[:, :, :14], black)
     assert (outside[:, :, 16:] > black).mean() > 0.9
 
@@ -283,6 +283,16 @@ def test_an_explorer_finds_the_face_anew_with_another_detector(scorer):
     state.image = given
     state.configure(detector="centerface")
     assert state.clean.face is given
+
+
+@pytest.mark.usefixtures("with_mtcnn")
+def test_widgets_take_a_detector():
+    pytest.importorskip("ipywidgets")
+    from serfiq_widgets import Explorer, SpreadView
+
+    for widget in (Explorer, SpreadView):
+        made = widget(sample("collins"), engine="onnxruntime", detector="mtcnn")
+        assert made.state.clean.face.detector == "mtcnn"
 
 
 @pytest.mark.usefixtures("no_files")

@@ -29,7 +29,6 @@ from serfiq_widgets import store
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.detectors import Detection
-from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
 from serfiq_widgets.opencv import fitted, import_cv2, shrunk
@@ -47,7 +46,7 @@ PATCH = 0.25  # side of a landmark's patch, as a share of the box's
 FARTHEST = 0.35  # how far L-Net may move a landmark, as a share of its patch
 MOST_PROPOSALS, MOST_FACES = 1000, 300  # so that no photo makes the work explode
 
-NORMALISATION = Normalisation("BGR", 127.5, 0.0078125)
+MEAN, SCALE = 127.5, 0.0078125
 SHAPES: dict[str, tuple[int | str, ...]] = {
     "det1": (3, "H", "W"),
     "det2": (3, R_SIDE, R_SIDE),
@@ -111,7 +110,7 @@ class Mtcnn:
         scale = CELL / LEAST_FACE
         while min(height, width) * scale >= CELL:
             small = shrunk(photo, (round(width * scale), round(height * scale)))
-            moves, sure = self._p.run(None, {"data": NORMALISATION(small[None])})
+            moves, sure = self._p.run(None, {"data": normalised(small[None])})
             rows, columns = np.nonzero(sure[0, 1] > P_LEAST)
             found, order = best(sure[0, 1, rows, columns], MOST_PROPOSALS)
             rows, columns = rows[order], columns[order]
@@ -260,7 +259,13 @@ def crops(photo: NDArray[np.uint8], boxes: Array, side: int) -> Array:
     sampled: NDArray[np.uint8] = cv2.remap(
         photo, columns.reshape(flat), rows.reshape(flat), cv2.INTER_LINEAR
     )
-    return NORMALISATION(sampled.reshape(*shape, 3))
+    return normalised(sampled.reshape(*shape, 3))
+
+
+def normalised(pixels: NDArray[np.uint8]) -> Array:
+    """Turn (N, H, W, 3) RGB uint8 into the networks' (N, 3, H, W) float32, BGR about zero."""
+    channels = np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+    return (channels - MEAN) * SCALE
 
 
 def files_folder() -> Path:
