@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.calibration import Calibration
 
-QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+QUANTILES = (0, 1, 5, 50, 95, 99, 100)
 WIDTH = 79
 BINS, BAR = 10, 24  # of the two histograms, side by side
 EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"  # eighths of a character
@@ -176,7 +176,9 @@ def _bar(share: float) -> str:
 def _draw(calibration: Calibration, path: Path) -> None:
     from serfiq_widgets.figures import calibration_figure
 
-    page = calibration_figure(calibration).to_html(include_plotlyjs=True)
+    page = calibration_figure(calibration).to_html(
+        include_plotlyjs=True, default_height="94vh", config={"displayModeBar": False}
+    )
     path.write_text(page, encoding="utf-8")
     click.echo(f"Before and after are drawn in {path}")
 

@@ -97,6 +97,7 @@ class SettingsPanel(StateView):
                 if name == "model":
                     another = {"model": change["new"], "card": None}
                     changes = self._own_network.get(change["new"], another)
+                    changes = {**changes, "alpha": None, "r": None}  # those are another network's
                 self.state.configure(**changes)
 
         return change_setting

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "serfiq_widgets"
@@ -194,6 +195,15 @@ COMMANDS = [
 NEEDS = {"models download": "SERFIQ_OFFLINE is set", "models import": "does not exist"}
 
 
+def readers_own_faces(folder):
+    """Make a folder that the reader is to have: here the samples, as they are and mirrored."""
+    folder.mkdir()
+    for path in (ROOT / "sample_images").glob("*.jpg"):
+        with Image.open(path) as photo:
+            photo.save(folder / path.name)
+            ImageOps.mirror(photo).save(folder / f"mirrored_{path.name}")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readmes_commands_run(command, tmp_path, monkeypatch):
     from click.testing import CliRunner
@@ -206,6 +216,8 @@ def test_readmes_commands_run(command, tmp_path, monkeypatch):
     monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path))
     monkeypatch.setenv("SERFIQ_OFFLINE", "1")
     arguments = shlex.split(command, comments=True)[1:]
+    if "faces" in arguments:
+        readers_own_faces(tmp_path / "faces")
     result = CliRunner().invoke(main, arguments, input="y")
     missing = NEEDS.get(" ".join(arguments[:2]))
     if missing:

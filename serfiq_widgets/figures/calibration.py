@@ -67,6 +67,7 @@ def calibration_figure(calibration: Calibration) -> go.Figure:
             yaxis2={
                 "title": title("quality"),
                 "range": [0, 100],
+                "tickvals": [0, 25, 50, 75, 100],
                 "overlaying": "y",
                 "side": "right",
                 "showgrid": False,
