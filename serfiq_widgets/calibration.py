@@ -181,7 +181,7 @@ def calibrate(
     try:
         after = fit(raw)
     except BadSetting as error:
-        why = f" {len(errors)} images could not be scored. {errors[0]}" if errors else ""
+        why = f" Not scored: {len(errors)} of {len(images)} images. {errors[0]}" if errors else ""
         raise BadSetting(f"{error}{why}") from error
     before = Stretch(scorer.card.alpha, scorer.card.r)
     return Calibration(scorer.card.name, name, np.array(raw), tuple(errors), passes, before, after)

@@ -133,7 +133,8 @@ def _report(calibration: Calibration, before_from: str) -> str:
     before, after = calibration.before, calibration.after
     old, new = calibration.qualities
     errors = calibration.errors
-    failed = [f"{len(errors)} images could not be scored. The first: {errors[0]}"] if errors else []
+    total = len(calibration.raw) + len(errors)
+    failed = [f"Not scored: {len(errors)} of {total} images. {errors[0]}"] if errors else []
     lines = [
         *map(_wrapped, failed),
         _wrapped(f"rule    {RULE}"),
@@ -190,9 +191,9 @@ def _save(model: str, calibration: Calibration) -> None:
         path = save_card(model, **calibration.settings)
     except OSError as error:
         raise click.ClickException(
-            f"The card '{card_path(model)}' cannot be written ({error.strerror}). Put these lines "
-            'into a card by hand, Scorer(..., card="FILE.toml"), or set SERFIQ_MODELS to a '
-            f"folder that can be written:\n{as_toml(calibration.settings)}"
+            f"The card '{card_path(model)}' cannot be written ({error.strerror}). Make its folder "
+            "writable; or put these lines into a file and open the network with "
+            f'Scorer(..., card="FILE"):\n{as_toml(calibration.settings)}'
         ) from error
     click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
 

@@ -135,7 +135,7 @@ def test_too_few_good_files_names_a_bad_one(scorer, crops):
     with pytest.raises(BadSetting, match=r"^5 faces are too few"):
         calibrate(scorer, images[:5], aligned=True)
     bad = [b"not an image"] * 10
-    with pytest.raises(BadSetting, match=r"^10 faces.* 10 images could not be scored.*not a JPEG"):
+    with pytest.raises(BadSetting, match=r"^10 faces.* Not scored: 10 of 20 images.*not a JPEG"):
         calibrate(scorer, [*bad, *images[:10]], aligned=True, **EASY)
 
 
@@ -150,8 +150,7 @@ def test_an_own_network_is_calibrated_used_and_reset(network, crops):
 
     result = run("calibrate", network, crops, "--aligned", "--name", 'Our "LFW"', "--passes", 20)
     assert result.exit_code == 0, result.output
-    assert "1 images could not be scored" in result.output
-    assert "broken.jpg" in result.output
+    assert f"Not scored: 1 of {PEOPLE + 1} images. 'broken.jpg'" in result.output
     said = tomllib.loads(card.read_text())
     assert said["title"] == "our y1"
     assert said["population"] == f'{PEOPLE} faces of Our "LFW"; {RULE}, T=20'
@@ -257,9 +256,14 @@ def test_the_reference_network_keeps_its_own(crops):
     assert (card.alpha, card.r, card.calibrated) == (130, 0.88, True)
 
 
-def test_where_a_card_cannot_be_written_its_lines_are_shown(crops, monkeypatch, tmp_path):
+def test_where_a_card_cannot_be_written_its_lines_are_shown(network, crops, monkeypatch, tmp_path):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path / "taken"))
+    folder_there = network.with_name("model.card.toml")
+    folder_there.mkdir()  # in the card's place: even root cannot write there
+    beside = run("calibrate", network, crops, "--aligned", "--passes", 2)
+    assert beside.exit_code == 1
+    assert f"'{folder_there}' cannot be written" in beside.output
     result = run("calibrate", "mini", crops, "--aligned", "--passes", 20)
     assert result.exit_code == 1
     assert "cannot be written" in result.output
