@@ -192,8 +192,8 @@ def _save(model: str, calibration: Calibration) -> None:
     except OSError as error:
         raise click.ClickException(
             f"The card '{card_path(model)}' cannot be written ({error.strerror}). Make its folder "
-            "writable; or put these lines into a file and open the network with "
-            f'Scorer(..., card="FILE"):\n{as_toml(calibration.settings)}'
+            "writable; or put these lines into a file and open the network with Scorer(..., "
+            f'card="FILE") or serfiq score --card FILE:\n{as_toml(calibration.settings)}'
         ) from error
     click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
 
