@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, models, doctor, benchmark."""
+"""The `serfiq` command: demo, score, models, calibrate, doctor, benchmark."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets import __version__
+from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
 if TYPE_CHECKING:
     from serfiq_widgets.batch import ScoreRow
+    from serfiq_widgets.zoo import Card
 
 FAILED, WRONG_USAGE = 1, 2
 TABLE_COLUMNS = ("quality", "raw", "low", "high", "faces")
+ENOUGH_TO_JUDGE, NEARLY_ALL = 5, 0.9  # of the scored faces, to say that quality tells nothing
 
 
 class KindGroup(click.Group):
@@ -43,6 +46,7 @@ def main() -> None:
 
 
 main.add_command(models)
+main.add_command(calibrate)
 
 
 @main.command()
@@ -123,8 +127,24 @@ def score(
     else:
         out.write_text(text, encoding="utf-8")
         click.echo(f"{len(rows)} rows written to {out}", err=True)
+    _hint_at_calibration(scorer.card, model, [row.quality for row in rows if not row.error])
     if any(row.error for row in rows):
         sys.exit(FAILED)
+
+
+def _hint_at_calibration(card: Card, model: str, qualities: Sequence[int | None]) -> None:
+    """Name the cure where a network without a calibration puts (nearly) all faces at an end."""
+    at_an_end = sum(quality in (0, 100) for quality in qualities)
+    if (
+        not card.calibrated
+        and len(qualities) >= ENOUGH_TO_JUDGE
+        and at_an_end >= NEARLY_ALL * len(qualities)
+    ):
+        click.echo(
+            f"Hint: {at_an_end} of {len(qualities)} qualities are 0 or 100, for alpha and r are "
+            f"not those of this network. Fit them: serfiq calibrate {model} FOLDER",
+            err=True,
+        )
 
 
 def _columns(limit: bool) -> list[str]:

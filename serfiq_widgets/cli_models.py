@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,8 @@ def _card(name: str) -> Card:
 @click.argument("name")
 def show(name: str) -> None:
     """Show the whole card of a model."""
+    from serfiq_widgets.networks import own_stretch
+
     card = _card(name)
     lines = [("kind", card.kind), ("licence", card.licence), ("origin", card.origin)]
     lines.append(("figures", card.figures))
@@ -83,6 +86,10 @@ def show(name: str) -> None:
             ("stretch", f"alpha {card.alpha:g}, r {card.r:g} ({card.population})"),
             ("dropout", f"rate {card.rate:g}, {trained}" if card.rate else trained),
         ]
+        if own := own_stretch(name):
+            yours = replace(card, **own)
+            text = f"alpha {yours.alpha:.6g}, r {yours.r:.6g} ({yours.population})"
+            lines += [("yours", text), ("", f"drop it: serfiq calibrate {name} --forget")]
     if card.placing:
         lines.append(("placing", card.placing))
     click.echo(f"{click.style(card.name, bold=True)}  {card.title}")

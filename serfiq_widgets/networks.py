@@ -38,6 +38,7 @@ NUMBERS = {  # what a card may say in numbers, and its range
 }
 TEXTS = ("title", "site", "population", "licence", "origin", "figures")
 PIXELS = ("colour", "mean", "scale")
+STRETCH = ("alpha", "r", "population")
 
 UNTRAINED = (
     "'{}' was trained without dropout: its features never learnt to stand in for each other, so "
@@ -84,8 +85,23 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
         return _own(_exported(model, said), said)
     if str(model) in zoo.cards():
         card = zoo.genuine(str(model))
-        card = replace(card, **_beside(card_path(model)), **said)
+        card = replace(card, **(_beside(card_path(model)) | said))
         return _noted(card, load_network(card.weights, site=card.site, side=card.size))
+    said = _beside(card_path(model)) | said
+    network = load_network(Path(model), site=said.get("site", ""), side=said.get("size", 0))
+    return _own(network, said)
+
+
+def card_path(model: str | Path) -> Path:
+    """Return where the card of a network lies: beside its file, or in the folder of models.
+
+    Raises
+    ------
+    UnknownModel
+        There is no such network.
+    """
+    if str(model) in zoo.cards():
+        return store.models_folder() / str(model) / f"{model}{SUFFIX}"
     path = Path(model)
     if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
         raise UnknownModel(
@@ -93,16 +109,6 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
             f"{', '.join(zoo.usable())} (serfiq models lists more). "
             "Give a name, an MXNet checkpoint or an ONNX file."
         )
-    said = _beside(card_path(path)) | said
-    network = load_network(path, site=said.get("site", ""), side=said.get("size", 0))
-    return _own(network, said)
-
-
-def card_path(model: str | Path) -> Path:
-    """Return where the card of a network lies: beside its file, or in the folder of models."""
-    if str(model) in zoo.cards():
-        return store.models_folder() / str(model) / f"{model}{SUFFIX}"
-    path = Path(model)
     files = checkpoint_files(path)
     stem = path.stem if files is None else files[0].name.removesuffix("-symbol.json")
     return path.with_name(stem + SUFFIX)
@@ -113,17 +119,57 @@ def save_card(model: str | Path, **settings: Any) -> Path:
 
     Raises
     ------
+    UnknownModel
+        There is no such network.
     BadSetting
         A setting is unknown or impossible.
+    OSError
+        The card cannot be written.
     """
     path = card_path(model)
     merged = _beside(path) | _settings(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in merged.items()
-    ]
-    path.write_text("".join(lines), encoding="utf-8")
+    path.write_text(as_toml(merged), encoding="utf-8")
     return path
+
+
+def as_toml(settings: Settings) -> str:
+    """Return settings as the text of a card, one line each."""
+    written = {
+        name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # as TOML wants it
+        for name, value in _settings(settings).items()
+    }
+    return "".join(f"{name} = {value}\n" for name, value in written.items())
+
+
+def own_stretch(model: str | Path) -> dict[str, Any]:
+    """Return alpha, r and population as far as the card in `card_path` says them."""
+    said = _beside(card_path(model))
+    return {name: said[name] for name in STRETCH if name in said}
+
+
+def forget_stretch(model: str | Path) -> bool:
+    """Take alpha, r and population out of the card in `card_path`; whether any was there.
+
+    A card that says nothing else is deleted.
+
+    Raises
+    ------
+    UnknownModel
+        There is no such network.
+    BadSetting
+        The card cannot be read.
+    OSError
+        It cannot be written.
+    """
+    path = card_path(model)
+    said = _beside(path)
+    kept = {name: value for name, value in said.items() if name not in STRETCH}
+    if kept:
+        path.write_text(as_toml(kept), encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
+    return kept != said
 
 
 def _beside(path: Path) -> dict[str, Any]:
@@ -139,7 +185,10 @@ def _settings(settings: Settings | None) -> dict[str, Any]:
             settings = tomllib.loads(Path(settings).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise BadSetting(f"The card '{settings}' cannot be read: {error}.") from error
-    return {name: _checked(name, value) for name, value in settings.items()}
+    said = {name: _checked(name, value) for name, value in settings.items()}
+    if "population" not in said and said.keys() & set(STRETCH):
+        said["population"] = zoo.GIVEN  # another card's is not theirs
+    return said
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
 from serfiq_widgets.views import StateView, heading
-from serfiq_widgets.zoo import usable
+from serfiq_widgets.zoo import Card, usable
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
@@ -57,6 +58,7 @@ class SettingsPanel(StateView):
             options=[("plane (PCA)", PROJECTIONS[0]), ("sphere in 3-D", PROJECTIONS[1])],
             description="embeddings on a",
         )
+        self._about = w.HTML()
         self._own = w.Button(description="The network's own p, \u03b1, r")
         self._own.on_click(
             kindly(self.state, lambda _: self.state.configure(rate=None, alpha=None, r=None))
@@ -72,7 +74,7 @@ class SettingsPanel(StateView):
         self.state.observe(lambda _: self._sync(), "message")
         self._sync()
         head = w.HTML(heading("For the curious", SETTINGS))
-        return [head, *self._scorer.values(), self._projection, self._own]
+        return [head, *self._scorer.values(), self._about, self._projection, self._own]
 
     def _models(self) -> tuple[str, ...]:
         """What may be chosen: the networks that are here now, and the present one."""
@@ -95,6 +97,7 @@ class SettingsPanel(StateView):
                 if name == "model":
                     another = {"model": change["new"], "card": None}
                     changes = self._own_network.get(change["new"], another)
+                    changes = {**changes, "alpha": None, "r": None}  # those are another network's
                 self.state.configure(**changes)
 
         return change_setting
@@ -113,6 +116,13 @@ class SettingsPanel(StateView):
         finally:
             self._syncing = False
         self._projection.value = self.state.projection
+        self._about.value = about(self.state.scorer.card)
+
+
+def about(card: Card) -> str:
+    """Return where a network's stretch comes from, and what is to be known of it, as HTML."""
+    stretch = f"\u03b1 {card.alpha:.4g}, r {card.r:.4g}: {card.population}."
+    return "".join(f"<p>{escape(text)}</p>" for text in (stretch, *card.notes))
 
 
 class TakeHomePanel(StateView):

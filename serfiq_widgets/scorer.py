@@ -22,7 +22,7 @@ from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import QualityResult, check_passes, check_whole
-from serfiq_widgets.zoo import Card, dropout_rate
+from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
@@ -118,10 +118,12 @@ class Scorer:
             open_detector(detector)  # what it lacks is said once, not of every photo
         self.seed = check_whole("seed", seed, 0, MAX_SEED)
         known, self.network = open_network(model, card)
+        own_stretch = alpha is None and r is None
         self.card: Card = replace(
             known,
             alpha=_between("alpha", alpha, 1.0, 1e4, known.alpha),
             r=_between("r", r, 0.0, 1.0, known.r),
+            population=known.population if own_stretch else GIVEN,
         )
         own = dropout_rate(known, self.network)
         self.rate = _between("rate", rate, LEAST_RATE, MOST_RATE, own)

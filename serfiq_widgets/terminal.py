@@ -1,11 +1,12 @@
-"""What commands share: tables for the terminal, and a scorer whose notes are said."""
+"""What commands share: tables and bars for the terminal, and a scorer whose notes are said."""
 
 from __future__ import annotations
 
 import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,3 +65,18 @@ def open_scorer(
     for note in scorer.card.notes:
         click.echo(f"Note: {note}", err=True)
     return scorer
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error, nothing elsewhere: call it with done and total."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

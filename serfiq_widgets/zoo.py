@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent / "models"
 
-# The reference network's stretch and dropout rate: what a model without a card is given.
+# The reference network, and its stretch and dropout rate: what a model without a card is given.
+REFERENCE = "arcface-r100-mxnet"
 REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
 
+# Where alpha and r come from, if not from a population.
+NOT_CALIBRATED = "not calibrated, the reference network's: serfiq calibrate fits them to faces"
+GIVEN = "as given"
 
 # What a card can say of its files: in the package, downloaded or placed, or neither yet.
 BUNDLED, INSTALLED, AVAILABLE, BY_HAND = "bundled", "installed", "available", "by hand"
@@ -46,7 +50,7 @@ class Card:
     noncommercial: bool = False
     origin: str = ""
     figures: str = ""
-    population: str = "not calibrated: alpha and r are the reference network's"
+    population: str = NOT_CALIBRATED
     exact: bool = True
     placing: str = ""
     site: str = ""
@@ -57,6 +61,11 @@ class Card:
     def normalisation(self) -> Normalisation:
         """How the network wants its pixels."""
         return Normalisation(self.colour, self.mean, self.scale, (self.size, self.size))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether alpha and r are this network's own."""
+        return self.population != NOT_CALIBRATED
 
     @property
     def terms(self) -> str:

@@ -15,6 +15,14 @@ def sample(name: str) -> Path:
     return SAMPLES / f"{name}.jpg"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_models_of_ones_own(tmp_path_factory):
+    """A calibration or a download of whoever runs the tests changes nothing in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERFIQ_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield
+
+
 @pytest.fixture
 def elsewhere():
     """Runs in a thread of its own: the browser tests leave an event loop running in this one."""

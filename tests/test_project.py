@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "serfiq_widgets"
@@ -21,9 +22,11 @@ ARROWS = {
     ),
     "batch": "results scorer",
     "benchmark": "explorer faces resources results scorer",
+    "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
-    "cli": "__init__ batch benchmark cli_models demo doctor results terminal",
+    "cli": "__init__ batch benchmark cli_calibrate cli_models demo doctor results terminal zoo",
+    "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "compare": "faces figures images parts state views wording",
     "degrade": "faces opencv",
@@ -40,7 +43,7 @@ ARROWS = {
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "degrade results sensitivity",
+    "figures": "calibration degrade results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "networks": "checkpoints engines store trial zoo",
@@ -194,6 +197,15 @@ COMMANDS = [
 NEEDS = {"models download": "SERFIQ_OFFLINE is set", "models import": "does not exist"}
 
 
+def readers_own_faces(folder):
+    """Make a folder that the reader is to have: here the samples, as they are and mirrored."""
+    folder.mkdir()
+    for path in (ROOT / "sample_images").glob("*.jpg"):
+        with Image.open(path) as photo:
+            photo.save(folder / path.name)
+            ImageOps.mirror(photo).save(folder / f"mirrored_{path.name}")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readmes_commands_run(command, tmp_path, monkeypatch):
     from click.testing import CliRunner
@@ -206,6 +218,8 @@ def test_readmes_commands_run(command, tmp_path, monkeypatch):
     monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path))
     monkeypatch.setenv("SERFIQ_OFFLINE", "1")
     arguments = shlex.split(command, comments=True)[1:]
+    if "faces" in arguments:
+        readers_own_faces(tmp_path / "faces")
     result = CliRunner().invoke(main, arguments, input="y")
     missing = NEEDS.get(" ".join(arguments[:2]))
     if missing:

@@ -6,6 +6,7 @@ fonts and grid lines are left to the page's theme. What a slider moves is a `Fil
 
 from __future__ import annotations
 
+from serfiq_widgets.figures.calibration import calibration_figure
 from serfiq_widgets.figures.compare import clouds_figure, draws_figure
 from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.passes import (
@@ -23,6 +24,7 @@ __all__ = [
     "GREEN",
     "ORANGE",
     "Film",
+    "calibration_figure",
     "clouds_figure",
     "distance_film",
     "draws_figure",

@@ -1,0 +1,191 @@
+"""Alpha and r of a network, fitted on a population so that its qualities spread over 0 to 100.
+
+Raw scores of every network crowd at a place of their own. The rule: of a population's raw scores,
+the 5 % quantile gets quality 10 and the 95 % quantile quality 90. A logistic through two points is
+determined by them, so there is nothing to iterate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from serfiq_widgets import robustness
+from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.networks import NUMBERS
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces import AlignedFace
+    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.scorer import Scorer
+
+LOW, HIGH = 0.05, 0.95
+LOW_QUALITY, HIGH_QUALITY = 10, 90
+RULE = (
+    f"{100 * LOW:g} % and {100 * HIGH:g} % quantiles of raw to quality "
+    f"{LOW_QUALITY} and {HIGH_QUALITY}"
+)
+LEAST_FACES = 20
+"""With fewer, the two quantiles are the worst and the best face."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The logistic stretch from raw score to quality: its slope alpha and its middle r."""
+
+    alpha: float
+    r: float
+
+    def qualities(self, raw: ArrayLike) -> NDArray[np.int_]:
+        """Quality component values 0..100 of raw scores, of the same shape."""
+        rounded: NDArray[np.int_] = np.rint(
+            100 * robustness.scaled_score(raw, self.alpha, self.r)
+        ).astype(np.int_)
+        return rounded
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a population says about a network's stretch.
+
+    Attributes
+    ----------
+    model : str
+        The network's name.
+    name : str
+        What the population is called.
+    raw : (N,) ndarray of float64
+        Raw scores of the faces that could be scored.
+    errors : tuple of str
+        Why the others could not.
+    passes : int
+        Dropout passes T of the raw scores.
+    before, after : Stretch
+        That of the card so far, and the fitted one.
+    """
+
+    model: str
+    name: str
+    raw: NDArray[np.float64]
+    errors: tuple[str, ...]
+    passes: int
+    before: Stretch
+    after: Stretch
+
+    @cached_property
+    def qualities(self) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+        """Qualities (N,) of the faces before and after."""
+        return self.before.qualities(self.raw), self.after.qualities(self.raw)
+
+    @property
+    def population(self) -> str:
+        """What a card says of it."""
+        return f"{len(self.raw)} faces of {self.name}; {RULE}, T={self.passes}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `networks.save_card` is to write."""
+        return {"alpha": self.after.alpha, "r": self.after.r, "population": self.population}
+
+
+def fit(raw: ArrayLike, low: float = LOW, high: float = HIGH) -> Stretch:
+    """Fit the stretch that gives the low quantile of raw scores quality 10, the high one 90.
+
+    Parameters
+    ----------
+    raw : (N,) array_like of float
+        Raw scores of a population, N >= 20, good and poor faces among them. People read the
+        quality after T = 100 passes, so these should be scores after as many.
+    low, high : float
+        The quantiles (between order statistics, linear), 0 to 1.
+
+    Raises
+    ------
+    BadSetting
+        The scores are too few, not all numbers, or (nearly) all equal.
+    """
+    scores = np.asarray(raw, dtype=np.float64).ravel()
+    if not 0.0 <= low < high <= 1.0:
+        raise BadSetting(f"The quantiles {low!r:.20} and {high!r:.20} must rise within 0 to 1.")
+    check_size(scores.size)
+    if not np.isfinite(scores).all():
+        raise BadSetting("Some raw scores are not finite numbers: nothing can be fitted to them.")
+    least, most = np.quantile(scores, [low, high])
+    # the two qualities lie as far below 50 as above, so the middle is r
+    steps = _logit(HIGH_QUALITY / 100) - _logit(LOW_QUALITY / 100)
+    if most - least < steps / NUMBERS["alpha"][1]:
+        raise BadSetting(
+            f"The raw scores are nearly all equal ({least:.4f} to {most:.4f}): a population needs "
+            "good and poor faces of many people."
+        )
+    return Stretch(float(steps / (most - least)), float((least + most) / 2))
+
+
+def check_size(count: int) -> None:
+    """Raise BadSetting if a population has too few faces."""
+    if count < LEAST_FACES:
+        raise BadSetting(
+            f"{count} faces are too few to calibrate a network on: give at least {LEAST_FACES}, "
+            "better hundreds."
+        )
+
+
+def calibrate(
+    scorer: Scorer,
+    images: Sequence[ImageSource | AlignedFace],
+    passes: int = 100,
+    *,
+    name: str = "the given images",
+    aligned: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Score a population and fit the stretch to it; a bad image is counted, not a stop.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The network; its card says the stretch so far. Nothing is saved here: see
+        `networks.save_card`.
+    images : sequence
+        What `Scorer.score` takes; paths from `batch.find_images`.
+    passes : int
+        Dropout passes T.
+    name : str
+        What the population is called.
+    aligned : bool
+        The images are aligned face crops: skip detection.
+    progress : callable, optional
+        Called after each image with how many are done, and how many there are.
+
+    Raises
+    ------
+    BadSetting
+        Too few of the images could be scored, or their scores are nearly all equal.
+    """
+    check_size(len(images))
+    raw: list[float] = []
+    errors: list[str] = []
+    for result in scorer.score_many(images, passes, aligned=aligned):
+        if isinstance(result, SerfiqError):
+            errors.append(str(result))
+        else:
+            raw.append(result.raw)
+        if progress is not None:
+            progress(len(raw) + len(errors), len(images))
+    try:
+        after = fit(raw)
+    except BadSetting as error:
+        why = f" Not scored: {len(errors)} of {len(images)} images. {errors[0]}" if errors else ""
+        raise BadSetting(f"{error}{why}") from error
+    before = Stretch(scorer.card.alpha, scorer.card.r)
+    return Calibration(scorer.card.name, name, np.array(raw), tuple(errors), passes, before, after)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))

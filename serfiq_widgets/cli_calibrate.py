@@ -1,0 +1,214 @@
+"""The `serfiq calibrate` command: fit alpha and r to a folder of faces, draw it, save it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serfiq_widgets.errors import BadSetting, EngineUnavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from serfiq_widgets.calibration import Calibration
+
+QUANTILES = (0, 1, 5, 50, 95, 99, 100)
+WIDTH = 79
+BINS, BAR = 10, 24  # of the two histograms, side by side
+EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"  # eighths of a character
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+PAGE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("folder", required=False, type=FOLDER)
+@click.option("--name", help="What the faces are called; the folder's name if not given.")
+@click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
+@click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
+@click.option(
+    "--sample", type=click.IntRange(1), help="Take as many images at random, always the same."
+)
+@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--plot", type=PAGE, help="Draw before and after into this .html page.")
+@click.option("--dry-run", is_flag=True, help="Show what would be; save nothing.")
+@click.option("--forget", is_flag=True, help="Drop what was saved for MODEL, and do no more.")
+@click.option("--override-reference", is_flag=True, help="Also where MODEL is the reference's.")
+def calibrate(
+    model: str,
+    folder: Path | None,
+    name: str | None,
+    aligned: bool,
+    passes: int,
+    sample: int | None,
+    engine: str,
+    device: str,
+    plot: Path | None,
+    dry_run: bool,
+    forget: bool,
+    override_reference: bool,
+) -> None:
+    """Fit MODEL's alpha and r to the faces in FOLDER, so that quality 0 to 100 spreads.
+
+    The 5 % quantile of their raw scores gets quality 10, the 95 % quantile quality 90. Both are
+    saved in the model's card: beside its file, or in the folder of models for one with a name.
+    """
+    from serfiq_widgets.batch import find_images
+    from serfiq_widgets.calibration import calibrate as fit_to
+    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.terminal import counting, open_scorer
+
+    if forget:
+        _forget(model)
+        return
+    if folder is None:
+        raise click.UsageError("Name the folder with the faces: serfiq calibrate MODEL FOLDER")
+    if not (dry_run or override_reference):
+        _spare_the_reference(model)
+    _check_page(plot)
+    check_passes(passes)
+    name = name or folder.resolve().name.encode(errors="replace").decode()
+    images = find_images([folder])
+    if sample is not None and sample < len(images):
+        name = f"{name}, drawn from {len(images)}"
+        images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
+    scorer = open_scorer(model, engine, device)
+    with counting("scoring") as progress:
+        calibration = fit_to(scorer, images, passes, name=name, aligned=aligned, progress=progress)
+    click.echo(_report(calibration, scorer.card.population))
+    if plot is not None:
+        _draw(calibration, plot)
+    if dry_run:
+        click.echo("Nothing was saved (--dry-run).")
+    else:
+        _save(model, calibration)
+
+
+def _spare_the_reference(model: str) -> None:
+    from serfiq_widgets import zoo
+
+    if model == zoo.REFERENCE:
+        raise BadSetting(
+            f"'{model}' is the reference's own network: with its alpha {zoo.REFERENCE_ALPHA:g} and "
+            f"r {zoo.REFERENCE_R:g} your qualities are those of the reference's code. See what "
+            "would be with --dry-run; overrule this with --override-reference."
+        )
+
+
+def _check_page(path: Path | None) -> None:
+    """Say before the long work what would fail after it."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
+    if not path.absolute().parent.is_dir():
+        raise BadSetting(f"--plot {path}: there is no such folder.")
+    try:
+        import plotly  # noqa: F401  # an extra: only whether it is here
+    except ImportError as error:
+        raise EngineUnavailable(
+            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
+        ) from error
+
+
+def _report(calibration: Calibration, before_from: str) -> str:
+    """What was fitted, in words, numbers and bars: lines of at most 80 characters."""
+    import numpy as np
+
+    from serfiq_widgets.calibration import RULE
+
+    def stretch(when: str, alpha: float, r: float, words: str) -> str:
+        return _wrapped(f"{when:<8}alpha {alpha:.6g}, r {r:.6g} ({words})")
+
+    def row(label: str, values: NDArray[Any], places: int) -> str:
+        cells = (f"{value:8.{places}f}" for value in np.percentile(values, QUANTILES))
+        return f"{label:<16}{''.join(cells)}"
+
+    before, after = calibration.before, calibration.after
+    old, new = calibration.qualities
+    errors = calibration.errors
+    total = len(calibration.raw) + len(errors)
+    failed = [f"Not scored: {len(errors)} of {total} images. {errors[0]}"] if errors else []
+    lines = [
+        *map(_wrapped, failed),
+        _wrapped(f"rule    {RULE}"),
+        stretch("before", before.alpha, before.r, before_from),
+        stretch("after", after.alpha, after.r, calibration.population),
+        "",
+        f"{'quantile':<16}{''.join(f'{quantile:6} %' for quantile in QUANTILES)}",
+        row("raw", calibration.raw, 4),
+        row("quality before", old, 0),
+        row("quality after", new, 0),
+        "",
+        *_histograms(old, new),
+    ]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    return click.wrap_text(text, WIDTH, "", " " * 8)
+
+
+def _histograms(old: NDArray[np.int_], new: NDArray[np.int_]) -> Iterator[str]:
+    """Yield two histograms of quality side by side, a line per ten."""
+    import numpy as np
+
+    edges = np.linspace(0, 100, BINS + 1)
+    shares = np.stack([np.histogram(values, edges)[0] / len(values) for values in (old, new)])
+    yield f"{'quality':<9}{'before':<{BAR + 8}}after"
+    for low, high, pair in zip(edges[:-1], edges[1:], shares.T, strict=True):
+        most = high if high == edges[-1] else high - 1
+        bars = (f"{_bar(share / shares.max()):<{BAR}}{share:6.1%}  " for share in pair)
+        yield f"{f'{low:.0f}-{most:.0f}':<9}{''.join(bars)}".rstrip()
+
+
+def _bar(share: float) -> str:
+    """Draw a share of the longest bar, to an eighth of a character."""
+    whole, eighths = divmod(round(share * BAR * 8), 8)
+    return "\u2588" * whole + EIGHTHS[eighths].strip()
+
+
+def _draw(calibration: Calibration, path: Path) -> None:
+    from serfiq_widgets.figures import calibration_figure
+
+    page = calibration_figure(calibration).to_html(
+        include_plotlyjs=True, default_height="94vh", config={"displayModeBar": False}
+    )
+    path.write_text(page, encoding="utf-8")
+    click.echo(f"Before and after are drawn in {path}")
+
+
+def _save(model: str, calibration: Calibration) -> None:
+    from serfiq_widgets.networks import as_toml, card_path, save_card
+
+    try:
+        path = save_card(model, **calibration.settings)
+    except OSError as error:
+        raise click.ClickException(
+            f"The card '{card_path(model)}' cannot be written ({error.strerror}). Make its folder "
+            "writable; or put these lines into a file and open the network with Scorer(..., "
+            f'card="FILE") or serfiq score --card FILE:\n{as_toml(calibration.settings)}'
+        ) from error
+    click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
+
+
+def _forget(model: str) -> None:
+    from serfiq_widgets.networks import card_path, forget_stretch
+
+    path = card_path(model)
+    try:
+        there = forget_stretch(model)
+    except OSError as error:
+        raise click.ClickException(
+            f"The card '{path}' cannot be written ({error.strerror})."
+        ) from error
+    if there:
+        click.echo(f"The calibration of '{model}' is dropped: alpha and r are its own again.")
+    else:
+        click.echo(f"There is no calibration of '{model}' in {path}.")
