@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.engines import Normalisation
-from serfiq_widgets.errors import CorruptModel, UnknownModel
+from serfiq_widgets.errors import CorruptModel, UnknownModel, one_line
 
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
@@ -20,6 +21,10 @@ MODELS = Path(__file__).parent / "models"
 
 # The reference network's stretch and dropout rate: what a model without a card is given.
 REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
+
+# what a card's entries may be, and between which numbers
+TYPES = {"str": (str,), "bool": (bool,), "float": (int, float), "dict[str, str]": (dict,)}
+RANGES = {"alpha": (1.0, 1e4), "r": (0.0, 1.0), "rate": (0.0, 0.999), "scale": (1e-6, 1e6)}
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,51 @@ class Card:
 @cache
 def cards() -> dict[str, Card]:
     """All named models, by name."""
-    table: dict[str, dict[str, Any]] = tomllib.loads(
-        (MODELS / "models.toml").read_text(encoding="utf-8")
-    )
-    return {name: Card(name=name, **entries) for name, entries in table.items()}
+    return read_cards(MODELS / "models.toml")
+
+
+def read_cards(path: Path) -> dict[str, Card]:
+    """Read the cards of a TOML file, one table for each model.
+
+    Raises
+    ------
+    CorruptModel
+        The file cannot be read, or a card says something that cannot be; the text names it.
+    """
+    try:
+        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptModel(
+            f"'{path.name}' is not a sound list of models ({one_line(error)})."
+        ) from error
+    for name, entries in tables.items():
+        for problem in _problems(entries):
+            raise CorruptModel(
+                f"'{path.name}', model '{one_line(name)}': {one_line(problem)}. Mend the file."
+            )
+    return {name: Card(name=name, **entries) for name, entries in tables.items()}
+
+
+def _problems(entries: Any) -> Iterator[str]:
+    """Say what is wrong with a card's table."""
+    if not isinstance(entries, dict):
+        yield "it is not a table"
+    types = {f.name: str(f.type).removesuffix(" | None") for f in fields(Card) if f.name != "name"}
+    for key in entries.keys() - types.keys():
+        yield f"there is no entry '{key}'"
+    for key, value in {"title": None, **entries}.items():
+        if type(value) not in TYPES[types[key]]:
+            yield f"{key} is not a {types[key]}"
+        low, high = RANGES.get(key, (-1e9, 1e9))
+        if types[key] == "float" and not low <= value <= high:
+            yield f"{key} is {value:g}, not {low:g} to {high:g}"
+    if entries.get("colour", "RGB") not in ("RGB", "BGR"):
+        yield "colour is neither RGB nor BGR"
+    if not all(type(digest) is str for digest in entries.get("sha256", {}).values()):
+        yield "sha256 is not text"
+    for name in (entries.get(key, "") for key in ("symbol", "params")):
+        if Path(name).name != name:
+            yield f"'{name}' is not the name of a file"
 
 
 def open_model(model: str | Path) -> tuple[Card, Network]:

@@ -22,7 +22,7 @@ def write_params(arrays, magic=0xF993FAC9):
     return b"".join(parts)
 
 
-def small_graph(op="Activation", attrs=None, extra_inputs=()):
+def small_graph(op="Activation", attrs=None, extra_inputs=(), side=112):
     """data -> op -> fully connected -> batch norm, as a symbol's JSON and its parameters."""
     nodes = [{"op": "null", "name": "data", "inputs": []}]
 
@@ -40,7 +40,7 @@ def small_graph(op="Activation", attrs=None, extra_inputs=()):
     head = add("BatchNorm", "bn", {"fix_gamma": "False"}, [layer, *norms])
     rng = np.random.default_rng(0)
     params = {
-        "arg:fc_weight": rng.normal(size=(4, 3 * 112 * 112)).astype("f4") / 1e4,
+        "arg:fc_weight": rng.normal(size=(4, 3 * side * side)).astype("f4") / 1e4,
         "arg:fc_bias": rng.normal(size=4).astype("f4"),
         "arg:bn_gamma": np.ones(4, "f4"),
         "arg:bn_beta": np.zeros(4, "f4"),

@@ -277,12 +277,13 @@ def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: _Graph) -> None:
 
 def _check_keeps_rows(node: onnx.NodeProto, graph: _Graph) -> None:
     """Refuse a node that would give another shape than (images, numbers)."""
-    sizes = [0.0, -1.0]
+    sound = True
     if operator_of(node) == "Reshape":
-        sizes = graph.constant(node.input[1]).ravel().tolist()
+        sizes = graph.constant(node.input[1]).ravel()
+        sound = len(sizes) == 2 and sizes[0] in (0, 1, -1)  # noqa: PLR2004  # images, numbers
     elif operator_of(node) == "Flatten":
-        sizes[0] = next((float(a.i) - 1 for a in node.attribute if a.name == "axis"), 0.0)
-    if len(sizes) != 2 or sizes[0] not in (0, 1, -1):  # noqa: PLR2004  # images, numbers
+        sound = all(a.i == 1 for a in node.attribute if a.name == "axis")
+    if not sound:
         raise graph.fail(f"'{node.name or node.output[0]}' changes the shape of its head")
 
 
