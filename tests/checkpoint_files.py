@@ -10,10 +10,11 @@ CODES = {"f4": 0, "f8": 1, "f2": 2, "u1": 3, "i4": 4, "i1": 5, "i8": 6}
 
 
 def write_params(arrays, magic=0xF993FAC9):
-    """The NDArray list format, version 2."""
+    """The NDArray list format: 0xF993FAC8 is version 1, then come 2 and 3."""
     parts = [struct.pack("<QQQ", 0x112, 0, len(arrays))]
     for array in arrays.values():
-        parts += [struct.pack("<Iii", magic, 0, array.ndim)]
+        storage = () if magic == 0xF993FAC8 else (0,)
+        parts += [struct.pack(f"<I{len(storage)}ii", magic, *storage, array.ndim)]
         parts += [struct.pack(f"<{array.ndim}q", *array.shape)]
         parts += [struct.pack("<iii", 1, 0, CODES[array.dtype.str[1:]]), array.tobytes()]
     parts += [struct.pack("<Q", len(arrays))]
