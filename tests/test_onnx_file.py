@@ -78,6 +78,10 @@ REFUSED = {
     "a branch": (branch, "branches or loops"),
     "a function": (function, "functions"),
     "sparse weights": (lambda m, w: m.graph.sparse_initializer.add(), "sparse"),
+    "sparse constants": (
+        lambda m, w: m.graph.node[1].attribute.add(name="x").sparse_tensor.dims.append(1),
+        "sparse",
+    ),
     "no output": (lambda m, w: m.graph.ClearField("output"), "no output"),
     "no nodes": (lambda m, w: m.graph.ClearField("node"), "net.onnx"),
     "no input": (lambda m, w: m.graph.ClearField("input"), "net.onnx"),
@@ -139,6 +143,19 @@ OTHER_HEADS = {
         [FLAT, GEMM, ("Flatten", ["fc"], "out", {"axis": 0})],
         lambda m, w: None,
         "changes the shape",
+    ),
+    "a rate that rounds to 1": (
+        HEADS["Dropout of maps"],
+        weight("ratio", np.asarray(0.9999999)),
+        "the dropout rate of 'dropped' is 1",
+    ),
+    "a batch norm in training": (
+        NORMED,
+        lambda m, w: (
+            m.graph.node[3].attribute.add(name="training_mode", type=2, i=1),
+            setattr(m.opset_import[0], "version", 15),
+        ),
+        "in training",
     ),
     "weights made whole": (
         [("Cast", ["matrix"], "whole", {"to": TensorProto.INT64}), FLAT, GEMM],
@@ -210,3 +227,16 @@ def test_faces_of_another_size_are_refused_by_the_engine(tmp_path):
     engine = open_engine(network, 0.4, engine="onnxruntime")
     with pytest.raises(CorruptModel, match=r"(?s)net\.onnx.*112"):
         engine.trunk(np.zeros((1, 112, 112, 3), np.uint8))
+
+
+def test_a_batch_of_one_and_another_domain_may_stand_in_the_trunk(tmp_path):
+    def change(model, weights):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        model.graph.node[1].domain = "com.microsoft"
+        weights["shape"].CopyFrom(numpy_helper.from_array(np.array([1, -1]), "shape"))
+
+    nodes = [("Gelu", ["maps"], "gelu", {}), ("Reshape", ["gelu", "shape"], "flat", {}), GEMM]
+    network = load_network(changed(tmp_path, change, nodes))
+    session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
+    (features,) = session.run(None, {"data": np.ones((1, 3, SIDE, SIDE), "f4")})
+    assert features.shape == (1, FEATURES)

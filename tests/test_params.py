@@ -111,3 +111,11 @@ def test_the_error_names_the_file(tmp_path):
         read_params(file)
     with pytest.raises(CorruptModel, match="gone"):
         read_params(tmp_path / "gone")
+
+
+def test_a_file_beyond_what_a_model_can_hold_is_not_read(tmp_path):
+    file = tmp_path / "face-0000.params"
+    with file.open("wb") as sparse:
+        sparse.truncate(2**31)
+    with pytest.raises(CorruptModel, match=r"face-0000\.params.*larger"):
+        read_params(file)

@@ -146,7 +146,9 @@ class _Graph:
 def _keeps_numbers(node: onnx.NodeProto) -> bool:
     """Whether a node gives a constant on as it is, or in another floating-point type."""
     kind = operator_of(node)
-    return kind == "Identity" or (kind == "Cast" and node.attribute[0].i in FLOATS)
+    return kind == "Identity" or (
+        kind == "Cast" and any(a.name == "to" and a.i in FLOATS for a in node.attribute)
+    )
 
 
 def operator_of(node: onnx.NodeProto) -> str:
@@ -235,9 +237,10 @@ def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
         rate = float(graph.constant(node.input[1]).flat[0])
+    rate = round(rate, 6)  # a float32 0.4 is meant as 0.4
     if not 0.0 <= rate < 1.0:
         raise graph.fail(f"the dropout rate of '{node.name or node.output[0]}' is {rate:g}")
-    return round(rate, 6)  # a float32 0.4 is meant as 0.4
+    return rate
 
 
 def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
@@ -311,6 +314,8 @@ def _per_dimension(
     kind = operator_of(node)
     if kind == "BatchNormalization":
         gamma, beta, mean, variance = (graph.constant(tensor).ravel() for tensor in node.input[1:5])
+        if any(a.name == "training_mode" and a.i for a in node.attribute):
+            raise graph.fail("its batch norm is still in training")
         if not len(gamma) == len(beta) == len(mean) == len(variance):
             raise graph.fail("a batch norm's weights differ in size")
         eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)
@@ -368,15 +373,17 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
 
 def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
     """Refuse a trunk whose layers do not fit together or do not give what the head takes."""
-    outline = onnx.ModelProto()
-    outline.CopyFrom(trunk)
-    del outline.graph.initializer[:]
-    for weight in trunk.graph.initializer:  # the shapes of the large ones say enough
-        if math.prod(weight.dims) > SMALL:
-            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
-            outline.graph.input.append(kind)
+    small, inputs = [], list(trunk.graph.input)
+    for weight in trunk.graph.initializer:  # of the large ones the shapes say enough
+        if math.prod(weight.dims) <= SMALL:
+            small.append(weight)
         else:
-            outline.graph.initializer.append(weight)
+            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            inputs.append(kind)
+    graph = helper.make_graph(trunk.graph.node, "outline", inputs, trunk.graph.output, small)
+    outline = helper.make_model(
+        graph, opset_imports=list(trunk.opset_import), ir_version=trunk.ir_version
+    )
     try:
         onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:
