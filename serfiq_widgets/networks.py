@@ -7,7 +7,6 @@ trying, and `Card.notes` say what was found, assumed or looks wrong.
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -195,7 +194,7 @@ def _checked(name: str, value: Any) -> Any:
     if name in NUMBERS:
         least, most = NUMBERS[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not least <= value <= most:
+        if not number or not least <= value <= most:
             raise BadSetting(f"A card's {name} must be {least:g} to {most:g}, not {value!r:.60}.")
         return round(value) if name == "size" else float(value)
     if name == "colour" and value not in COLOURS:

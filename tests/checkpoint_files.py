@@ -10,10 +10,11 @@ CODES = {"f4": 0, "f8": 1, "f2": 2, "u1": 3, "i4": 4, "i1": 5, "i8": 6}
 
 
 def write_params(arrays, magic=0xF993FAC9):
-    """The NDArray list format, version 2."""
+    """The NDArray list format: 0xF993FAC8 is version 1, then come 2 and 3."""
     parts = [struct.pack("<QQQ", 0x112, 0, len(arrays))]
     for array in arrays.values():
-        parts += [struct.pack("<Iii", magic, 0, array.ndim)]
+        storage = () if magic == 0xF993FAC8 else (0,)
+        parts += [struct.pack(f"<I{len(storage)}ii", magic, *storage, array.ndim)]
         parts += [struct.pack(f"<{array.ndim}q", *array.shape)]
         parts += [struct.pack("<iii", 1, 0, CODES[array.dtype.str[1:]]), array.tobytes()]
     parts += [struct.pack("<Q", len(arrays))]
@@ -22,7 +23,7 @@ def write_params(arrays, magic=0xF993FAC9):
     return b"".join(parts)
 
 
-def small_graph(op="Activation", attrs=None, extra_inputs=()):
+def small_graph(op="Activation", attrs=None, extra_inputs=(), side=112):
     """data -> op -> fully connected -> batch norm, as a symbol's JSON and its parameters."""
     nodes = [{"op": "null", "name": "data", "inputs": []}]
 
@@ -40,7 +41,7 @@ def small_graph(op="Activation", attrs=None, extra_inputs=()):
     head = add("BatchNorm", "bn", {"fix_gamma": "False"}, [layer, *norms])
     rng = np.random.default_rng(0)
     params = {
-        "arg:fc_weight": rng.normal(size=(4, 3 * 112 * 112)).astype("f4") / 1e4,
+        "arg:fc_weight": rng.normal(size=(4, 3 * side * side)).astype("f4") / 1e4,
         "arg:fc_bias": rng.normal(size=4).astype("f4"),
         "arg:bn_gamma": np.ones(4, "f4"),
         "arg:bn_beta": np.zeros(4, "f4"),

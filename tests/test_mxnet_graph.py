@@ -40,6 +40,15 @@ def broken(change):
     return graph, params
 
 
+def cut(graph, count, parts):
+    """Add nodes that each cut the flattened input into parts."""
+    graph["nodes"].append({"op": "Flatten", "name": "flat", "inputs": [[0, 0, 0]]})
+    source = [len(graph["nodes"]) - 1, 0, 0]
+    for i in range(count):
+        node = {"op": "SliceChannel", "name": f"more{i}", "attrs": {"num_outputs": parts}}
+        graph["nodes"].append(node | {"inputs": [source]})
+
+
 BROKEN = {
     "unknown operator": (lambda g, p: g["nodes"][1].update(op="Bogus"), "Bogus"),
     "unknown activation": (lambda g, p: g["nodes"][1]["attrs"].update(act_type="x"), "middle"),
@@ -64,6 +73,43 @@ BROKEN = {
     "no heads": (lambda g, p: g.update(heads=[]), "net-symbol"),
     "no nodes": (lambda g, p: g.update(nodes=[]), "net-symbol"),
     "nodes of text": (lambda g, p: g.update(nodes="text"), "net-symbol"),
+    "too many nodes": (
+        lambda g, p: g["nodes"].extend(g["nodes"][:1] * 20_000),
+        "net-symbol",
+    ),
+    "a node without a name": (lambda g, p: g["nodes"][1].update(name=""), "net-symbol"),
+    "a name that is no text": (lambda g, p: g["nodes"][1].update(name="\ud800"), "net-symbol"),
+    "a name with an escape": (lambda g, p: g["nodes"][1].update(name="\x1b[2J"), "net-symbol"),
+    "two nodes of one name": (lambda g, p: g["nodes"][4].update(name="middle"), "middle"),
+    "a node called like a weight": (lambda g, p: g["nodes"][1].update(name="fc_weight"), "fc"),
+    "a head at infinity": (lambda g, p: g.update(heads=[[float("inf"), 0, 0]]), "head"),
+    "a head that is a weight": (lambda g, p: g.update(heads=[[2, 0, 0]]), "head"),
+    "a head that is no list": (lambda g, p: g.update(heads=[7]), "head"),
+    "settings that are text": (lambda g, p: g["nodes"][1].update(attrs="text"), "middle"),
+    "settings that are a number": (lambda g, p: g["nodes"][1].update(attrs=7), "middle"),
+    "weights too large for float32": (
+        lambda g, p: p.update({"arg:fc_bias": np.full(4, 1e300)}),
+        "fc_bias",
+    ),
+    "a negative variance": (
+        lambda g, p: p.update({"aux:bn_moving_var": np.full(4, -1, "f4")}),
+        "bn",
+    ),
+    "a bias of another size": (lambda g, p: p.update({"arg:fc_bias": np.ones(9, "f4")}), "fc"),
+    "a head that overflows": (
+        lambda g, p: p.update(
+            {"arg:bn_gamma": np.full(4, 3e38, "f4"), "aux:bn_moving_var": np.zeros(4, "f4")}
+        ),
+        "not finite",
+    ),
+    "parts without end": (
+        lambda g, p: cut(g, 4, 37632),
+        "more",
+    ),
+    "tensors without end": (
+        lambda g, p: cut(g, 300, 588),
+        "more than 131072 tensors",
+    ),
     "settings with code": (
         lambda g, p: g["nodes"][4]["attrs"].update(num_hidden="__import__('os').getpid()"),
         "fc",
@@ -162,3 +208,21 @@ def test_what_onnx_cannot_say_is_refused_by_name(case):
     with pytest.raises(CorruptModel, match="'net', node 'node': ") as refused:
         to_onnx(text, params, (4, 5, 6), "net")
     assert len(str(refused.value)) < 200
+
+
+def test_settings_may_stand_under_each_of_mxnets_names(tmp_path):
+    graph, params = broken(lambda g, p: None)
+    layer = graph["nodes"][4]
+    del layer["attrs"]
+    layer |= {"param": {"num_hidden": "9", "no_bias": "False"}, "attr": {"num_hidden": 4}}
+    assert load_network(write_checkpoint(tmp_path, graph, params)).n_dimensions == 4
+
+
+def test_a_very_deep_graph_is_no_trouble(tmp_path):
+    graph, params = broken(lambda g, p: None)
+    head = graph["heads"][0]
+    for i in range(15_000):
+        graph["nodes"].append({"op": "identity", "name": f"more{i}", "inputs": [head]})
+        head = [len(graph["nodes"]) - 1, 0, 0]
+    graph["heads"] = [head]
+    assert load_network(write_checkpoint(tmp_path, graph, params)).n_dimensions == 4

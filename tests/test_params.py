@@ -18,9 +18,10 @@ SOUND = write_params(
 )
 
 
-def test_round_trip_of_every_type():
+@pytest.mark.parametrize("magic", [0xF993FAC8, 0xF993FAC9, 0xF993FACA])
+def test_round_trip_of_every_type(magic):
     arrays = {f"arg:{code}": np.arange(6).astype(code).reshape(2, 3) for code in CODES}
-    read = read_params(write_params(arrays))
+    read = read_params(write_params(arrays, magic))
     assert list(read) == list(arrays)
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
@@ -66,20 +67,33 @@ def huge(count=1, dimensions=1, size=1, code=0):
     return body + struct.pack("<iii", 1, 0, code) + b"\0" * 64
 
 
+def with_shape(*shape):
+    body = struct.pack("<QQQIii", 0x112, 0, 1, 0xF993FAC9, 0, len(shape))
+    return body + struct.pack(f"<{len(shape)}q", *shape) + struct.pack("<iii", 1, 0, 0) + b"\0" * 64
+
+
 @pytest.mark.parametrize(
     "content",
     [
         huge(count=2**60),
         huge(size=2**62),
         huge(size=-1),
+        huge(size=0),
+        with_shape(0, 2**62, 2**62),
+        with_shape(2**33, 2**33, 2**33),
         huge(dimensions=2**31 - 1),
         huge(dimensions=-1),
         huge(code=99),
         huge().replace(struct.pack("<Ii", 0xF993FAC9, 0), struct.pack("<Ii", 0xF993FAC9, 1)),
         SOUND + b"tail",
         write_params({"arg:a": np.ones(3, "f4")}).replace(b"arg:a", b"\xff\xfe\xff\xfe\xff"),
+        SOUND.replace(b"aux:b", b"arg:a"),
+        SOUND.replace(struct.pack("<Q", 5), struct.pack("<Q", 2**60)),
     ],
-    ids=["count", "size", "negative", "dims", "negative dims", "type", "sparse", "tail", "name"],
+    ids=[
+        *("count", "size", "negative", "zero", "zero of many", "product", "dims"),
+        *("negative dims", "type", "sparse", "tail", "name", "one name twice", "long name"),
+    ],
 )
 def test_absurd_claims_cost_no_memory(content):
     tracemalloc.start()
@@ -97,3 +111,11 @@ def test_the_error_names_the_file(tmp_path):
         read_params(file)
     with pytest.raises(CorruptModel, match="gone"):
         read_params(tmp_path / "gone")
+
+
+def test_a_file_beyond_what_a_model_can_hold_is_not_read(tmp_path):
+    file = tmp_path / "face-0000.params"
+    with file.open("wb") as sparse:
+        sparse.truncate(2**31)
+    with pytest.raises(CorruptModel, match=r"face-0000\.params.*larger"):
+        read_params(file)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIDE = 112
+MAX_BYTES = 2**31 - 2**20  # of one file; a model in memory is one message of less than 2 GiB
 _PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
 
 
@@ -105,9 +106,11 @@ def read_file(path: Path) -> bytes:
     Raises
     ------
     CorruptModel
-        It cannot be read.
+        It cannot be read, or is beyond what one ONNX model can hold.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CorruptModel(f"'{path.name}' is larger than {MAX_BYTES} bytes.")
         return path.read_bytes()
     except OSError as error:
         raise CorruptModel(f"'{path.name}' cannot be read: {error.strerror}.") from error

@@ -92,7 +92,9 @@ class Graph:
 def _keeps_numbers(node: onnx.NodeProto) -> bool:
     """Whether a node gives a constant on as it is, or in another floating-point type."""
     kind = operator_of(node)
-    return kind == "Identity" or (kind == "Cast" and node.attribute[0].i in FLOATS)
+    return kind == "Identity" or (
+        kind == "Cast" and any(a.name == "to" and a.i in FLOATS for a in node.attribute)
+    )
 
 
 def operator_of(node: onnx.NodeProto) -> str:

@@ -38,13 +38,15 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
         yield "has no output"
     if model.functions:
         yield "holds functions of its own: export it with them inlined"
-    if model.graph.sparse_initializer:
-        yield "holds sparse weights: export it with dense ones"
     tensors = list(model.graph.initializer)
+    sparse = bool(model.graph.sparse_initializer)
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 yield f"branches or loops ('{one_line(node.op_type)}')"
             tensors += [attribute.t, *attribute.tensors]
+            sparse |= attribute.HasField("sparse_tensor") or bool(attribute.sparse_tensors)
+    if sparse:
+        yield "holds sparse weights: export it with dense ones"
     if any(tensor.external_data or tensor.data_location for tensor in tensors):
         yield "keeps weights in other files: save it as one file"

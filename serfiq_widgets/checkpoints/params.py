@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.checkpoints import read_file
 from serfiq_widgets.errors import CorruptModel
 
 LIST_MAGIC = 0x112
@@ -79,10 +80,7 @@ def read_params(source: bytes | Path) -> dict[str, NDArray[Any]]:
         Anything in the file does not add up; the text names the file and the place.
     """
     name = source.name if isinstance(source, Path) else "the parameters"
-    try:
-        content = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise CorruptModel(f"'{name}' cannot be read: {error.strerror}.") from error
+    content = read_file(source) if isinstance(source, Path) else source
     cursor = _Cursor(memoryview(content), name)
     if cursor.number("Q", "its header") != LIST_MAGIC:
         raise cursor.fail("it does not begin like one")

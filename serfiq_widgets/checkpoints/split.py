@@ -197,9 +197,10 @@ def _ratio(node: onnx.NodeProto, graph: Graph) -> float:
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
         rate = float(graph.constant(node.input[1]).flat[0])
+    rate = round(rate, 6)  # a float32 0.4 is meant as 0.4
     if not 0.0 <= rate < 1.0:
         raise graph.fail(f"the dropout rate of '{node.name or node.output[0]}' is {rate:g}")
-    return round(rate, 6)  # a float32 0.4 is meant as 0.4
+    return rate
 
 
 def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
@@ -239,12 +240,13 @@ def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
 
 def _check_keeps_rows(node: onnx.NodeProto, graph: Graph) -> None:
     """Refuse a node that would give another shape than (images, numbers)."""
-    sizes = [0.0, -1.0]
+    sound = True
     if operator_of(node) == "Reshape":
-        sizes = graph.constant(node.input[1]).ravel().tolist()
+        sizes = graph.constant(node.input[1]).ravel()
+        sound = len(sizes) == 2 and sizes[0] in (0, 1, -1)  # noqa: PLR2004  # images, numbers
     elif operator_of(node) == "Flatten":
-        sizes[0] = next((float(a.i) - 1 for a in node.attribute if a.name == "axis"), 0.0)
-    if len(sizes) != 2 or sizes[0] not in (0, 1, -1):  # noqa: PLR2004  # images, numbers
+        sound = all(a.i == 1 for a in node.attribute if a.name == "axis")
+    if not sound:
         raise graph.fail(f"'{node.name or node.output[0]}' changes the shape of its head")
 
 
@@ -274,6 +276,8 @@ def _per_dimension(
     kind = operator_of(node)
     if kind == "BatchNormalization":
         gamma, beta, mean, variance = (graph.constant(tensor).ravel() for tensor in node.input[1:5])
+        if any(a.name == "training_mode" and a.i for a in node.attribute):
+            raise graph.fail("its batch norm is still in training")
         if not len(gamma) == len(beta) == len(mean) == len(variance):
             raise graph.fail("a batch norm's weights differ in size")
         eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)
@@ -331,15 +335,17 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
 
 def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
     """Refuse a trunk whose layers do not fit together or do not give what the head takes."""
-    outline = onnx.ModelProto()
-    outline.CopyFrom(trunk)
-    del outline.graph.initializer[:]
-    for weight in trunk.graph.initializer:  # the shapes of the large ones say enough
-        if math.prod(weight.dims) > SMALL:
-            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
-            outline.graph.input.append(kind)
+    small, inputs = [], list(trunk.graph.input)
+    for weight in trunk.graph.initializer:  # of the large ones the shapes say enough
+        if math.prod(weight.dims) <= SMALL:
+            small.append(weight)
         else:
-            outline.graph.initializer.append(weight)
+            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            inputs.append(kind)
+    graph = helper.make_graph(trunk.graph.node, "outline", inputs, trunk.graph.output, small)
+    outline = helper.make_model(
+        graph, opset_imports=list(trunk.opset_import), ir_version=trunk.ir_version
+    )
     try:
         onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:

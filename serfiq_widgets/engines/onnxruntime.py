@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.engines import Normalisation, Runtime
-from serfiq_widgets.errors import CorruptModel, EngineUnavailable
+from serfiq_widgets.errors import CorruptModel, EngineUnavailable, one_line
 from serfiq_widgets.robustness import normalise
 
 if TYPE_CHECKING:
@@ -78,18 +78,27 @@ class OnnxEngine:
         try:
             self._session = session(network.trunk, providers)
         except Exception as error:  # the runtime's own exceptions share no base class
-            raise CorruptModel(f"ONNX Runtime cannot load '{network.name}': {error}") from error
+            raise CorruptModel(
+                f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"
+            ) from error
         if device.startswith("cuda") and self._session.get_providers()[0] != CUDA:
             raise EngineUnavailable(
                 "ONNX Runtime found no usable CUDA device: check nvidia-smi, the CUDA 12 and "
                 "cuDNN 9 libraries, or take --device cpu."
             )
         self._input = self._session.get_inputs()[0].name
+        self._model = network.name
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         features: NDArray[np.float32]
-        (features,) = self._session.run(None, {self._input: self.normalisation(faces)})
+        pixels = self.normalisation(faces)
+        try:
+            (features,) = self._session.run(None, {self._input: pixels})
+        except Exception as error:  # the runtime's own exceptions share no base class
+            raise CorruptModel(
+                f"'{self._model}' cannot run on faces of shape {pixels.shape}: {one_line(error)}"
+            ) from error
         return features
 
     def passes(
