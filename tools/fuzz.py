@@ -44,6 +44,7 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.networks import open_network
+    from serfiq_widgets.zoo import MODELS
 
 FINDINGS = Path("fuzz-findings")
 SECONDS_EACH, MEMORY = 5, 2 << 30
@@ -216,7 +217,7 @@ def mutate_cards(data: bytes, dice: random.Random) -> bytes:
 def seeds_params() -> list[bytes]:
     """A file of every type, the older formats, and the head of the bundled model."""
     arrays = {f"arg:{code}": np.arange(6).astype(code).reshape(2, 3) for code in CODES}
-    mini = read_params(zoo.MODELS / "mini-0000.params")
+    mini = read_params(MODELS / "mini-0000.params")
     few = dict(sorted(mini.items(), key=lambda item: item[1].nbytes)[:5])
     files = [write_params(arrays, magic) for magic in (0xF993FAC8, 0xF993FAC9, 0xF993FACA)]
     return [*files, write_params(few), write_params({"arg:a": np.ones(1, "f4")})]
@@ -230,7 +231,7 @@ def seeds_symbol() -> list[bytes]:
     attrs = {"kernel": "(1, 1)", "num_filter": "3"}
     layer, _ = small_graph("Convolution", attrs, ["weight", "bias"], SIDE)
     graphs.append(json.loads(layer))
-    whole = (zoo.MODELS / "mini-symbol.json").read_bytes()
+    whole = (MODELS / "mini-symbol.json").read_bytes()
     one = single_node("Reshape", {"shape": "(0, -1)"}).encode()
     middles = [json.dumps({**graph, "shapes": shapes}).encode() for graph in graphs]
     return [small.encode(), whole, one, *middles]
@@ -250,10 +251,11 @@ def seeds_onnx() -> list[bytes]:
 
 def seeds_cards() -> list[bytes]:
     """One that says everything."""
-    return [
-        b'size = 112\ncolour = "BGR"\nmean = 127.5\nscale = 0.0078125\nsite = "relu"\nrate = 0.4\n'
-        b'trained_with_dropout = false\nalpha = 130.0\nr = 0.88\ntitle = "mine"\n'
-    ]
+    lines = (
+        *("size = 112", 'colour = "BGR"', "mean = 127.5", "scale = 0.0078125", "rate = 0.4"),
+        *("trained_with_dropout = false", "alpha = 130.0", "r = 0.88", 'title = "mine"'),
+    )
+    return ["\n".join(lines).encode()]
 
 
 Target = Callable[[bytes], None]
