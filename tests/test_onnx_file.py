@@ -73,6 +73,10 @@ def huge(name, *dims):
 
 
 REFUSED = {
+    "numbers of no type": (
+        lambda m, w: setattr(w["offset"], "data_type", -1),
+        "'offset' are broken",
+    ),
     "weights elsewhere": (lambda m, w: elsewhere(w["matrix"]), "other files"),
     "a constant elsewhere": (constant_elsewhere, "other files"),
     "a branch": (branch, "branches or loops"),
@@ -240,3 +244,10 @@ def test_a_batch_of_one_and_another_domain_may_stand_in_the_trunk(tmp_path):
     session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
     (features,) = session.run(None, {"data": np.ones((1, 3, SIDE, SIDE), "f4")})
     assert features.shape == (1, FEATURES)
+
+
+def test_a_convolution_of_no_type(tmp_path):
+    nodes = HEADS["convolution after global pooling"]
+    path = changed(tmp_path, lambda m, w: setattr(w["kernel"], "data_type", -1), nodes)
+    with pytest.raises(CorruptModel, match=r"net\.onnx.*(shapes cannot be known|not a sound)"):
+        load_network(path)

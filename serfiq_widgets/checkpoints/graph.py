@@ -45,7 +45,7 @@ class Graph:
             raise self.fail(f"'{tensor}' is not constant")
         try:
             array = numpy_helper.to_array(held)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise self.fail(f"the weights '{tensor}' are broken ({error})") from error
         if array.dtype.kind not in "fiub" or not array.size:
             raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
@@ -61,7 +61,10 @@ class Graph:
         if settings.get("group", 1) != 1 or any(settings.get("pads", ())):
             return False
         if self._shapes is None:
-            inferred = onnx.shape_inference.infer_shapes(self._model).graph
+            try:
+                inferred = onnx.shape_inference.infer_shapes(self._model).graph
+            except (onnx.shape_inference.InferenceError, ValueError) as error:
+                raise self.fail(f"its shapes cannot be known ({error})") from error
             known = [*inferred.value_info, *inferred.input, *inferred.output]
             self._shapes = {
                 value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]

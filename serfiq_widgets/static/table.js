@@ -17,6 +17,7 @@ function render({ model, el }) {
     model.get("columns").forEach((title, index) => {
       const cell = document.createElement("th");
       cell.scope = "col";
+      if (typeof rows[0]?.cells[index] === "number") cell.className = "serfiq-number";
       if (index === column) cell.setAttribute("aria-sort", rising ? "ascending" : "descending");
       const button = document.createElement("button");
       button.type = "button";

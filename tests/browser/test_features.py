@@ -221,10 +221,16 @@ def test_the_table_is_sorted_by_its_headings(open_page, scorer):
         page.locator(".serfiq-sample").nth(index).click()
         wait_for_numbers(page, scorer.score(sample_images()[index]))
     tab(page, "Compare")
+    page.locator(".serfiq-table tbody tr").nth(2).wait_for()
+    assert not page.locator(".serfiq-compare .serfiq-pictures").is_visible()  # nothing is pinned
     heading = page.locator(".serfiq-table th").nth(1)
     for direction, ordered in (("ascending", sorted), ("descending", lambda v: sorted(v)[::-1])):
         heading.locator("button").click()
         assert heading.get_attribute("aria-sort") == direction
+        arrow = page.evaluate(
+            "getComputedStyle(document.querySelector('th[aria-sort] button'), '::after').content"
+        )
+        assert arrow == {"ascending": '" \u25b2"', "descending": '" \u25bc"'}[direction]
         cells = page.locator(".serfiq-table tbody td:nth-child(2)").all_inner_texts()
         qualities = [int(cell) for cell in cells]
         assert len(qualities) == 3
