@@ -23,7 +23,13 @@ MODELS = Path(__file__).parent / "models"
 REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
 
 # what a card's entries may be, and between which numbers
-TYPES = {"str": (str,), "bool": (bool,), "float": (int, float), "dict[str, str]": (dict,)}
+TYPES = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "dict[str, str]": (dict,),
+}
 RANGES = {"alpha": (1.0, 1e4), "r": (0.0, 1.0), "rate": (0.0, 0.999), "scale": (1e-6, 1e6)}
 
 
@@ -90,7 +96,7 @@ def _problems(entries: Any) -> Iterator[str]:
     for key in entries.keys() - types.keys():
         yield f"there is no entry '{key}'"
     for key, value in {"title": None, **entries}.items():
-        if type(value) not in TYPES[types[key]]:
+        if type(value) not in TYPES.get(types[key], (type(value),)):
             yield f"{key} is not a {types[key]}"
         low, high = RANGES.get(key, (-1e9, 1e9))
         if types[key] == "float" and not low <= value <= high:

@@ -24,6 +24,7 @@ DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
 SMALL = 1024  # numbers in a tensor that a shape may depend on
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+OWN_DOMAINS = ("", "ai.onnx")
 SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -115,7 +116,7 @@ class _Graph:
             raise self.fail(f"'{tensor}' is not constant")
         try:
             array = numpy_helper.to_array(held)
-        except (ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError) as error:
             raise self.fail(f"the weights '{tensor}' are broken ({error})") from error
         if array.dtype.kind not in "fiub" or not array.size:
             raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
@@ -153,7 +154,7 @@ def _keeps_numbers(node: onnx.NodeProto) -> bool:
 
 def operator_of(node: onnx.NodeProto) -> str:
     """Return the name of a node's operator; one that is not ONNX's own keeps its domain."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def _norm_of(node: onnx.NodeProto, graph: _Graph) -> str:
