@@ -39,8 +39,9 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets import zoo
     from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
     from serfiq_widgets.checkpoints.onnx_file import read_onnx
+    from serfiq_widgets.checkpoints.onnx_graph import open_batch
     from serfiq_widgets.checkpoints.params import read_params
-    from serfiq_widgets.checkpoints.split import Network, open_batch, split
+    from serfiq_widgets.checkpoints.split import Network, split
     from serfiq_widgets.engines import Normalisation
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
@@ -93,17 +94,12 @@ def fuzz_symbol(data: bytes) -> None:
         for name, shape in json.loads(data)["shapes"].items():
             if 0 < np.prod([abs(float(size)) for size in shape]) < 1e6:  # noqa: PLR2004
                 params[f"arg:{name}"] = np.ones([abs(int(size)) for size in shape], "f4")
-    model = to_onnx(data, params, (3, SIDE, SIDE), "net-symbol.json")
-    size = open_batch(model, "net")
-    trunk, head, site, rate = split(model, "net")
-    run(Network("net", trunk.SerializeToString(), head, site, rate, size, "", Path("net")))
+    cut_and_run(to_onnx(data, params, (3, SIDE, SIDE), "net-symbol.json"))
 
 
 def fuzz_onnx(data: bytes) -> None:
     """The reader of ONNX files, and the split."""
-    model = read_onnx(write("net.onnx", data))
-    open_batch(model, "net.onnx")
-    split(model, "net.onnx")
+    cut_and_run(read_onnx(write("net.onnx", data)))
 
 
 def fuzz_cards(data: bytes) -> None:
@@ -112,8 +108,11 @@ def fuzz_cards(data: bytes) -> None:
         card.normalisation(FACES)
 
 
-def run(network: Network) -> None:
-    """What was accepted also runs, and fits its head."""
+def cut_and_run(model: onnx.ModelProto) -> None:
+    """The split; what it accepts also runs, and fits its head."""
+    size = open_batch(model, "net")
+    trunk, head, site, rate = split(model, "net")
+    network = Network("net", trunk.SerializeToString(), head, site, rate, size, "", Path("net"))
     features = OnnxEngine(network, 0.4, Normalisation(), "cpu").trunk(FACES)
     if features.shape != (len(FACES), network.n_features):
         raise AssertionError(f"{features.shape} instead of {network.n_features} features")

@@ -79,7 +79,8 @@ def load_network(path: Path) -> Network:
     CorruptModel
         A file is missing, broken, or holds something unknown; the text names it.
     """
-    from serfiq_widgets.checkpoints.split import Network, open_batch, split
+    from serfiq_widgets.checkpoints.onnx_graph import open_batch
+    from serfiq_widgets.checkpoints.split import Network, split
 
     files = checkpoint_files(path)
     if files is None:

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from serfiq_widgets.checkpoints import read_file
-from serfiq_widgets.checkpoints.split import OWN_DOMAINS
+from serfiq_widgets.checkpoints.onnx_graph import OWN_DOMAINS
 from serfiq_widgets.errors import CorruptModel, one_line
 
 LEAST_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them

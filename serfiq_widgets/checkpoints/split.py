@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, operator_of
 from serfiq_widgets.errors import CorruptModel, one_line
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
 SMALL = 1024  # numbers in a tensor that a shape may depend on
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-OWN_DOMAINS = ("", "ai.onnx")
 SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -86,96 +85,6 @@ class Network:
         return self.head.weight.shape[0]
 
 
-class _Graph:
-    """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
-
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
-        self.name = name
-        self.nodes = list(model.graph.node)
-        self.maker = {output: node for node in self.nodes for output in node.output}
-        self.output = model.graph.output[0].name
-        # constant tensors, each with the tensor that holds its numbers, if that is known
-        self._constants: dict[str, onnx.TensorProto | None] = {
-            tensor.name: tensor for tensor in model.graph.initializer
-        }
-        for node in self.nodes:
-            kind = operator_of(node)
-            if kind == "Constant":
-                value = next((a.t for a in node.attribute if a.name == "value"), None)
-                self._constants[node.output[0]] = value
-            elif _keeps_numbers(node) and node.input[0] in self._constants:
-                self._constants[node.output[0]] = self._constants[node.input[0]]
-
-    def fail(self, why: str) -> CorruptModel:
-        return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {one_line(why)}.")
-
-    def constant(self, tensor: str) -> NDArray[np.float64]:
-        """Return a constant tensor's numbers."""
-        held = self._constants.get(tensor)
-        if held is None:
-            raise self.fail(f"'{tensor}' is not constant")
-        try:
-            array = numpy_helper.to_array(held)
-        except (LookupError, ValueError, TypeError) as error:
-            raise self.fail(f"the weights '{tensor}' are broken ({error})") from error
-        if array.dtype.kind not in "fiub" or not array.size:
-            raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
-        return np.asarray(array, dtype=np.float64)
-
-    def is_constant(self, tensor: str) -> bool:
-        """Whether a tensor is a weight, or a constant made by nodes."""
-        return tensor in self._constants
-
-    def data_input(self, node: onnx.NodeProto) -> str | None:
-        """Return the one input of a node that is not constant, or None if there are several."""
-        flowing = [tensor for tensor in node.input if tensor and not self.is_constant(tensor)]
-        return flowing[0] if len(flowing) == 1 else None
-
-    def chain(self) -> list[onnx.NodeProto]:
-        """Return the nodes that lead to the output in a single line, first to last."""
-        nodes: list[onnx.NodeProto] = []
-        tensor = self.output
-        while (node := self.maker.get(tensor)) is not None and len(nodes) < len(self.nodes):
-            nodes.append(node)
-            source = self.data_input(node)
-            if source is None and not _norm_of(node, self):
-                break
-            tensor = source or _norm_of(node, self)
-        return nodes[::-1]
-
-
-def _keeps_numbers(node: onnx.NodeProto) -> bool:
-    """Whether a node gives a constant on as it is, or in another floating-point type."""
-    kind = operator_of(node)
-    return kind == "Identity" or (
-        kind == "Cast" and any(a.name == "to" and a.i in FLOATS for a in node.attribute)
-    )
-
-
-def operator_of(node: onnx.NodeProto) -> str:
-    """Return the name of a node's operator; one that is not ONNX's own keeps its domain."""
-    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
-
-
-def _norm_of(node: onnx.NodeProto, graph: _Graph) -> str:
-    """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
-    if operator_of(node) != "Div":
-        return ""
-    above, below = node.input
-    tensor = below
-    for _ in range(8):  # the few nodes that compute a length
-        maker = graph.maker.get(tensor)
-        if maker is None:
-            return ""
-        if above in maker.input:
-            return str(above)
-        source = graph.data_input(maker)
-        if source is None:
-            return str(above) if operator_of(maker) == "Mul" and set(maker.input) == {above} else ""
-        tensor = source
-    return ""
-
-
 def split(
     model: onnx.ModelProto, name: str
 ) -> tuple[onnx.ModelProto, AffineHead, str, float | None]:
@@ -204,7 +113,7 @@ def split(
     CorruptModel
         No such site is found, or what follows it is not affine.
     """
-    graph = _Graph(model, name)
+    graph = Graph(model, name)
     chain = graph.chain()
     drops = [i for i, node in enumerate(chain) if operator_of(node) == "Dropout"]
     layers = [i for i, node in enumerate(chain) if _is_layer(node, graph)]
@@ -224,16 +133,16 @@ def split(
     return _trunk(model, site, head.weight.shape[1], name), head, site, rate
 
 
-def _is_layer(node: onnx.NodeProto, graph: _Graph) -> bool:
+def _is_layer(node: onnx.NodeProto, graph: Graph) -> bool:
     return operator_of(node) in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
-def _is_final_norm(node: onnx.NodeProto, graph: _Graph) -> bool:
+def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a node only gives embeddings length 1, which every score does by itself."""
-    return operator_of(node) == "LpNormalization" or bool(_norm_of(node, graph))
+    return operator_of(node) == "LpNormalization" or bool(norm_of(node, graph))
 
 
-def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
+def _ratio(node: onnx.NodeProto, graph: Graph) -> float:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
@@ -244,7 +153,7 @@ def _ratio(node: onnx.NodeProto, graph: _Graph) -> float:
     return rate
 
 
-def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
+def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> AffineHead:
     """Fold the head's nodes to one matrix and one vector, in float64."""
     weight: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] = np.zeros(1)
@@ -274,12 +183,12 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: _Graph) -> AffineHead:
     return head
 
 
-def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: _Graph) -> None:
+def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
     if layer.shape[1] != len(first) or len(layer) * first.shape[1] > MAX_NUMBERS:
         raise graph.fail(f"matrices of shape {layer.shape} and {first.shape} do not fit")
 
 
-def _check_keeps_rows(node: onnx.NodeProto, graph: _Graph) -> None:
+def _check_keeps_rows(node: onnx.NodeProto, graph: Graph) -> None:
     """Refuse a node that would give another shape than (images, numbers)."""
     sound = True
     if operator_of(node) == "Reshape":
@@ -291,7 +200,7 @@ def _check_keeps_rows(node: onnx.NodeProto, graph: _Graph) -> None:
         raise graph.fail(f"'{node.name or node.output[0]}' changes the shape of its head")
 
 
-def _layer(node: onnx.NodeProto, graph: _Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _layer(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return matrix (D, F) and vector (D,) of a Gemm or MatMul."""
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     matrix = graph.constant(node.input[1])
@@ -309,7 +218,7 @@ def _layer(node: onnx.NodeProto, graph: _Graph) -> tuple[NDArray[np.float64], ND
 
 
 def _per_dimension(
-    node: onnx.NodeProto, graph: _Graph
+    node: onnx.NodeProto, graph: Graph
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
     kind = operator_of(node)
@@ -381,36 +290,20 @@ def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
         else:
             kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
             inputs.append(kind)
-    graph = helper.make_graph(trunk.graph.node, "outline", inputs, trunk.graph.output, small)
+    (output,) = trunk.graph.output
+    graph = helper.make_graph(trunk.graph.node, "outline", inputs, [output], small)
+    graph.output[0].type.tensor_type.shape.dim[0].Clear()
     outline = helper.make_model(
         graph, opset_imports=list(trunk.opset_import), ir_version=trunk.ir_version
     )
     try:
-        onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise CorruptModel(
             f"'{name}': the shapes of its layers do not fit together ({one_line(error)})."
         ) from error
-
-
-def open_batch(model: onnx.ModelProto, name: str) -> tuple[int, int]:
-    """Leave the batch size of a model's input open and return the input's height and width.
-
-    Raises
-    ------
-    CorruptModel
-        The input is not a float (N, 3, H, W).
-    """
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
-    if not inputs:
-        raise CorruptModel(f"'{name}' has no input.")
-    kind = inputs[0].type.tensor_type
-    sizes = [dimension.dim_value for dimension in kind.shape.dim]
-    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != 3:  # noqa: PLR2004
+    if rows := inferred.graph.output[0].type.tensor_type.shape.dim[0].dim_value:
         raise CorruptModel(
-            f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
+            f"'{name}' gives {rows} rows of features for any number of images. Export it with an "
+            "open batch size."
         )
-    kind.shape.dim[0].dim_param = "N"
-    del model.graph.value_info[:]  # its shapes may hold the old batch size
-    return sizes[2], sizes[3]
