@@ -16,6 +16,11 @@ from serfiq_widgets.errors import CorruptModel
 
 NORMED = [FLAT, GEMM, *HEADS["batch norm"][2:]]
 TWO = [FLAT, GEMM, ("Gemm", ["fc", "second"], "fc2", {})]
+RESHAPED = [
+    ("Reshape", ["maps", "shape"], "rows", {}),
+    ("Relu", ["rows"], "flat", {}),
+    GEMM,
+]
 ADDED = [*HEADS["MatMul and Add"]]
 
 
@@ -72,11 +77,12 @@ def huge(name, *dims):
     return change
 
 
+def run(network, count):
+    session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
+    return session.run(None, {"data": np.ones((count, 3, SIDE, SIDE), "f4")})[0]
+
+
 REFUSED = {
-    "numbers of no type": (
-        lambda m, w: setattr(w["offset"], "data_type", -1),
-        "'offset' are broken",
-    ),
     "weights elsewhere": (lambda m, w: elsewhere(w["matrix"]), "other files"),
     "a constant elsewhere": (constant_elsewhere, "other files"),
     "a branch": (branch, "branches or loops"),
@@ -86,6 +92,9 @@ REFUSED = {
         lambda m, w: m.graph.node[1].attribute.add(name="x").sparse_tensor.dims.append(1),
         "sparse",
     ),
+    "an unknown type": (lambda m, w: setattr(w["offset"], "data_type", -1), "'offset' are broken"),
+    "an old opset": (lambda m, w: setattr(m.opset_import[0], "version", 1), "opset 1"),
+    "no opset": (lambda m, w: m.ClearField("opset_import"), "opset 0"),
     "no output": (lambda m, w: m.graph.ClearField("output"), "no output"),
     "no nodes": (lambda m, w: m.graph.ClearField("node"), "net.onnx"),
     "no input": (lambda m, w: m.graph.ClearField("input"), "net.onnx"),
@@ -161,6 +170,11 @@ OTHER_HEADS = {
         ),
         "in training",
     ),
+    "a division that is no length": (
+        [FLAT, GEMM, ("Add", ["fc", "row"], "sum", {}), ("Div", ["fc", "sum"], "out", {})],
+        lambda m, w: None,
+        "no fully connected layer",
+    ),
     "weights made whole": (
         [("Cast", ["matrix"], "whole", {"to": TensorProto.INT64}), FLAT, GEMM],
         lambda m, w: m.graph.node[3].input.__setitem__(1, "whole"),
@@ -221,9 +235,7 @@ def test_a_tensor_may_be_called_features(tmp_path):
     nodes = [("Relu", ["maps"], "features", {}), ("Relu", ["features"], "0", {})]
     flat = ("Flatten", ["0"], "flat", {})
     network = load_network(network_file(tmp_path, [*nodes, flat, GEMM]))
-    session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
-    (features,) = session.run(None, {"data": np.ones((1, 3, SIDE, SIDE), "f4")})
-    assert features.shape == (1, FEATURES)
+    assert run(network, 2).shape == (2, FEATURES)
 
 
 def test_faces_of_another_size_are_refused_by_the_engine(tmp_path):
@@ -233,21 +245,48 @@ def test_faces_of_another_size_are_refused_by_the_engine(tmp_path):
         engine.trunk(np.zeros((1, 112, 112, 3), np.uint8))
 
 
-def test_a_batch_of_one_and_another_domain_may_stand_in_the_trunk(tmp_path):
-    def change(model, weights):
+def test_another_domains_operators_may_stand_in_the_trunk(tmp_path):
+    def change(model, _):
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
         model.graph.node[1].domain = "com.microsoft"
-        weights["shape"].CopyFrom(numpy_helper.from_array(np.array([1, -1]), "shape"))
 
-    nodes = [("Gelu", ["maps"], "gelu", {}), ("Reshape", ["gelu", "shape"], "flat", {}), GEMM]
-    network = load_network(changed(tmp_path, change, nodes))
-    session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
-    (features,) = session.run(None, {"data": np.ones((1, 3, SIDE, SIDE), "f4")})
-    assert features.shape == (1, FEATURES)
+    nodes = [("Gelu", ["maps"], "gelu", {}), ("Flatten", ["gelu"], "flat", {}), GEMM]
+    assert run(load_network(changed(tmp_path, change, nodes)), 1).shape == (1, FEATURES)
+
+
+def reshaping(count):
+    """A change that reshapes to (1, ...) what came in with this batch size."""
+
+    def change(model, weights):
+        weights["shape"].CopyFrom(numpy_helper.from_array(np.array([1, -1]), "shape"))
+        batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+        batch.CopyFrom(onnx.TensorShapeProto.Dimension(**count))
+
+    return change
+
+
+def test_a_batch_of_one_that_an_exporter_wrote_down_is_opened(tmp_path):
+    path = changed(tmp_path, reshaping({"dim_value": 1}), RESHAPED)
+    assert run(load_network(path), 3).shape == (3, FEATURES)
+
+
+def test_sizes_may_be_an_attribute(tmp_path):
+    def change(model, weights):
+        reshaping({"dim_value": 1})(model, weights)
+        model.graph.initializer.remove(weights["shape"])
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["shape"], value_ints=[1, -1]))
+
+    assert run(load_network(changed(tmp_path, change, RESHAPED)), 2).shape == (2, FEATURES)
+
+
+def test_a_reshaping_that_mixes_the_batch_is_refused(tmp_path):
+    path = changed(tmp_path, reshaping({"dim_param": "batch"}), RESHAPED)
+    with pytest.raises(CorruptModel, match=r"net\.onnx.*1 rows"):
+        load_network(path)
 
 
 def test_a_convolution_of_no_type(tmp_path):
     nodes = HEADS["convolution after global pooling"]
     path = changed(tmp_path, lambda m, w: setattr(w["kernel"], "data_type", -1), nodes)
-    with pytest.raises(CorruptModel, match=r"net\.onnx.*(shapes cannot be known|not a sound)"):
+    with pytest.raises(CorruptModel, match=r"net\.onnx.*(shapes|not a sound|weights)"):
         load_network(path)

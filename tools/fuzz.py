@@ -39,7 +39,7 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
     from serfiq_widgets.checkpoints.onnx_file import parse_onnx
     from serfiq_widgets.checkpoints.params import read_params
-    from serfiq_widgets.checkpoints.split import Network, cut_network
+    from serfiq_widgets.checkpoints.split import cut_network
     from serfiq_widgets.engines import Normalisation
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
@@ -94,13 +94,12 @@ def fuzz_symbol(data: bytes) -> None:
         for name, shape in json.loads(data)["shapes"].items():
             if 0 < np.prod([abs(float(size)) for size in shape]) < 1e6:  # noqa: PLR2004
                 params[f"arg:{name}"] = np.ones([abs(int(size)) for size in shape], "f4")
-    model = to_onnx(data, params, (3, SIDE, SIDE), "net-symbol.json")
-    run(cut_network(model, b"", None, name="net"))
+    cut_and_run(to_onnx(data, params, (3, SIDE, SIDE), "net-symbol.json"))
 
 
 def fuzz_onnx(data: bytes) -> None:
     """The reader of ONNX files, and the split."""
-    cut_network(parse_onnx(data, "net.onnx"), data, None, name="net.onnx")
+    cut_and_run(parse_onnx(data, "net.onnx"))
 
 
 def fuzz_cards(data: bytes) -> None:
@@ -108,9 +107,11 @@ def fuzz_cards(data: bytes) -> None:
     open_network("mini", write("face.card.toml", data))
 
 
-def run(network: Network) -> None:
-    """What was accepted also runs, and fits its head."""
-    features = OnnxEngine(network, 0.4, Normalisation(size=(SIDE, SIDE)), "cpu").trunk(FACES)
+def cut_and_run(model: onnx.ModelProto) -> None:
+    """The split; what it accepts also runs, and fits its head."""
+    network = cut_network(model, b"", None, name="net")
+    pixels = Normalisation(size=network.input_size)
+    features = OnnxEngine(network, 0.4, pixels, "cpu").trunk(FACES)
     if features.shape != (len(FACES), network.n_features):
         raise AssertionError(f"{features.shape} instead of {network.n_features} features")
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import onnx
 from google.protobuf.message import DecodeError
 
+from serfiq_widgets.checkpoints.onnx_graph import OWN_DOMAINS
 from serfiq_widgets.errors import CorruptModel, one_line
+
+LEAST_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them
 
 
 def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
@@ -34,6 +37,9 @@ def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
 
 def _problems(model: onnx.ModelProto) -> Iterator[str]:
     """Say what a model holds that the split does not know."""
+    opset = max((i.version for i in model.opset_import if i.domain in OWN_DOMAINS), default=0)
+    if opset < LEAST_OPSET:
+        yield f"is written in ONNX's opset {opset}: export it in {LEAST_OPSET} or a later one"
     if not model.graph.output:
         yield "has no output"
     if model.functions:

@@ -19,9 +19,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from serfiq_widgets.checkpoints import INPUT_SIDE
-from serfiq_widgets.checkpoints.graph import Graph, norm_of, operator_of
 from serfiq_widgets.checkpoints.heads import Head, affine
+from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of
 from serfiq_widgets.errors import CorruptModel, one_line
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
@@ -342,46 +341,20 @@ def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
         else:
             kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
             inputs.append(kind)
-    graph = helper.make_graph(trunk.graph.node, "outline", inputs, trunk.graph.output, small)
+    (output,) = trunk.graph.output
+    graph = helper.make_graph(trunk.graph.node, "outline", inputs, [output], small)
+    graph.output[0].type.tensor_type.shape.dim[0].Clear()
     outline = helper.make_model(
         graph, opset_imports=list(trunk.opset_import), ir_version=trunk.ir_version
     )
     try:
-        onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise CorruptModel(
             f"'{name}': the shapes of its layers do not fit together ({one_line(error)})."
         ) from error
-
-
-def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:
-    """Leave the batch size of a model's input open and return the input's height and width.
-
-    Parameters
-    ----------
-    side : int
-        Height and width where the model leaves them open too; 112 if not given.
-
-    Raises
-    ------
-    CorruptModel
-        The input is not a float (N, 3, H, W), or has another size than ``side``.
-    """
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
-    if not inputs:
-        raise CorruptModel(f"'{name}' has no input.")
-    kind = inputs[0].type.tensor_type
-    sizes = [dimension.dim_value for dimension in kind.shape.dim]
-    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != 3:  # noqa: PLR2004
+    if rows := inferred.graph.output[0].type.tensor_type.shape.dim[0].dim_value:
         raise CorruptModel(
-            f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
+            f"'{name}' gives {rows} rows of features for any number of images. Export it with an "
+            "open batch size."
         )
-    for axis in (2, 3):
-        kind.shape.dim[axis].dim_value = sizes[axis] or side or INPUT_SIDE
-    height, width = (kind.shape.dim[axis].dim_value for axis in (2, 3))
-    if side and (height, width) != (side, side):
-        raise CorruptModel(f"'{name}' takes {height}\u00d7{width} pixels; its card says {side}.")
-    kind.shape.dim[0].dim_param = "N"
-    del model.graph.value_info[:]  # its shapes may hold the old batch size
-    return height, width

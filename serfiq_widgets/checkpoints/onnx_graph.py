@@ -1,14 +1,18 @@
-"""An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+"""An ONNX graph as one may walk it, and its batch size opened."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from serfiq_widgets.checkpoints import INPUT_SIDE
 from serfiq_widgets.errors import CorruptModel, one_line
 
+OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -29,13 +33,12 @@ class Graph:
         for node in self.nodes:
             kind = operator_of(node)
             if kind == "Constant":
-                value = next((a.t for a in node.attribute if a.name == "value"), None)
-                self._constants[node.output[0]] = value
+                self._constants[node.output[0]] = _tensor(node)
             elif _keeps_numbers(node) and node.input[0] in self._constants:
                 self._constants[node.output[0]] = self._constants[node.input[0]]
 
     def fail(self, why: str) -> CorruptModel:
-        """Return the error that says why a model cannot be split."""
+        """Return the error that names the file."""
         return CorruptModel(f"'{self.name}' cannot be split into trunk and head: {one_line(why)}.")
 
     def constant(self, tensor: str) -> NDArray[np.float64]:
@@ -45,7 +48,7 @@ class Graph:
             raise self.fail(f"'{tensor}' is not constant")
         try:
             array = numpy_helper.to_array(held)
-        except (ValueError, TypeError, KeyError) as error:
+        except (LookupError, ValueError, TypeError) as error:
             raise self.fail(f"the weights '{tensor}' are broken ({error})") from error
         if array.dtype.kind not in "fiub" or not array.size:
             raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
@@ -92,6 +95,17 @@ class Graph:
         return nodes[::-1]
 
 
+def _tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """Return the numbers of a Constant node, whichever way they are written; None for others."""
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            held: onnx.TensorProto = attribute.t
+            return held
+        if attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
+            return numpy_helper.from_array(np.asarray(helper.get_attribute_value(attribute)))
+    return None
+
+
 def _keeps_numbers(node: onnx.NodeProto) -> bool:
     """Whether a node gives a constant on as it is, or in another floating-point type."""
     kind = operator_of(node)
@@ -102,23 +116,73 @@ def _keeps_numbers(node: onnx.NodeProto) -> bool:
 
 def operator_of(node: onnx.NodeProto) -> str:
     """Return the name of a node's operator; one that is not ONNX's own keeps its domain."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
-    """Return x if the node is x / length(x), a final L2 normalisation; else an empty string."""
+    """Return x if the node is x / length(x), a final normalisation; else an empty string."""
     if operator_of(node) != "Div":
         return ""
-    above, below = node.input
-    tensor = below
+    above, tensor = node.input
+    reduces = False
     for _ in range(8):  # the few nodes that compute a length
         maker = graph.maker.get(tensor)
         if maker is None:
             return ""
+        reduces |= operator_of(maker).startswith("Reduce")
         if above in maker.input:
-            return str(above)
-        source = graph.data_input(maker)
-        if source is None:
-            return str(above) if operator_of(maker) == "Mul" and set(maker.input) == {above} else ""
-        tensor = source
+            return str(above) if reduces else ""
+        tensor = graph.data_input(maker) or ""
     return ""
+
+
+def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:
+    """Leave the batch size of a model's input open and return the input's height and width.
+
+    Parameters
+    ----------
+    side : int
+        Height and width where the model leaves them open too; 112 if not given.
+
+    Raises
+    ------
+    CorruptModel
+        The input is not a float (N, 3, H, W), or has another size than ``side``.
+    """
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
+    if not inputs:
+        raise CorruptModel(f"'{name}' has no input.")
+    kind = inputs[0].type.tensor_type
+    sizes = [dimension.dim_value for dimension in kind.shape.dim]
+    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != 3:  # noqa: PLR2004
+        raise CorruptModel(
+            f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
+        )
+    if sizes[0] == 1:
+        _open_reshapes(model, name)
+    for axis in (2, 3):
+        kind.shape.dim[axis].dim_value = sizes[axis] or side or INPUT_SIDE
+    height, width = (kind.shape.dim[axis].dim_value for axis in (2, 3))
+    if side and (height, width) != (side, side):
+        raise CorruptModel(f"'{name}' takes {height}\u00d7{width} pixels; its card says {side}.")
+    kind.shape.dim[0].dim_param = "N"
+    del model.graph.value_info[:]  # its shapes may hold the old batch size
+    return height, width
+
+
+def _open_reshapes(model: onnx.ModelProto, name: str) -> None:
+    """Let reshapings to (1, ...) keep their batch: exporters write down the one that they saw."""
+    graph = Graph(model, name)
+    for number, node in enumerate(graph.nodes):
+        zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
+        if operator_of(node) != "Reshape" or zeros_are_sizes:
+            continue
+        if graph.data_input(node) != node.input[0]:  # the shape is computed
+            continue
+        shape = graph.constant(node.input[1]).ravel().astype(np.int64)
+        if shape[0] == 1 and len(shape) > 1:
+            shape[0] = 0  # as it comes
+            opened = numpy_helper.from_array(shape, f"{node.input[1]}/open{number}")
+            model.graph.initializer.append(opened)
+            node.input[1] = opened.name
