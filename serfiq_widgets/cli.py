@@ -16,6 +16,7 @@ import click
 from serfiq_widgets import __version__
 from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_models import models
+from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
@@ -46,7 +47,8 @@ def main() -> None:
 
 
 main.add_command(models)
-main.add_command(calibrate)
+for command in (calibrate, embed, train_on_top, score_embeddings):
+    main.add_command(command)
 
 
 @main.command()

@@ -6,6 +6,7 @@ trying, and `Card.notes` say what was found, assumed or looks wrong.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 import warnings
@@ -14,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import store, zoo
+from serfiq_widgets import on_top, store, zoo
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
-from serfiq_widgets.errors import BadSetting, ModelWarning, UnknownModel
+from serfiq_widgets.errors import BadSetting, CorruptModel, ModelWarning, UnknownModel
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
 from serfiq_widgets.zoo import Card
 
@@ -35,7 +36,7 @@ NUMBERS = {  # what a card may say in numbers, and its range
     "alpha": (1.0, 1e4),
     "r": (0.0, 1.0),
 }
-TEXTS = ("title", "site", "population", "licence", "origin", "figures")
+TEXTS = ("title", "base", "site", "population", "licence", "origin", "figures")
 PIXELS = ("colour", "mean", "scale")
 STRETCH = ("alpha", "r", "population")
 
@@ -50,6 +51,7 @@ ALIKE = (
     "weights are not trained."
 )
 TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
+ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no exact limit."
 UNSTATED = (
     "'{}' states no dropout layer (exports leave it out); rate {:g} before its last layer '{}' is "
     "assumed. If it was trained without dropout, say so in its card."
@@ -79,16 +81,50 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
     BadSetting
         The card says something impossible; the text names it.
     """
-    said = _settings(settings)
+    return _noted(*_open(model, _settings(settings)))
+
+
+def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
     if not isinstance(model, str | Path):
         return _own(_exported(model, said), said)
-    if str(model) in zoo.cards():
-        card = zoo.genuine(str(model))
-        card = replace(card, **(_beside(card_path(model)) | said))
-        return _noted(card, load_network(card.weights, site=card.site, side=card.size))
     said = _beside(card_path(model)) | said
+    if str(model) in zoo.cards():
+        card = replace(zoo.genuine(str(model)), **said)
+        return card, load_network(card.weights, site=card.site, side=card.size)
+    if Path(model).suffix == on_top.SUFFIX:
+        return _on_top(Path(model), said)
     network = load_network(Path(model), site=said.get("site", ""), side=said.get("size", 0))
     return _own(network, said)
+
+
+def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
+    """Put an on-top head on its base, the network whose embeddings it takes."""
+    top = on_top.load(path)
+    base = said.pop("base", top.base)
+    if not base:
+        raise BadSetting(
+            f"'{path.name}' does not say whose embeddings it takes. Name that network (base) in "
+            "its card, or score embeddings: serfiq score-embeddings."
+        )
+    beside = path.parent / base
+    card, network = _open(beside if beside.exists() else base, {})
+    if top.base_sha256 not in ("", network.sha256) or network.path is None:
+        raise CorruptModel(f"'{path.name}' was trained on other weights than those of '{base}'.")
+    whole = load_network(network.path, side=card.size, on_top=top.head)
+    digest = hashlib.sha256(f"{top.sha256} on {network.sha256}".encode()).hexdigest()
+    card = replace(
+        card,
+        name=path.stem,
+        title=f"on-top head on {card.name}",
+        alpha=top.alpha,
+        r=top.r,
+        rate=top.rate,
+        population=top.population or zoo.NOT_CALIBRATED,
+        dimensions=top.head.n_dimensions,
+        trained_with_dropout=True,
+        notes=(*card.notes, ON_TOP.format(path.stem, card.name)),
+    )
+    return replace(card, **said), replace(whole, name=path.stem, sha256=digest)
 
 
 def card_path(model: str | Path) -> Path:
@@ -108,7 +144,7 @@ def card_path(model: str | Path) -> Path:
             f"{', '.join(zoo.usable())} (serfiq models lists more). "
             "Give a name, an MXNet checkpoint or an ONNX file."
         )
-    files = checkpoint_files(path)
+    files = None if path.suffix == on_top.SUFFIX else checkpoint_files(path)
     stem = path.stem if files is None else files[0].name.removesuffix("-symbol.json")
     return path.with_name(stem + SUFFIX)
 
@@ -249,7 +285,7 @@ def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
         note = doubt or FOUND.format(network.name, describe(pixels))
     if doubt:
         warnings.warn(doubt, ModelWarning, stacklevel=4)
-    return _noted(replace(card, notes=(note,) if note else ()), network)
+    return replace(card, notes=(note,) if note else ()), network
 
 
 _trials: dict[tuple[str, str], Trial] = {}

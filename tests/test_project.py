@@ -25,9 +25,13 @@ ARROWS = {
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
-    "cli": "__init__ batch benchmark cli_calibrate cli_models demo doctor results terminal zoo",
+    "cli": (
+        "__init__ batch benchmark cli_calibrate cli_models cli_on_top demo doctor results "
+        "terminal zoo"
+    ),
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
+    "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
     "compare": "faces figures images parts state views wording",
     "degrade": "faces opencv",
     "demo": "resources server",
@@ -46,7 +50,8 @@ ARROWS = {
     "figures": "calibration degrade results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
-    "networks": "checkpoints engines store trial zoo",
+    "networks": "checkpoints engines on_top store trial zoo",
+    "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from serfiq_widgets.errors import CorruptModel
 
 if TYPE_CHECKING:
+    from serfiq_widgets.checkpoints.heads import Head
     from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIDE = 112
@@ -60,7 +61,9 @@ def _belongs(path: Path, prefix: str) -> bool:
     return match is not None and match["prefix"] == prefix
 
 
-def load_network(path: Path, *, site: str = "", side: int = 0) -> Network:
+def load_network(
+    path: Path, *, site: str = "", side: int = 0, on_top: Head | None = None
+) -> Network:
     """Load a network and cut it at its dropout site.
 
     Parameters
@@ -71,6 +74,8 @@ def load_network(path: Path, *, site: str = "", side: int = 0) -> Network:
         The tensor or node at which to cut, if it shall not be found.
     side : int
         Height and width of the input where the graph leaves them open; 112 if not given.
+    on_top : Head, optional
+        A head that stands on the whole network: it is not cut then.
 
     Returns
     -------
@@ -89,7 +94,8 @@ def load_network(path: Path, *, site: str = "", side: int = 0) -> Network:
         from serfiq_widgets.checkpoints.onnx_file import parse_onnx
 
         content = read_file(path)
-        return cut_network(parse_onnx(content, path.name), content, path, site=site, side=side)
+        model = parse_onnx(content, path.name)
+        return cut_network(model, content, path, site=site, side=side, on_top=on_top)
     from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
     from serfiq_widgets.checkpoints.params import read_params
 
@@ -97,7 +103,8 @@ def load_network(path: Path, *, site: str = "", side: int = 0) -> Network:
     shape = (3, side or INPUT_SIDE, side or INPUT_SIDE)
     model = to_onnx(read_file(symbol), read_params(weights), shape, symbol.name)
     name = weights.name.rpartition("-")[0]
-    return cut_network(model, read_file(weights), path, name=name, site=site, side=side)
+    content = read_file(weights)
+    return cut_network(model, content, path, name=name, site=site, side=side, on_top=on_top)
 
 
 def read_file(path: Path) -> bytes:

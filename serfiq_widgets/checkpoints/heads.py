@@ -37,17 +37,14 @@ class Head:
     Attributes
     ----------
     layers : tuple of Layer
-    levelled : bool
-        Whether features are first scaled to a mean square of 1, as on-top heads want them.
     """
 
     layers: tuple[Layer, ...]
-    levelled: bool = False
 
     @property
     def is_affine(self) -> bool:
         """Whether the head is one matrix and one vector: then it has an exact limit."""
-        return len(self.layers) == 1 and not self.layers[0].tanh and not self.levelled
+        return len(self.layers) == 1 and not self.layers[0].tanh
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -106,7 +103,7 @@ class Head:
         -------
         (N, D) ndarray of float32
         """
-        x = levelled(features) if self.levelled else features
+        x = features
         first = 0
         for layer in self.layers:
             last = first + layer.weight.shape[1]
@@ -117,13 +114,6 @@ class Head:
                 x = np.tanh(x)
             first = last
         return x
-
-
-def levelled(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows of (..., F) to a mean square of 1; a row of zeros stays zero."""
-    size = np.sqrt(np.mean(np.square(features), axis=-1, keepdims=True))
-    level: NDArray[np.float32] = features / np.maximum(size, np.finfo(np.float32).tiny)
-    return level
 
 
 def affine(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Head:

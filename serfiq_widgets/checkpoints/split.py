@@ -81,6 +81,7 @@ def cut_network(
     name: str = "",
     site: str = "",
     side: int = 0,
+    on_top: Head | None = None,
 ) -> Network:
     """Cut a model at its dropout site and describe the whole as a `Network`.
 
@@ -96,6 +97,8 @@ def cut_network(
         See `split`; the name is the file's if not given.
     side : int
         Height and width of the input where the graph leaves them open; 112 if not given.
+    on_top : Head, optional
+        A head that stands on the whole model: the model is not cut then.
 
     Raises
     ------
@@ -104,7 +107,11 @@ def cut_network(
     """
     name = name or (path.name if path else "the network")
     size = open_batch(model, name, side)
-    trunk, head, where, rate = split(model, name, site)
+    if on_top is None:
+        trunk, head, where, rate = split(model, name, site)
+    else:
+        head, where, rate = on_top, model.graph.output[0].name, None
+        trunk = _trunk(model, where, head.n_features, name)
     digest = hashlib.sha256(weights).hexdigest()
     return Network(name, trunk.SerializeToString(), head, where, rate, size, digest, path)
 

@@ -1,0 +1,123 @@
+"""Does an on-top head rank faces? Trained on some people's embeddings, measured on others'.
+
+    python benchmarks/on_top.py LFW_FOLDER [MODEL] [--epochs N]
+
+The folder holds aligned faces, one sub-folder per person. Two thirds of the people, by the hash of
+their names, train the head on MODEL's embeddings; on the rest its scores are held against MODEL's
+own: Spearman's correlation, and error-versus-discard at FMR 1e-3 with the threshold of all images
+and the quality of a pair the lower of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from serfiq_widgets import Scorer, find_face, on_top, robustness
+from serfiq_widgets.batch import find_images
+from serfiq_widgets.engines.torch_training import train
+
+DISCARD = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+FMR = 1e-3
+MOST_EACH = 30  # images of one person: a few have hundreds, and would speak for all
+BATCH = 64
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("model", nargs="?", default="mini")
+    parser.add_argument("--epochs", type=int, default=10)
+    options = parser.parse_args()
+    paths = find_images([options.folder])
+    people = np.array([path.parent.name for path in paths])
+    scorer = Scorer(options.model, engine="onnxruntime")
+    embeddings, own, limit = measure(scorer, paths)
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in set(people)}
+    held_out = set(sorted(digests, key=digests.__getitem__)[: len(digests) // 3])
+    test = np.array([name in held_out for name in people])
+    start = time.perf_counter()
+    weights = train(
+        embeddings[~test],
+        people[~test].tolist(),
+        hidden=on_top.HIDDEN,
+        rate=on_top.RATE,
+        epochs=options.epochs,
+    )
+    seconds = time.perf_counter() - start
+    top = on_top.from_matrices(weights)
+    trainers = len(digests) - len(held_out)
+    print(f"trained on {(~test).sum()} images of {trainers} people, {seconds:.0f} s")
+    chosen = np.flatnonzero(test & few_each(people))
+    print(f"measured on {len(chosen)} images of {len(held_out)} people")
+    lengths = np.linalg.norm(embeddings[chosen], axis=1)
+    scores = {
+        "on top": on_top.score_embeddings(top, embeddings[chosen])["raw"],
+        f"{scorer.card.name}, T=100": own[chosen],
+        f"{scorer.card.name}, exact limit": limit[chosen],
+        "length of the embedding": lengths,
+        "random": np.random.default_rng(0).random(len(chosen)),
+    }
+    unit = embeddings[chosen] / lengths[:, None]
+    print(
+        f"{'FNMR at FMR 1e-3, discarded':<28}", *(f"{share:7.0%}" for share in DISCARD), " Spearman"
+    )
+    for name, quality in scores.items():
+        curve = discard(unit, people[chosen], quality)
+        rank = spearmanr(quality, own[chosen])[0]
+        print(f"{name:<28}", *(f"{fnmr:7.4f}" for fnmr in curve), f"{rank:9.3f}")
+
+
+def measure(
+    scorer: Scorer, paths: list[Path]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Embeddings (N, D) before normalisation, raw scores at T=100 and exact limits (N,)."""
+    rows, raw, limit = [], [], []
+    for start in range(0, len(paths), BATCH):
+        faces = [find_face(path, aligned=True) for path in paths[start : start + BATCH]]
+        features = scorer.features(faces)
+        rows.append(scorer.network.head(features))
+        limit.extend(scorer.settled(faces))
+        for one in features:
+            distances = robustness.pairwise_distances(scorer.engine.passes(one, scorer.masks(100)))
+            raw.append(float(robustness.raw_score(distances.sum() / (100 * 99))))
+    return np.concatenate(rows), np.array(raw), np.array(limit)
+
+
+def few_each(people: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Mark the first images of everybody."""
+    seen: dict[str, int] = {}
+    marks = []
+    for name in people:
+        seen[name] = seen.get(name, 0) + 1
+        marks.append(seen[name] <= MOST_EACH)
+    return np.array(marks)
+
+
+def discard(
+    unit: NDArray[np.float32], people: NDArray[np.str_], quality: NDArray[np.float64]
+) -> list[float]:
+    """FNMR when the images of the lowest quality are taken away."""
+    first, second = np.triu_indices(len(unit), 1)
+    scores = np.einsum("nd,nd->n", unit[first], unit[second])
+    genuine = people[first] == people[second]
+    threshold = np.quantile(scores[~genuine], 1 - FMR)
+    first, second, scores = first[genuine], second[genuine], scores[genuine]
+    rank = np.argsort(np.argsort(quality, kind="stable"))
+    curve = []
+    for share in DISCARD:
+        kept = rank >= round(share * len(unit))
+        pairs = kept[first] & kept[second]
+        curve.append(float((scores[pairs] < threshold).mean()))
+    return curve
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The `serfiq` commands around on-top heads: embed a folder, train a head, score embeddings."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serfiq_widgets.errors import BadSetting
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW = click.Path(dir_okay=False, path_type=Path)
+POPULATION = "{} images of {} people; 5 % and 95 % quantiles of raw to quality 10 and 90, T={}"
+PASSES = 100
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
+@click.option("--out", required=True, type=NEW, help="Where the embeddings go: a .npy file.")
+@click.option("--labels", required=True, type=NEW, help="Where the labels go, one a line.")
+def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> None:
+    """Embed the faces of a folder; the label of an image is the name of its sub-folder.
+
+    An image that cannot be used is named and left out, and the exit code is then 1.
+    """
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from serfiq_widgets.batch import find_images
+    from serfiq_widgets.errors import SerfiqError
+    from serfiq_widgets.faces import find_face
+    from serfiq_widgets.terminal import open_scorer
+
+    scorer = open_scorer(model)
+    rows, names, failed = [], [], 0
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    for path in track(find_images([folder]), "embedding", console=console, disable=quiet):
+        try:
+            face = find_face(path, aligned=aligned)
+        except SerfiqError as error:
+            click.echo(str(error), err=True)
+            failed += 1
+            continue
+        rows.append(scorer.network.head(scorer.features([face]))[0])
+        names.append(path.parent.name)
+    if not rows:
+        raise BadSetting(f"There is no usable face in '{folder}'.")
+    with out.open("wb") as file:
+        np.save(file, np.stack(rows))
+    labels.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    click.echo(f"{len(rows)} embeddings written to {out}, their labels to {labels}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@click.command("train-on-top")
+@click.option("--embeddings", required=True, type=EXISTING, help="(N, n) numbers: .npy or .csv.")
+@click.option("--labels", required=True, type=EXISTING, help="Who each shows: one label a line.")
+@click.option("--out", required=True, type=NEW, help="Where the head goes: a .npz file.")
+@click.option("--base", default="", help="The network that gave the embeddings: name or path.")
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--rate", default=0.5, show_default=True, type=click.FloatRange(0.01, 0.9))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+def train_on_top(
+    embeddings: Path, labels: Path, out: Path, base: str, epochs: int, rate: float, seed: int
+) -> None:
+    """Train SER-FIQ's on-top head, so that a network without dropout gets scores.
+
+    With --base the head scores images (serfiq score --model HEAD.npz), else embeddings
+    (serfiq score-embeddings).
+    """
+    from serfiq_widgets import on_top
+    from serfiq_widgets.calibration import fit
+    from serfiq_widgets.engines.torch_training import train
+    from serfiq_widgets.networks import open_network
+
+    if out.suffix != on_top.SUFFIX:
+        raise BadSetting(f"The head is an {on_top.SUFFIX} file: --out {out.stem}{on_top.SUFFIX}")
+    vectors = read_embeddings(embeddings)
+    names = labels.read_text(encoding="utf-8").split("\n")[: len(vectors)]
+    weights = train(
+        vectors,
+        names,
+        hidden=on_top.HIDDEN,
+        rate=rate,
+        epochs=epochs,
+        seed=seed,
+        progress=lambda epoch, loss: click.echo(f"epoch {epoch}: loss {loss:.3f}", err=True),
+    )
+    card: dict[str, Any] = {"rate": rate}
+    if base:
+        _, network = open_network(base)
+        card |= {"base": _from_folder(base, out), "base_sha256": network.sha256}
+    raw = on_top.score_embeddings(on_top.from_matrices(weights, **card), vectors, PASSES)["raw"]
+    stretch = fit(raw)
+    card |= {"alpha": stretch.alpha, "r": stretch.r}
+    card["population"] = POPULATION.format(len(vectors), len(set(names)), PASSES)
+    on_top.save(out, on_top.from_matrices(weights, **card))
+    way = f"serfiq score IMAGE --model {out}" if base else f"serfiq score-embeddings {out} FILE"
+    click.echo(f"Written to {out}. Use it: {way}")
+
+
+@click.command("score-embeddings")
+@click.argument("head", type=EXISTING)
+@click.argument("embeddings", type=EXISTING)
+@click.option("--passes", default=PASSES, show_default=True, type=click.IntRange(2, 2000))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--format", "form", default="csv", type=click.Choice(["csv", "json"]))
+def score_embeddings(head: Path, embeddings: Path, passes: int, seed: int, form: str) -> None:
+    """Score embeddings (.npy or .csv) with an on-top head, one row each."""
+    from serfiq_widgets import on_top
+
+    scores = on_top.score_embeddings(on_top.load(head), read_embeddings(embeddings), passes, seed)
+    names = ["row", *scores]
+    rows = [
+        {"row": i, **{name: values[i].item() for name, values in scores.items()}}
+        for i in range(len(scores["raw"]))
+    ]
+    if form == "json":
+        click.echo(json.dumps(rows, indent=1))
+        return
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _from_folder(base: str, out: Path) -> str:
+    """Return a base as the head's card names it: a name, or a path from the head's folder."""
+    from serfiq_widgets.zoo import cards
+
+    if base in cards():
+        return base
+    return os.path.relpath(Path(base).resolve(), out.resolve().parent)
+
+
+def read_embeddings(path: Path) -> NDArray[np.float32]:
+    """Read embeddings (N, n) from a ``.npy`` file, or from a CSV of numbers.
+
+    Raises
+    ------
+    BadSetting
+        The file cannot be read, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            values = np.loadtxt(path, delimiter=",", ndmin=2)
+        numbers = np.asarray(values, np.float32)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise BadSetting(f"'{path.name}' holds no embeddings ({error}).") from error
+    if numbers.ndim != 2 or not numbers.size:  # noqa: PLR2004  # rows of embeddings
+        raise BadSetting(f"'{path.name}' holds no embeddings (N, n), but {numbers.shape}.")
+    return numbers

@@ -1,0 +1,269 @@
+"""On-top heads: files, the same numbers on every road, and training where torch is."""
+
+import json
+import zipfile
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from serfiq_widgets import Scorer, find_face, on_top
+from serfiq_widgets import robustness as rb
+from serfiq_widgets.cli import main
+from serfiq_widgets.errors import BadSetting, CorruptModel
+from serfiq_widgets.resources import sample_images
+
+SIZES = (128, 24, 40, 128)  # mini's embedding, and small layers
+
+
+def matrices(sizes=SIZES, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.normal(size=(after, before)) / np.sqrt(before)).astype("f4")
+        for before, after in pairwise(sizes)
+    ]
+
+
+@pytest.fixture
+def head_file(tmp_path):
+    """A head on the bundled network, with random layers."""
+    card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "population": "nobody", "base": "mini"}
+    path = tmp_path / "top.npz"
+    on_top.save(path, on_top.from_matrices(matrices(), **card))
+    return path
+
+
+def test_a_head_comes_back_as_it_was_saved(head_file):
+    top = on_top.load(head_file)
+    assert (top.rate, top.alpha, top.r) == (0.3, 40, 0.6)
+    assert (top.population, top.base) == ("nobody", "mini")
+    for layer, weight in zip(top.head.layers, matrices(), strict=True):
+        np.testing.assert_array_equal(layer.weight, weight)
+        assert layer.tanh
+    assert (top.head.n_features, top.head.n_dimensions) == (128, 128)
+    assert top.head.n_units == 128 + 24 + 40
+    assert not top.head.is_affine
+
+
+def by_hand(weights, x, mask, keep):
+    """The head as one would write it down."""
+    start = 0
+    for weight in weights:
+        end = start + weight.shape[1]
+        x = np.tanh(weight @ (mask[start:end] * x / keep))
+        start = end
+    return x
+
+
+def test_a_pass_is_dropout_matrix_tanh_three_times(head_file):
+    top = on_top.load(head_file)
+    x = np.random.default_rng(1).normal(size=128).astype("f4")
+    masks = rb.draw_masks(5, top.head.n_units, 0.3, seed=4)
+    ours = top.head(x, masks, 0.7)
+    for row, mask in zip(ours, masks, strict=True):
+        # float32 against float64 through three layers
+        np.testing.assert_allclose(row, by_hand(matrices(), x, mask, 0.7), atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "mxnet"])
+def test_images_and_their_embeddings_get_the_same_scores(head_file, scorer, engine, request):
+    if engine == "mxnet":
+        request.getfixturevalue("mx")
+    top = Scorer(head_file, engine=engine)
+    faces = [find_face(path) for path in sample_images()[:3]]
+    raw = scorer.network.head(scorer.features(faces))
+    scores = on_top.score_embeddings(on_top.load(head_file), raw, passes=60)
+    for face, one, quality in zip(faces, scores["raw"], scores["quality"], strict=True):
+        result = top.score(face, passes=60)
+        assert result.raw == pytest.approx(one, abs=1e-5)
+        assert abs(result.quality - quality) <= 1  # rounded from numbers that differ by 1e-5
+        assert np.isnan(result.limit)
+        assert result.settled == result.raw
+        assert (result.rate, result.alpha, result.trained_with_dropout) == (0.3, 40, True)
+
+
+def test_what_an_on_top_head_is_traced_to(head_file, scorer):
+    top = Scorer(head_file)
+    assert top.card.title == "on-top head on mini"
+    assert top.card.population == "nobody"
+    assert top.network.sha256 not in (scorer.network.sha256, on_top.load(head_file).sha256)
+    assert any("no exact limit" in note for note in top.card.notes)
+    with pytest.raises(BadSetting, match="no exact limit"):
+        top.limit(find_face(sample_images()[0]))
+
+
+def test_fewer_passes_are_a_prefix_of_more(head_file):
+    scorer = Scorer(head_file, engine="onnxruntime")
+    face = find_face(sample_images()[0])
+    many, few = scorer.score(face, 50), scorer.score(face, 20)
+    np.testing.assert_array_equal(many.at(20).embeddings, few.embeddings)
+    assert many.at(20).raw == few.raw
+
+
+def test_the_explorer_shows_it(head_file):
+    pytest.importorskip("ipywidgets")
+    from serfiq_widgets import Explorer, heatmap, wording
+
+    explorer = Explorer(model=head_file)
+    shown = wording.filled(wording.NUMBERS, explorer._numbers.numbers, 100)
+    assert "none: several layers" in shown
+    assert f">{explorer.quality}<" in shown
+    before = explorer.result.raw
+    explorer.ruin = explorer.ruin.but(blur=5)
+    assert explorer.result.raw != before
+    change = heatmap(explorer.state.scorer, explorer.result.face, places=3)
+    assert np.isfinite(change).all()
+    assert np.ptp(change) > 0
+    assert explorer.state.message == ""
+
+
+def test_another_base_can_be_named(head_file, tmp_path):
+    top = on_top.from_matrices(matrices(), rate=0.3, alpha=40.0, r=0.6)
+    alone = tmp_path / "alone.npz"
+    on_top.save(alone, top)
+    with pytest.raises(BadSetting, match="does not say whose embeddings it takes"):
+        Scorer(alone)
+    face = find_face(sample_images()[0])
+    named = Scorer(alone, card={"base": "mini"})
+    assert named.score(face, 30).raw == Scorer(head_file).score(face, 30).raw
+
+
+def test_a_base_with_other_weights_is_refused(tmp_path):
+    card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "base": "mini", "base_sha256": "0" * 64}
+    on_top.save(tmp_path / "top.npz", on_top.from_matrices(matrices(), **card))
+    with pytest.raises(CorruptModel, match="trained on other weights"):
+        Scorer(tmp_path / "top.npz")
+
+
+def test_a_base_of_another_length_is_refused(tmp_path):
+    card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "base": "mini"}
+    on_top.save(tmp_path / "top.npz", on_top.from_matrices(matrices((64, 8, 64)), **card))
+    with pytest.raises(CorruptModel, match="do not fit"):
+        Scorer(tmp_path / "top.npz")
+
+
+def written(path, weights, card="{}"):
+    arrays = {f"weight{i}": weight for i, weight in enumerate(weights)}
+    np.savez(path, card=np.array(card), **arrays)
+
+
+SOUND = '{"rate": 0.5, "alpha": 10, "r": 0.5}'
+BROKEN = {
+    "no archive": lambda p: p.write_bytes(b"PK nothing"),
+    "empty": lambda p: p.write_bytes(b""),
+    "no card": lambda p: np.savez(p, weight0=np.eye(3, dtype="f4")),
+    "no layers": lambda p: written(p, []),
+    "layers that do not fit": lambda p: written(p, [np.eye(3), np.eye(4)], SOUND),
+    "a layer that is no matrix": lambda p: written(p, [np.ones(3)], SOUND),
+    "not finite": lambda p: written(p, [np.full((3, 3), np.nan)], SOUND),
+    "text for weights": lambda p: written(p, [np.array([["a"]])], SOUND),
+    "a card of nonsense": lambda p: written(p, [np.eye(3)], "[" * 10_000),
+    "an unknown entry": lambda p: written(p, [np.eye(3)], '{"speed": 3}'),
+    "a rate of 1": lambda p: written(p, [np.eye(3)], '{"rate": 1}'),
+    "a base that is no text": lambda p: written(p, [np.eye(3)], '{"base": 3}'),
+    "objects": lambda p: np.savez(p, card=np.array({"a": 1}, dtype=object)),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_head_is_refused_by_name(tmp_path, case):
+    path = tmp_path / "top.npz"
+    BROKEN[case](path)
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+        on_top.load(path)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    path = tmp_path / "top.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weight0.npy", bytes(on_top.MOST_BYTES + 1))
+    with pytest.raises(CorruptModel, match="too large"):
+        on_top.load(path)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "says"), [(np.ones((3, 5)), "N, 128"), (np.full((1, 128), np.inf), "not finite")]
+)
+def test_embeddings_that_do_not_fit(head_file, embeddings, says):
+    with pytest.raises(BadSetting, match=says):
+        on_top.score_embeddings(on_top.load(head_file), embeddings)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_scores_of_embeddings_on_the_command_line(head_file, tmp_path):
+    vectors = np.random.default_rng(2).normal(size=(4, 128)).astype("f4")
+    np.save(tmp_path / "e.npy", vectors)
+    np.savetxt(tmp_path / "e.csv", vectors, delimiter=",")
+    expected = on_top.score_embeddings(on_top.load(head_file), vectors)["raw"]
+    for name in ("e.npy", "e.csv"):
+        result = run("score-embeddings", head_file, tmp_path / name, "--format", "json")
+        assert result.exit_code == 0, result.output
+        rows = json.loads(result.output)
+        assert [row["raw"] for row in rows] == pytest.approx(expected, abs=1e-6)
+    result = run("score-embeddings", head_file, tmp_path / "e.npy")
+    assert result.output.splitlines()[0] == "row,raw,scaled,quality"
+    (tmp_path / "bad.csv").write_text("a,b\n")
+    result = run("score-embeddings", head_file, tmp_path / "bad.csv")
+    assert result.exit_code == 2
+    assert "'bad.csv' holds no embeddings" in result.output
+
+
+def people(count=6, each=12, n=16, seed=0):
+    """Embeddings around one direction per person."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(count, n))
+    labels = np.repeat(np.arange(count), each)
+    points = centres[labels] + 0.3 * rng.normal(size=(len(labels), n))
+    return points.astype("f4"), [f"person {label}" for label in labels]
+
+
+def test_training_tells_people_apart_and_is_repeatable():
+    pytest.importorskip("torch")
+    from serfiq_widgets.engines.torch_training import train
+
+    points, labels = people()
+    losses = []
+    settings = {"hidden": (12, 20), "rate": 0.2, "epochs": 60, "seed": 3}
+    weights = train(points, labels, **settings, progress=lambda _, loss: losses.append(loss))
+    assert losses[-1] < 0.5 * np.log(6)  # guessing among six people costs log 6
+    assert [w.shape for w in weights] == [(12, 16), (20, 12), (16, 20)]
+    for once, again in zip(weights, train(points, labels, **settings), strict=True):
+        np.testing.assert_array_equal(once, again)
+
+
+def test_training_says_what_it_lacks():
+    pytest.importorskip("torch")
+    from serfiq_widgets.engines.torch_training import train
+
+    points, labels = people()
+    settings = {"hidden": (4,), "rate": 0.5, "epochs": 1}
+    with pytest.raises(BadSetting, match="72 embeddings, but 71 labels"):
+        train(points, labels[1:], **settings)
+    with pytest.raises(BadSetting, match="two people with two images"):
+        train(points, [str(i) for i in range(72)], **settings)
+
+
+def test_from_a_folder_of_people_to_scores_of_images(tmp_path, lfw):
+    pytest.importorskip("torch")
+    several = [p for p in sorted(lfw.iterdir()) if p.is_dir() and len(list(p.iterdir())) > 3]
+    folder = tmp_path / "people"
+    for person in several[:8]:
+        (folder / person.name).mkdir(parents=True)
+        for path in sorted(person.iterdir())[:4]:
+            (folder / person.name / path.name).write_bytes(path.read_bytes())
+    files = {name: tmp_path / f"{name}" for name in ("e.npy", "l.txt", "top.npz")}
+    result = run("embed", folder, "--aligned", "--out", files["e.npy"], "--labels", files["l.txt"])
+    assert result.exit_code == 0, result.output
+    assert np.load(files["e.npy"]).shape == (32, 128)
+    assert files["l.txt"].read_text().splitlines().count(several[0].name) == 4
+    options = ["--embeddings", files["e.npy"], "--labels", files["l.txt"], "--out"]
+    result = run("train-on-top", *options, files["top.npz"], "--base", "mini", "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    assert on_top.load(files["top.npz"]).population.startswith("32 images of 8 people")
+    result = run("score", sample_images()[0], "--model", files["top.npz"], "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert 0 <= json.loads(result.stdout)[0]["quality"] <= 100
