@@ -5,8 +5,8 @@ The file (`dlib_face_recognition_resnet_model_v1.dat`, CC0) comes with the packa
 byte (length, and 0x80 if negative) and little-endian bytes; a float is mantissa and exponent, two
 such numbers; a tensor is its four sizes and plain float32. The layers come outermost first, each
 with only its version; after the input layer follow their contents, innermost first. So the
-architecture has to be known beforehand: it is `UNITS`, a residual network of 29 convolutions, each
-followed by an affine layer, which `read_dlib` folds in.
+architecture has to be known beforehand: it is `LAYERS`. Each of the 29 convolutions is followed by
+an affine layer, once a batch norm, which `read_dlib` folds in.
 """
 
 from __future__ import annotations
@@ -16,46 +16,36 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.errors import CorruptModel, SerfiqError
+from tools.train_mini.architecture import SIDE, UNITS
 
 PACKAGE = "face_recognition_models"
 FILE = "dlib_face_recognition_resnet_model_v1.dat"
-SIDE = 150
 INFINITE = 32_000  # exponents from here on stand for infinity and NaN
 
 Weights = NDArray[np.float32]
 
 
-class Unit(NamedTuple):
-    """One residual unit: two 3x3 convolutions; the first of some levels halves the size."""
-
-    name: str
-    filters: int
-    down: bool
-
-
-LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
-UNITS = tuple(
-    Unit(f"stage{level}_unit{number}", filters, down and number == 1)
-    for level, (filters, count, down) in enumerate(LEVELS, 1)
-    for number in range(1, count + 1)
-)
-STEM = ("con", "affine", "relu", "max_pool")
+FIRST = ("con", "affine", "relu", "max_pool")
 BLOCK = ("tag", "con", "affine", "relu", "con", "affine")
-TOP = ("avg_pool", "fc")
+LAST = ("avg_pool", "fc")
 LAYERS = (
-    *STEM,
+    *FIRST,
     *(
         layer
         for unit in UNITS
-        for layer in (*BLOCK, *(("tag", "skip", "avg_pool") if unit.down else ()), "add_prev", "relu")
+        for layer in (
+            *BLOCK,
+            *(("tag", "skip", "avg_pool") if unit.down else ()),
+            "add_prev",
+            "relu",
+        )
     ),
-    *TOP,
+    *LAST,
 )
 """The layers, innermost first."""
 
