@@ -27,6 +27,7 @@ from tools.train_mini.train import Data, Run, choose_device, train
 FILE = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+HELD_OUT_VIEWS = 512  # for the curve: more would only slow the training
 LICENCE = "for research and teaching, not for commercial recognition"
 ORIGIN = (
     "Trunk: dlib's face recognition network (Davis King, CC0), fine-tuned; head: new. "
@@ -111,9 +112,12 @@ def stage_command(name: str) -> Callable[..., Any]:
             raise BadSetting(f"'{first}' is missing: train the embedding first, or give --start.")
         student = load_student(start or (first if chosen.frozen else None))
         training, held_out = (Views(f, chosen.ruined, seed) for f in open_faces(sources).divided())
+        if not held_out.faces:
+            raise BadSetting("Too few faces: not one in fifty could be held out for the curve.")
         teachers = Teachers(Scorer(teacher), read_dlib(), where)
         labels = teachers.label_all(training, views, work, click.echo)
-        held_labels = teachers.label_all(held_out, 2 * len(held_out.faces), work, click.echo)
+        count = min(2 * len(held_out.faces), HELD_OUT_VIEWS)
+        held_labels = teachers.label_all(held_out, count, work, click.echo)
         data = Data(training, labels, held_out, held_labels)
         train(student, chosen, data, Run(work, seed, where, bf16, every, until))
 

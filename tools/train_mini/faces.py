@@ -67,7 +67,7 @@ class Faces(Sequence[Pixels]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Pixels:  # type: ignore[override]  # no slices
+    def __getitem__(self, index: int) -> Pixels:
         name, content = self._files[index]
         return find_face(content, aligned=True, name=name).pixels
 

@@ -138,7 +138,7 @@ def train(student: Student, stage: Stage, data: Data, run: Run) -> Student:
             if step % run.every == 0 or step == last:
                 held_out = measure(student, data, axes, stage, run)
                 freeze(student, stage)
-                curve.add(step, {name: float(part) for name, part in parts.items()}, held_out)
+                curve.add(step, {name: part.item() for name, part in parts.items()}, held_out)
                 _save(
                     path,
                     {
