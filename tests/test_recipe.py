@@ -265,7 +265,7 @@ def other_dlib():
         convolutions[f"{unit.name}_conv2"] = layer(unit.filters, unit.filters, 3)
         channels = unit.filters
     averages = np.array([122.782, 117.001, 104.298], np.float32)
-    return DlibWeights(averages, convolutions, 0.05 * rng.normal(size=(128, 256)).astype("f4"))
+    return DlibWeights(averages, convolutions, 0.005 * rng.normal(size=(128, 256)).astype("f4"))
 
 
 @pytest.fixture
@@ -453,29 +453,35 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         train(before, replace(stage, rate=1.0), data, Run(tmp_path / "parts", bf16=False))
 
 
-def test_the_embedding_stage_learns_a_batch(torch, folder, other_dlib, student, tmp_path):
+def first_and_last(student, stage, data, folder):
+    """Train a stage; return the first and the last line of its curve."""
     from tools.train_mini.train import Run, train
 
+    run = Run(folder, bf16=False, every=stage.steps)
+    train(student, stage, data, replace(run, until=1))
+    train(student, stage, data, run)
+    return map(json.loads, (folder / f"{stage.name}.jsonl").read_text().splitlines())
+
+
+def test_the_embedding_stage_learns_a_batch(torch, folder, other_dlib, student, tmp_path):
     student.pre_fc1.reset_parameters()
-    stage = shortened("embedding", batch=8, steps=25, rate=1e-3)
+    stage = shortened("embedding", batch=8, steps=15, rate=6e-4)
     data = data_of(folder, other_dlib, torch, tmp_path, ruined=False)
-    train(student, stage, data, Run(tmp_path, bf16=False, every=5))
-    first, *_, last = map(json.loads, (tmp_path / "embedding.jsonl").read_text().splitlines())
-    assert last["train"]["cosine"] < first["train"]["cosine"] / 2
-    assert last["train"]["similarity"] < first["train"]["similarity"] / 2
+    first, last = first_and_last(student, stage, data, tmp_path)
+    assert last["train"]["cosine"] < 0.85 * first["train"]["cosine"]
+    assert last["train"]["similarity"] < 0.75 * first["train"]["similarity"]
+    assert last["held out"]["cosine"] > first["held out"]["cosine"]
 
 
 def test_the_robustness_stage_learns_a_batch(torch, folder, other_dlib, student, tmp_path):
-    from tools.train_mini.train import Run, train
-
-    stage = shortened("robustness", batch=8, steps=25, rate=1e-3)
+    stage = shortened("robustness", batch=8, steps=10, rate=1e-3)
     data = data_of(folder, other_dlib, torch, tmp_path, ruined=True)
+    # the student is the teacher here: what it thinks good shall become bad
     upside_down = replace(data.labels, distance=-data.labels.distance)
     data = replace(data, labels=upside_down, held_labels=upside_down)
-    train(student, stage, data, Run(tmp_path, bf16=False, every=5))
-    first, *_, last = map(json.loads, (tmp_path / "robustness.jsonl").read_text().splitlines())
+    first, last = first_and_last(student, stage, data, tmp_path)
     assert last["train"]["limit"] < first["train"]["limit"] / 4
-    assert first["held out"]["limit"] < 0 < last["held out"]["limit"]
+    assert first["held out"]["limit"] < 0.9 < last["held out"]["limit"]
 
 
 @pytest.mark.usefixtures("torch", "dlib")
