@@ -373,6 +373,30 @@ def test_the_limit_is_the_librarys_and_has_a_slope(torch, student, pixels):
     assert float(moved) == pytest.approx(1e-2 * float(features.grad[0].norm()), rel=0.05)
 
 
+def test_the_heads_start_is_the_best_under_dropout(torch, student):
+    from tools.train_mini.network import solve_head
+
+    maps = torch.rand(1500, 256, 2, 2)
+    maps[:, 7] = 0  # dead, as some maps of real networks are
+    aim = torch.tanh(maps.flatten(1) @ torch.randn(1024, 128) / 10) + 0.3
+    solve_head(student, maps, aim)
+    features = student.features(maps).detach()
+    student.train()
+
+    def cosine():
+        with torch.no_grad():
+            torch.manual_seed(1)
+            found = torch.nn.functional.normalize(student.embed(features))
+        return float((found * torch.nn.functional.normalize(aim)).sum(1).mean())
+
+    solved = cosine()
+    assert solved > 0.5  # of features that are independent, dropout leaves no more than 0.77
+    centred = features - features.mean(0)
+    plain = torch.linalg.lstsq(centred, aim - aim.mean(0)).solution.T
+    student.pre_fc1.weight.data.copy_(plain)  # least squares that know nothing of dropout
+    assert cosine() < solved
+
+
 @pytest.mark.usefixtures("torch")
 @pytest.mark.parametrize("length", [64, 200])
 def test_teachers_of_any_length_keep_their_similarities(length):

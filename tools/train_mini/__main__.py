@@ -22,7 +22,7 @@ from tools.train_mini.faces import Views, open_faces
 from tools.train_mini.labels import Teachers
 from tools.train_mini.network import Student, from_arrays, to_arrays
 from tools.train_mini.stages import STAGES
-from tools.train_mini.train import Data, Run, choose_device, train
+from tools.train_mini.train import Data, Run, choose_device, start_head, train
 
 FILE = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -119,7 +119,10 @@ def stage_command(name: str) -> Callable[..., Any]:
         count = min(2 * len(held_out.faces), HELD_OUT_VIEWS)
         held_labels = teachers.label_all(held_out, count, work, click.echo)
         data = Data(training, labels, held_out, held_labels)
-        train(student, chosen, data, Run(work, seed, where, bf16, every, until))
+        run = Run(work, seed, where, bf16, every, until)
+        if not (start or chosen.frozen or first.is_file()):
+            start_head(student, data, run)
+        train(student, chosen, data, run)
 
     return command
 

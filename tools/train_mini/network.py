@@ -139,6 +139,38 @@ def limit_distance(features: Tensor, weight: Tensor, bias: Tensor, rate: float =
     return torch.sqrt(2 * e) * (1 - v / (8 * e * e))
 
 
+@torch.no_grad()
+def solve_head(student: Student, maps: Tensor, aim: Tensor) -> None:
+    """Give an untrained head the weights that least squares find, dropout counted in.
+
+    With features f, aims y and random masks m, the mean of |W (m * f) / k - y|^2 is least where
+    (F'F + p/k diag(F'F)) W' = F'Y: dropout acts as a ridge whose strength need not be chosen.
+
+    Parameters
+    ----------
+    student : Student
+        Its trunk is as it will start; both batch norms are set to what they would see.
+    maps : (N, 256, 2, 2) Tensor
+        From `Student.maps`, of more faces than there are features.
+    aim : (N, 128) Tensor
+        The embeddings that the student should give.
+    """
+    flat = maps.flatten(1).double()
+    student.bn1.running_mean.copy_(flat.mean(0))
+    student.bn1.running_var.copy_(flat.var(0))
+    features = (flat - flat.mean(0)) / torch.sqrt(flat.var(0) + EPSILON)
+    gram = features.T @ features / len(features)
+    scatter = RATE / (1 - RATE) * gram.diagonal()
+    ridge = torch.diag(scatter + EPSILON)  # a feature that is always zero has no scatter
+    mean = aim.double().mean(0)
+    weight = torch.linalg.solve(gram + ridge, features.T @ (aim.double() - mean) / len(features)).T
+    student.pre_fc1.weight.copy_(weight)
+    student.pre_fc1.bias.zero_()
+    student.fc1.running_mean.zero_()
+    student.fc1.running_var.copy_((features @ weight.T).var(0) + weight.square() @ scatter)
+    student.fc1.bias.copy_(mean / torch.sqrt(student.fc1.running_var + EPSILON))
+
+
 def to_arrays(student: Student) -> Arrays:
     """Return the student's weights under MXNet's names, the normalisation folded into `conv0`."""
     arrays = {

@@ -24,11 +24,12 @@ from torch.nn import functional
 from serfiq_widgets.errors import BadSetting
 from tools.train_mini.faces import Pixels, Views
 from tools.train_mini.labels import Floats, Labels, axes_for, batches
-from tools.train_mini.network import Student, limit_distance
+from tools.train_mini.network import Student, limit_distance, solve_head
 from tools.train_mini.stages import Batch, Stage, freeze, losses
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 DECAY, CLIP = 1e-4, 5.0
+HEAD_VIEWS, HEAD_BATCH = 4096, 64  # from which the head's start is found
 CPU = torch.device("cpu")
 THREADS, AHEAD = 4, 4  # threads that make views, and how many batches they make ahead
 
@@ -110,8 +111,7 @@ def train(student: Student, stage: Stage, data: Data, run: Run) -> Student:
         **asdict(stage),
         "seed": run.seed,
         "bf16": run.bf16,
-        "views": data.views.digest,
-        "labels": data.labels.digest,
+        "data": [data.views.digest, data.labels.digest],
     }
     step = 0
     if path.is_file():
@@ -149,6 +149,22 @@ def train(student: Student, stage: Stage, data: Data, run: Run) -> Student:
                     },
                 )
     return student
+
+
+def start_head(student: Student, data: Data, run: Run) -> None:
+    """Give a student that has dlib's trunk and no head yet one that least squares find."""
+    student.eval().to(run.device, memory_format=torch.channels_last)
+    axes = axes_for(data.labels.teacher)
+    maps, aims = [], []
+    with torch.no_grad(), ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, min(len(data.labels), HEAD_VIEWS), HEAD_BATCH):
+            chosen = np.arange(start, min(start + HEAD_BATCH, len(data.labels)))
+            pixels = list(pool.map(data.views.__getitem__, map(int, chosen)))
+            batch = to_batch(pixels, data.labels, chosen, axes, run.device)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
+                maps.append(student.maps(batch.pixels))
+            aims.append(batch.aim)
+    solve_head(student, torch.cat(maps), torch.cat(aims))
 
 
 def learning_rate(stage: Stage, step: int) -> float:
