@@ -186,7 +186,7 @@ def test_the_stretch_puts_both_medians_in_their_places():
     assert robustness.scaled_score(0.70, alpha, r) == pytest.approx(0.07)
 
 
-FIGURES = evaluate.Figures(0.97, 0.97, 0.9, [0.08] * 6, [0.08] * 6, 60.0, 0.765)
+FIGURES = evaluate.Figures(0.97, 0.97, 0.9, [0.08] * 6, [0.08] * 6, {}, 60.0, 0.765)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,26 @@ FIGURES = evaluate.Figures(0.97, 0.97, 0.9, [0.08] * 6, [0.08] * 6, 60.0, 0.765)
 )
 def test_better_is_better_in_everything(change, better):
     assert replace(FIGURES, **change).better(FIGURES) is better
+
+
+def test_a_network_is_measured_on_folders_of_people(tmp_path):
+    from PIL import Image
+
+    for name in ("collins", "hopper"):
+        (tmp_path / name).mkdir()
+        for i, path in enumerate(sorted(SAMPLES.glob(f"{name}*.jpg")), 1):
+            face = find_face(path).pixels
+            Image.fromarray(face).save(tmp_path / name / f"{name}_{i:04d}.jpg", quality=95)
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text(
+        "collins\t1\t2\nhopper\t1\t2\ncollins\t1\thopper\t1\ncollins\t2\thopper\t2\n" * 10
+    )
+    figures = evaluate.evaluate("mini", tmp_path, pairs)
+    assert 0.5 <= figures.accuracy <= 1
+    assert len(figures.passes) == len(figures.limit) == len(evaluate.DISCARDS)
+    assert figures.passes[0] == figures.limit[0]  # nothing discarded: no measure of quality in it
+    assert figures.falls["mask"] > 0.5
+    assert f"TAR at FAR 1e-3 {figures.tar:.4f}" in figures.words()
 
 
 def number(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -62,6 +63,14 @@ def load_student(start: Path | None) -> Student:
     return student
 
 
+def digest_of(start: Path | None) -> str:
+    """Return what tells one start from another: a digest of the file with the weights."""
+    if start is None:
+        return "dlib"
+    files = checkpoint_files(start) if start.suffix != ".pt" else None
+    return hashlib.sha256((files[1] if files else start).read_bytes()).hexdigest()
+
+
 @click.group()
 def main() -> None:
     """Make the bundled network: two stages of training, export, and how good it is."""
@@ -110,7 +119,8 @@ def stage_command(name: str) -> Callable[..., Any]:
         first = work / "embedding.pt"
         if start is None and chosen.frozen and not first.is_file():
             raise BadSetting(f"'{first}' is missing: train the embedding first, or give --start.")
-        student = load_student(start or (first if chosen.frozen else None))
+        start = start or (first if chosen.frozen else None)
+        student = load_student(start)
         training, held_out = (Views(f, chosen.ruined, seed) for f in open_faces(sources).divided())
         if not held_out.faces:
             raise BadSetting("Too few faces: not one in fifty could be held out for the curve.")
@@ -119,8 +129,8 @@ def stage_command(name: str) -> Callable[..., Any]:
         count = min(2 * len(held_out.faces), HELD_OUT_VIEWS)
         held_labels = teachers.label_all(held_out, count, work, click.echo)
         data = Data(training, labels, held_out, held_labels)
-        run = Run(work, seed, where, bf16, every, until)
-        if not (start or chosen.frozen or first.is_file()):
+        run = Run(work, seed, where, bf16, every, until, digest_of(start))
+        if start is None and not first.is_file():
             start_head(student, data, run)
         train(student, chosen, data, run)
 

@@ -24,7 +24,16 @@ DISCARDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 PASSES = 100
 ROWS = 512  # of the similarity matrix at a time
 # Where the stretch puts the median face, and the median face under a drawn medical mask
-CLEAN_AT, MASKED_AT, MASKED_FACES = 0.74, 0.07, 200
+CLEAN_AT, MASKED_AT = 0.74, 0.07
+SOME = 200  # faces that are ruined, to see whether the score falls
+RUINED = {
+    "blur 4 px": Ruin(blur=4),
+    "28 px across": Ruin(resolution=28),
+    "dark": Ruin(brightness=-3.3),
+    "noise": Ruin(noise=25),
+    "JPEG 3": Ruin(jpeg=3),
+    "mask": Ruin(cover="mask"),
+}
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +50,8 @@ class Figures:
         Share of genuine pairs above the threshold that one in a thousand impostors pass.
     passes, limit : list of float
         FNMR at FMR 1e-3 over all pairs, at each of `DISCARDS`.
+    falls : dict of str to float
+        Share of faces whose score falls when they are ruined in a way of `RUINED`.
     alpha, r : float
         Slope and middle of the stretch.
     """
@@ -50,6 +61,7 @@ class Figures:
     tar: float
     passes: list[float]
     limit: list[float]
+    falls: dict[str, float]
     alpha: float
     r: float
 
@@ -71,7 +83,11 @@ class Figures:
             f"{what} {' '.join(f'{value:.4f}' for value in values)}"
             for what, values in ((f"T={PASSES}", self.passes), ("exact limit", self.limit))
         )
-        return f"{start}FNMR at FMR 1e-3 with {share} % discarded: {curves}"
+        falls = ", ".join(f"{name} {value:.2f}" for name, value in self.falls.items())
+        return (
+            f"{start}FNMR at FMR 1e-3 with {share} % discarded: {curves}. "
+            f"Share of faces whose score falls when ruined: {falls}."
+        )
 
 
 def true_accept_rate(scores: Floats, genuine: NDArray[np.bool_], far: float = FMR) -> float:
@@ -157,12 +173,19 @@ def evaluate(model: str | Path, folder: Path, pairs: Path) -> Figures:
     genuine = np.array([same for *_, same in listed])
     people = np.unique([path.parent.name for path in paths], return_inverse=True)[1]
     curves = error_versus_discard(embeddings, people, {"passes": raw, "limit": limit})
-    some = faces[:: max(1, len(faces) // MASKED_FACES)]
-    hide = Ruin(cover="mask")
-    masked = [AlignedFace(hide.apply(face.pixels), face.name) for face in some]
-    alpha, r = stretch(raw, _score(scorer, masked)[1])
+    step = max(1, len(faces) // SOME)
+    ruined = {
+        name: _score(scorer, [AlignedFace(ruin.apply(f.pixels), f.name) for f in faces[::step]])[1]
+        for name, ruin in RUINED.items()
+    }
+    alpha, r = stretch(raw, ruined["mask"])
     return Figures(
-        *accuracy(scores, genuine), true_accept_rate(scores, genuine), **curves, alpha=alpha, r=r
+        *accuracy(scores, genuine),
+        true_accept_rate(scores, genuine),
+        **curves,
+        falls={name: float((low < raw[::step]).mean()) for name, low in ruined.items()},
+        alpha=alpha,
+        r=r,
     )
 
 

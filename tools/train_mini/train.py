@@ -59,6 +59,8 @@ class Run:
         Steps between two saves, each with a line of the curve.
     until : int, optional
         Stop after so many steps, to go on later.
+    start : str
+        What the student starts from, in words or as a digest: a run does not go on with another.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Run:
     bf16: bool = True
     every: int = 250
     until: int | None = None
+    start: str = ""
 
 
 def choose_device(word: str = "auto") -> torch.device:
@@ -111,6 +114,7 @@ def train(student: Student, stage: Stage, data: Data, run: Run) -> Student:
         **asdict(stage),
         "seed": run.seed,
         "bf16": run.bf16,
+        "start": run.start,
         "data": [data.views.digest, data.labels.digest],
     }
     step = 0
