@@ -550,5 +550,7 @@ def test_the_commands_lead_to_a_checkpoint(pixels, tmp_path):
     weights = tmp_path / "work" / "robustness.pt"
     done = CliRunner().invoke(main, ["export", str(weights), str(tmp_path / "made")])
     assert done.exit_code == 0, done.output
-    assert tomllib.loads((tmp_path / "made" / "mini.toml").read_text())["mini"]["rate"] == 0.4
+    card = tomllib.loads((tmp_path / "made" / "mini.toml").read_text())["mini"]
+    assert f"Teachers: {BUNDLED.name}" in card["origin"]
+    assert "200 faces of faces" in card["origin"]
     assert 0 < Scorer(tmp_path / "made" / "mini").limit(find_face(pixels[0], aligned=True)) < 1

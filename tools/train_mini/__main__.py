@@ -31,15 +31,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 HELD_OUT_VIEWS = 512  # for the curve: more would only slow the training
 LICENCE = "for research and teaching, not for commercial recognition"
 ORIGIN = (
-    "Trunk: dlib's face recognition network (Davis King, CC0), fine-tuned; head: new. "
-    "Made by tools/train_mini; the owners of its teacher and of the photos it was trained on set "
-    "terms of their own. No LFW photo."
+    "Trunk: dlib's face recognition network (Davis King, CC0), fine-tuned; head: new. {} "
+    "Made by tools/train_mini."
 )
 POPULATION = "alpha and r fitted on LFW: median face 74, the same under a drawn mask 7"
 
 
-def load_student(start: Path | None) -> Student:
+def load_student(start: Path | None) -> tuple[Student, str]:
     """Return a student with dlib's trunk and an untrained head, or with saved weights.
+
+    With it comes what its run noted of teachers and photos, if it was made here.
 
     Parameters
     ----------
@@ -49,18 +50,18 @@ def load_student(start: Path | None) -> Student:
     torch.manual_seed(0)
     student = Student(read_dlib())
     if start is None:
-        return student
+        return student, ""
     if start.suffix == ".pt":
         held = torch.load(start, map_location="cpu", weights_only=True)
         student.load_state_dict(held["student"])
-        return student
+        return student, held["settings"]["origin"]
     files = checkpoint_files(start)
     if files is None:
         raise BadSetting(
             f"'{start}' is an ONNX file; start from an MXNet checkpoint or a .pt file."
         )
     from_arrays(student, read_params(files[1]))
-    return student
+    return student, ""
 
 
 def digest_of(start: Path | None) -> str:
@@ -120,16 +121,23 @@ def stage_command(name: str) -> Callable[..., Any]:
         if start is None and chosen.frozen and not first.is_file():
             raise BadSetting(f"'{first}' is missing: train the embedding first, or give --start.")
         start = start or (first if chosen.frozen else None)
-        student = load_student(start)
-        training, held_out = (Views(f, chosen.ruined, seed) for f in open_faces(sources).divided())
+        student, _ = load_student(start)
+        faces = open_faces(sources)
+        training, held_out = (Views(part, chosen.ruined, seed) for part in faces.divided())
         if not held_out.faces:
             raise BadSetting("Too few faces: not one in fifty could be held out for the curve.")
-        teachers = Teachers(Scorer(teacher), read_dlib(), where)
+        scorer = Scorer(teacher)
+        teachers = Teachers(scorer, read_dlib(), where)
         labels = teachers.label_all(training, views, work, click.echo)
         count = min(2 * len(held_out.faces), HELD_OUT_VIEWS)
         held_labels = teachers.label_all(held_out, count, work, click.echo)
         data = Data(training, labels, held_out, held_labels)
-        run = Run(work, seed, where, bf16, every, until, digest_of(start))
+        origin = (
+            f"Teachers: {teacher.name} (sha256 of its weights {scorer.network.sha256[:8]}...) and "
+            f"dlib's embedding. Photos: {len(faces)} faces of "
+            f"{', '.join(source.name for source in sources)}; no LFW photo."
+        )
+        run = Run(work, seed, where, bf16, every, until, digest_of(start), origin)
         if start is None and not first.is_file():
             start_head(student, data, run)
         train(student, chosen, data, run)
@@ -149,9 +157,9 @@ for _name in STAGES:
 @click.option("--lfw", type=FILE, help="... and the folder of aligned faces, one for each person.")
 def export(weights: Path, folder: Path, name: str, pairs: Path | None, lfw: Path | None) -> None:
     """Write a `STAGE.pt` as an MXNet checkpoint with its card."""
-    student = load_student(weights)
+    student, origin = load_student(weights)
     symbol = write_checkpoint(folder, to_arrays(student), name)
-    card: dict[str, object] = {"origin": ORIGIN, "licence": LICENCE}
+    card: dict[str, object] = {"origin": ORIGIN.format(origin), "licence": LICENCE}
     if pairs and lfw:
         figures = measure(symbol, lfw, pairs)
         card |= {

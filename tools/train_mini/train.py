@@ -61,6 +61,8 @@ class Run:
         Stop after so many steps, to go on later.
     start : str
         What the student starts from, in words or as a digest: a run does not go on with another.
+    origin : str
+        Teachers and photos in words, for the card.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class Run:
     every: int = 250
     until: int | None = None
     start: str = ""
+    origin: str = ""
 
 
 def choose_device(word: str = "auto") -> torch.device:
@@ -115,6 +118,7 @@ def train(student: Student, stage: Stage, data: Data, run: Run) -> Student:
         "seed": run.seed,
         "bf16": run.bf16,
         "start": run.start,
+        "origin": run.origin,
         "data": [data.views.digest, data.labels.digest],
     }
     step = 0
