@@ -77,7 +77,7 @@ class Figures:
 
     def words(self) -> str:
         """Say it in the card's manner."""
-        start = f"lfw-pairs-dev: accuracy {self.accuracy:.4f}, TAR at FAR 1e-3 {self.tar:.4f}; "
+        start = f"LFW pairs: accuracy {self.accuracy:.4f}, TAR at FAR 1e-3 {self.tar:.4f}; "
         share = ", ".join(f"{100 * discard:g}" for discard in DISCARDS)
         curves = "; ".join(
             f"{what} {' '.join(f'{value:.4f}' for value in values)}"
