@@ -66,6 +66,23 @@ HEADS = {
         ("Sqrt", ["sum"], "length", {}),
         ("Div", ["fc", "length"], "unit", {}),
     ],
+    "final length, spread": [  # as PyTorch writes it
+        FLAT,
+        GEMM,
+        ("ReduceL2", ["fc"], "length", {"axes": [1], "keepdims": 1}),
+        ("Shape", ["fc"], "sizes", {}),
+        ("Expand", ["length", "sizes"], "lengths", {}),
+        ("Div", ["fc", "lengths"], "unit", {}),
+    ],
+    "Reshape to a computed shape": [
+        ("Shape", ["maps"], "sizes", {}),
+        ("Gather", ["sizes", "axis"], "some", {}),
+        ("Sub", ["some", "some"], "keep", {}),
+        ("Sub", ["keep", "axis"], "rest", {}),
+        ("Concat", ["keep", "rest"], "computed", {"axis": 0}),
+        ("Reshape", ["maps", "computed"], "flat", {}),
+        GEMM,
+    ],
     "features of length 1": [
         FLAT,
         ("LpNormalization", ["flat"], "unit", {"axis": 1, "p": 2}),

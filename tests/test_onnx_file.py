@@ -152,6 +152,11 @@ OTHER_HEADS = {
         lambda m, w: w["shape"].CopyFrom(numpy_helper.from_array(np.array([-1, 2, 2]), "shape")),
         "changes the shape",
     ),
+    "a computed reshaping": (
+        [FLAT, GEMM, ("Shape", ["fc"], "sizes", {}), ("Reshape", ["fc", "sizes"], "out", {})],
+        lambda m, w: None,
+        "changes the shape",
+    ),
     "a flattening of the batch": (
         [FLAT, GEMM, ("Flatten", ["fc"], "out", {"axis": 0})],
         lambda m, w: None,

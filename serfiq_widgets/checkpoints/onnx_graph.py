@@ -56,8 +56,12 @@ class Graph:
         return tensor in self._constants
 
     def data_input(self, node: onnx.NodeProto) -> str | None:
-        """Return the one input of a node that is not constant, or None if there are several."""
-        flowing = [tensor for tensor in node.input if tensor and not self.is_constant(tensor)]
+        """Return the one input of a node that is not constant, or None if there are several.
+
+        The second input of a Reshape or an Expand is a shape, often computed: it does not count.
+        """
+        inputs = node.input[:1] if operator_of(node) in ("Reshape", "Expand") else node.input
+        flowing = [tensor for tensor in inputs if tensor and not self.is_constant(tensor)]
         return flowing[0] if len(flowing) == 1 else None
 
     def chain(self) -> list[onnx.NodeProto]:
@@ -77,7 +81,8 @@ def _tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """Return the numbers of a Constant node, whichever way they are written; None for others."""
     for attribute in node.attribute:
         if attribute.name == "value":
-            return attribute.t
+            held: onnx.TensorProto = attribute.t
+            return held
         if attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
             return numpy_helper.from_array(np.asarray(helper.get_attribute_value(attribute)))
     return None
@@ -145,7 +150,7 @@ def _open_reshapes(model: onnx.ModelProto, name: str) -> None:
         zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
         if operator_of(node) != "Reshape" or zeros_are_sizes:
             continue
-        if graph.data_input(node) != node.input[0]:  # the shape is computed
+        if graph.is_constant(node.input[0]) or not graph.is_constant(node.input[1]):
             continue
         shape = graph.constant(node.input[1]).ravel().astype(np.int64)
         if shape[0] == 1 and len(shape) > 1:

@@ -159,7 +159,7 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> AffineHead:
     bias: NDArray[np.float64] = np.zeros(1)
     for node in nodes:
         if operator_of(node) in SAME:
-            _check_keeps_rows(node, graph)
+            _check_keeps_rows(node, graph, before_layer=weight is None)
         elif _is_layer(node, graph):
             layer, offset = _layer(node, graph)
             if weight is not None:
@@ -188,10 +188,15 @@ def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
         raise graph.fail(f"matrices of shape {layer.shape} and {first.shape} do not fit")
 
 
-def _check_keeps_rows(node: onnx.NodeProto, graph: Graph) -> None:
-    """Refuse a node that would give another shape than (images, numbers)."""
+def _check_keeps_rows(node: onnx.NodeProto, graph: Graph, *, before_layer: bool) -> None:
+    """Refuse a node that would give another shape than (images, numbers).
+
+    A computed shape is taken to be that in front of a layer, which takes no other.
+    """
     sound = True
-    if operator_of(node) == "Reshape":
+    if operator_of(node) == "Reshape" and not graph.is_constant(node.input[1]):
+        sound = before_layer
+    elif operator_of(node) == "Reshape":
         sizes = graph.constant(node.input[1]).ravel()
         sound = len(sizes) == 2 and sizes[0] in (0, 1, -1)  # noqa: PLR2004  # images, numbers
     elif operator_of(node) == "Flatten":
