@@ -1,8 +1,11 @@
 """On-top heads: files, the same numbers on every road, and training where torch is."""
 
 import json
+import re
+import shlex
 import zipfile
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,23 +250,26 @@ def test_training_says_what_it_lacks():
         train(points, [str(i) for i in range(72)], **settings)
 
 
-def test_from_a_folder_of_people_to_scores_of_images(tmp_path, lfw):
+def test_the_readmes_commands_lead_from_people_to_scores(tmp_path, lfw, monkeypatch):
     pytest.importorskip("torch")
     several = [p for p in sorted(lfw.iterdir()) if p.is_dir() and len(list(p.iterdir())) > 3]
-    folder = tmp_path / "people"
     for person in several[:8]:
-        (folder / person.name).mkdir(parents=True)
+        (tmp_path / "people" / person.name).mkdir(parents=True)
         for path in sorted(person.iterdir())[:4]:
-            (folder / person.name / path.name).write_bytes(path.read_bytes())
-    files = {name: tmp_path / f"{name}" for name in ("e.npy", "l.txt", "top.npz")}
-    result = run("embed", folder, "--aligned", "--out", files["e.npy"], "--labels", files["l.txt"])
-    assert result.exit_code == 0, result.output
-    assert np.load(files["e.npy"]).shape == (32, 128)
-    assert files["l.txt"].read_text().splitlines().count(several[0].name) == 4
-    options = ["--embeddings", files["e.npy"], "--labels", files["l.txt"], "--out"]
-    result = run("train-on-top", *options, files["top.npz"], "--base", "mini", "--epochs", 2)
-    assert result.exit_code == 0, result.output
-    assert on_top.load(files["top.npz"]).population.startswith("32 images of 8 people")
-    result = run("score", sample_images()[0], "--model", files["top.npz"], "--format", "json")
-    assert result.exit_code == 0, result.output
-    assert 0 <= json.loads(result.stdout)[0]["quality"] <= 100
+            (tmp_path / "people" / person.name / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "sample_images").symlink_to(sample_images()[0].parent)
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (block,) = (
+        b
+        for b in re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+        if "on-top" in b
+    )
+    done = [run(*shlex.split(line, comments=True)[1:]) for line in block.splitlines()]
+    for result in done:
+        assert result.exit_code == 0, result.output
+    assert np.load("e.npy").shape == (32, 128)
+    assert Path("people.txt").read_text().splitlines().count(several[0].name) == 4
+    assert on_top.load("top.npz").population.startswith("32 images of 8 people")
+    assert "hopper.jpg" in done[2].output
+    assert len(done[3].output.splitlines()) == 1 + 32

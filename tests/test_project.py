@@ -195,6 +195,7 @@ def test_readmes_python_runs(block, monkeypatch):
 COMMANDS = [
     line
     for block in blocks("sh")
+    if "train-on-top" not in block  # one after the other, with torch: tests/test_on_top.py
     for line in block.splitlines()
     if line.startswith("serfiq ") and "demo" not in line
 ]
