@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,13 @@ def main() -> None:
     options = parser.parse_args()
     paths = find_images([options.folder])
     people = np.array([path.parent.name for path in paths])
-    scorer = Scorer(options.model, engine="onnxruntime")
-    embeddings, own, limit = measure(scorer, paths)
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in set(people)}
     held_out = set(sorted(digests, key=digests.__getitem__)[: len(digests) // 3])
     test = np.array([name in held_out for name in people])
+    chosen = np.flatnonzero(test & few_each(people))
+    scorer = Scorer(options.model, engine="onnxruntime")
+    features = np.concatenate(list(trunk(scorer, paths)))
+    embeddings = scorer.network.head(features)
     start = time.perf_counter()
     weights = train(
         embeddings[~test],
@@ -55,13 +58,13 @@ def main() -> None:
     top = on_top.from_matrices(weights)
     trainers = len(digests) - len(held_out)
     print(f"trained on {(~test).sum()} images of {trainers} people, {seconds:.0f} s")
-    chosen = np.flatnonzero(test & few_each(people))
     print(f"measured on {len(chosen)} images of {len(held_out)} people")
     lengths = np.linalg.norm(embeddings[chosen], axis=1)
+    own, limit = own_scores(scorer, features[chosen])
     scores = {
         "on top": on_top.score_embeddings(top, embeddings[chosen])["raw"],
-        f"{scorer.card.name}, T=100": own[chosen],
-        f"{scorer.card.name}, exact limit": limit[chosen],
+        f"{scorer.card.name}, T=100": own,
+        f"{scorer.card.name}, exact limit": limit,
         "length of the embedding": lengths,
         "random": np.random.default_rng(0).random(len(chosen)),
     }
@@ -71,24 +74,29 @@ def main() -> None:
     )
     for name, quality in scores.items():
         curve = discard(unit, people[chosen], quality)
-        rank = spearmanr(quality, own[chosen])[0]
+        rank = spearmanr(quality, own)[0]
         print(f"{name:<28}", *(f"{fnmr:7.4f}" for fnmr in curve), f"{rank:9.3f}")
 
 
-def measure(
-    scorer: Scorer, paths: list[Path]
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """Embeddings (N, D) before normalisation, raw scores at T=100 and exact limits (N,)."""
-    rows, raw, limit = [], [], []
+def trunk(scorer: Scorer, paths: list[Path]) -> Iterator[NDArray[np.float32]]:
+    """Features of all images, batch by batch."""
     for start in range(0, len(paths), BATCH):
-        faces = [find_face(path, aligned=True) for path in paths[start : start + BATCH]]
-        features = scorer.features(faces)
-        rows.append(scorer.network.head(features))
-        limit.extend(scorer.settled(faces))
-        for one in features:
-            distances = robustness.pairwise_distances(scorer.engine.passes(one, scorer.masks(100)))
-            raw.append(float(robustness.raw_score(distances.sum() / (100 * 99))))
-    return np.concatenate(rows), np.array(raw), np.array(limit)
+        yield scorer.features(
+            [find_face(path, aligned=True) for path in paths[start : start + BATCH]]
+        )
+
+
+def own_scores(
+    scorer: Scorer, features: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Raw scores of the network itself: T=100, and the exact limit."""
+    head, rate = scorer.network.head, scorer.rate
+    means, limits = [], []
+    for row in features:
+        distances = robustness.pairwise_distances(scorer.engine.passes(row, scorer.masks(100)))
+        means.append(distances.sum() / (100 * 99))
+        limits.append(robustness.limit_distance(row, head.weight, head.bias, rate))
+    return robustness.raw_score(means), robustness.raw_score(limits)
 
 
 def few_each(people: NDArray[np.str_]) -> NDArray[np.bool_]:
