@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets.checkpoints import INPUT_SIDE
 from serfiq_widgets.errors import CorruptModel, one_line
 
+SMALL = 1024  # numbers in a tensor that a shape may depend on
 OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -65,7 +67,7 @@ class Graph:
             return False
         if self._shapes is None:
             try:
-                inferred = onnx.shape_inference.infer_shapes(self._model).graph
+                inferred = onnx.shape_inference.infer_shapes(outlined(self._model)).graph
             except (onnx.shape_inference.InferenceError, ValueError) as error:
                 raise self.fail(f"its shapes cannot be known ({error})") from error
             known = [*inferred.value_info, *inferred.input, *inferred.output]
@@ -139,6 +141,22 @@ def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
             return str(above) if reduces else ""
         tensor = graph.data_input(maker) or ""
     return ""
+
+
+def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model without its large weights, of which the shapes say enough."""
+    small, inputs = [], list(model.graph.input)
+    known = {value.name for value in inputs}
+    for weight in model.graph.initializer:
+        if math.prod(weight.dims) <= SMALL:
+            small.append(weight)
+        elif weight.name not in known:
+            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+            inputs.append(kind)
+    graph = helper.make_graph(model.graph.node, "outline", inputs, model.graph.output, small)
+    return helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+    )
 
 
 def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:

@@ -8,7 +8,6 @@ or a convolution that sees its whole input, batch norm) and folds to embedding =
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from serfiq_widgets.checkpoints.heads import Head, affine
-from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of
+from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of, outlined
 from serfiq_widgets.errors import CorruptModel, one_line
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
-SMALL = 1024  # numbers in a tensor that a shape may depend on
 SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -346,19 +344,8 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
 
 def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
     """Refuse a trunk whose layers do not fit together or do not give what the head takes."""
-    small, inputs = [], list(trunk.graph.input)
-    for weight in trunk.graph.initializer:  # of the large ones the shapes say enough
-        if math.prod(weight.dims) <= SMALL:
-            small.append(weight)
-        else:
-            kind = helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
-            inputs.append(kind)
-    (output,) = trunk.graph.output
-    graph = helper.make_graph(trunk.graph.node, "outline", inputs, [output], small)
-    graph.output[0].type.tensor_type.shape.dim[0].Clear()
-    outline = helper.make_model(
-        graph, opset_imports=list(trunk.opset_import), ir_version=trunk.ir_version
-    )
+    outline = outlined(trunk)
+    outline.graph.output[0].type.tensor_type.shape.dim[0].Clear()
     try:
         inferred = onnx.shape_inference.infer_shapes(outline, check_type=True, strict_mode=True)
     except (onnx.shape_inference.InferenceError, ValueError) as error:
