@@ -108,3 +108,29 @@ def lfw_faces(lfw):
 
     people = sorted(p for p in lfw.iterdir() if p.is_dir())[:100]
     return [find_face(min(person.glob("*.jpg")), aligned=True) for person in people]
+
+
+@pytest.fixture(scope="session")
+def sample_faces():
+    """Aligned pixels of all samples."""
+    from serfiq_widgets import find_face
+
+    return [find_face(path).pixels for path in sorted(SAMPLES.glob("*.jpg"))]
+
+
+@pytest.fixture(scope="session")
+def aligned_folder(sample_faces, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("aligned")
+    for i, face in enumerate(sample_faces):
+        Image.fromarray(face).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundled_weights():
+    """What the bundled network's file holds, as float32."""
+    from serfiq_widgets.checkpoints.params import read_params
+    from serfiq_widgets.zoo import MODELS
+
+    arrays = read_params(MODELS / "mini-0000.params")
+    return {name: value.astype("f4") for name, value in arrays.items()}

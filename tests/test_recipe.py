@@ -1,250 +1,24 @@
-"""The recipe of the bundled model: what it reads, makes, writes and measures.
+"""The recipe in torch: the student and its export, the exact limit, labels, stages, commands.
 
 Training needs torch, and dlib's weights the package face_recognition_models; what needs them skips
-without. The rest runs everywhere.
+without.
 """
 
 import json
-import struct
-import sys
 import tomllib
-import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from serfiq_widgets import Scorer, find_face, robustness, zoo
-from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
+from tools.train_mini import architecture, export, faces
+from tools.train_mini.dlib_weights import DlibWeights, find_dlib, read_dlib
 
-ROOT = Path(__file__).parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))  # tools are no part of the package
-
-from tools.train_mini import architecture, evaluate, export, faces  # noqa: E402
-from tools.train_mini.dlib_weights import (  # noqa: E402
-    DlibWeights,
-    Stream,
-    find_dlib,
-    read_dlib,
-)
-
-SAMPLES = ROOT / "sample_images"
-BUNDLED = ROOT / "serfiq_widgets" / "models" / "mini-symbol.json"
+BUNDLED = zoo.MODELS / "mini-symbol.json"
 HALF = float(np.finfo(np.float16).eps) / 2  # largest relative error of rounding to float16
-
-
-@pytest.fixture(scope="module")
-def pixels():
-    """Aligned faces of all samples."""
-    return [find_face(path).pixels for path in sorted(SAMPLES.glob("*.jpg"))]
-
-
-@pytest.fixture(scope="module")
-def folder(pixels, tmp_path_factory):
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("aligned")
-    for i, face in enumerate(pixels):
-        Image.fromarray(face).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    return {
-        name: value.astype(np.float32)
-        for name, value in read_params(BUNDLED.with_name("mini-0000.params")).items()
-    }
-
-
-def test_the_network_is_small_enough_to_bundle():
-    assert architecture.multiply_adds() == pytest.approx(271e6, rel=0.01)  # its README's figure
-    assert architecture.multiply_adds() <= architecture.MOST_MULTIPLY_ADDS
-
-
-def test_the_written_graph_is_the_bundled_one():
-    ours = {node["name"]: node for node in json.loads(export.symbol())["nodes"]}
-    nodes = json.loads(BUNDLED.read_text())["nodes"]
-    theirs = {node["name"]: node for node in nodes}
-    assert set(ours) == set(theirs)
-    names = list(ours)
-    for name, node in theirs.items():
-        assert ours[name]["op"] == node["op"]
-        if node["op"] == "null":
-            continue  # MXNet repeats a layer's settings at its arrays
-        sources = [nodes[i]["name"] for i, *_ in node["inputs"]]
-        assert [names[i] for i, *_ in ours[name]["inputs"]] == sources
-        settings = {k: v for k, v in node.get("attrs", {}).items() if k != "momentum"}
-        assert ours[name].get("attrs", {}) == settings
-
-
-def test_a_checkpoint_written_anew_gives_the_same_embeddings(bundled, pixels, tmp_path):
-    path = export.write_checkpoint(tmp_path, bundled)
-    some = [find_face(face, aligned=True) for face in pixels[:3]]
-    np.testing.assert_array_equal(Scorer(path).embed(some), Scorer("mini").embed(some))
-
-
-@pytest.mark.usefixtures("mx")
-def test_mxnet_reads_what_is_written(bundled, pixels, tmp_path):
-    path = export.write_checkpoint(tmp_path, bundled)
-    some = [find_face(face, aligned=True) for face in pixels[:3]]
-    ours = Scorer(path, engine="onnxruntime").embed(some)
-    np.testing.assert_allclose(Scorer(path, engine="mxnet").embed(some), ours, atol=1e-5)
-
-
-def test_a_weight_that_float16_cannot_hold_is_named():
-    with pytest.raises(BadSetting, match="arg:conv0_bias"):
-        export.to_float16({"arg:conv0_bias": np.array([1e5], np.float32)})
-
-
-def test_the_card_is_one_that_the_zoo_reads(bundled, tmp_path):
-    export.write_checkpoint(tmp_path, bundled)
-    path = export.write_card(tmp_path, {"alpha": 61.5, "r": 0.77, "figures": 'a "quoted" é'})
-    (name, entries), *others = tomllib.loads(path.read_text(encoding="utf-8")).items()
-    assert (name, others) == ("mini", [])
-    card = zoo.Card(name=name, **entries)
-    assert (card.alpha, card.r, card.rate, card.figures) == (61.5, 0.77, 0.4, 'a "quoted" é')
-    assert card.sha256["params"] == Scorer(tmp_path / "mini").network.sha256
-
-
-def test_folders_and_zips_hold_the_same_faces(folder, tmp_path):
-    archive = tmp_path / f"{folder.name}.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for path in folder.iterdir():
-            file.write(path, path.name)
-    loose, packed = faces.open_faces([folder]), faces.open_faces([archive])
-    assert len(loose) == len(packed) == len(list(folder.iterdir()))
-    for one, other in zip(loose, packed, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("name", ["lfw/0.png", "Jane_Doe/Jane_Doe_0001.png"])
-def test_lfw_is_refused(pixels, tmp_path, name):
-    from PIL import Image
-
-    path = tmp_path / "faces" / name
-    path.parent.mkdir(parents=True)
-    Image.fromarray(pixels[0]).save(path)
-    with pytest.raises(BadSetting, match="LFW"):
-        faces.open_faces([tmp_path / "faces"])
-
-
-def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(BadSetting, match="holds no image"):
-        faces.open_faces([tmp_path])
-
-
-@pytest.mark.parametrize("ruined", [False, True])
-def test_a_view_depends_on_its_number_alone(folder, ruined):
-    first = faces.Views(faces.open_faces([folder]), ruined, seed=3)
-    forward = [first[i] for i in range(40)]
-    second = faces.Views(faces.open_faces([folder]), ruined, seed=3)
-    for i in reversed(range(40)):
-        np.testing.assert_array_equal(second[i], forward[i])
-        assert forward[i].shape == (112, 112, 3)
-        assert forward[i].dtype == np.uint8
-    other = faces.Views(first.faces, ruined, seed=4)
-    assert any((other[i] != forward[i]).any() for i in range(40))
-
-
-def test_every_face_comes_once_before_any_comes_again(folder):
-    views = faces.Views(faces.open_faces([folder]), ruined=False)
-    count = len(views.faces)
-    for epoch in range(3):
-        seen = {views._face(epoch * count + i) for i in range(count)}
-        assert seen == set(range(count))
-
-
-def test_true_accept_rate_by_hand():
-    genuine = np.array([True] * 4 + [False] * 1000)
-    scores = np.concatenate([[0.9, 0.8, 0.5, 0.1], np.linspace(-1, 0.6, 1000)]).astype("f4")
-    # one of a thousand impostors may pass: the threshold is the second highest, just below 0.6
-    assert evaluate.true_accept_rate(scores, genuine) == 0.5
-
-
-def test_discarding_the_one_bad_image_mends_the_error():
-    rng = np.random.default_rng(0)
-    people = np.repeat(np.arange(100), 2)
-    embeddings = robustness.normalise(
-        (rng.normal(size=(100, 64))[people] + 0.1 * rng.normal(size=(200, 64))).astype("f4")
-    )
-    embeddings[0] = robustness.normalise(rng.normal(size=(1, 64)).astype("f4"))
-    quality = np.arange(200.0)
-    curves = evaluate.error_versus_discard(embeddings, people, {"it": quality, "not": -quality})
-    assert curves["it"] == [0.01, 0, 0, 0, 0, 0]  # one of 100 genuine pairs, until it is gone
-    assert curves["not"] == sorted(curves["not"])
-    assert curves["not"][-1] > 0.01  # it stays to the end, among ever fewer
-
-
-def test_the_stretch_puts_both_medians_in_their_places():
-    clean, masked = np.array([0.7, 0.78, 0.8]), np.array([0.6, 0.7, 0.75])
-    alpha, r = evaluate.stretch(clean, masked)
-    assert robustness.scaled_score(0.78, alpha, r) == pytest.approx(0.74)
-    assert robustness.scaled_score(0.70, alpha, r) == pytest.approx(0.07)
-
-
-FIGURES = evaluate.Figures(0.97, 0.97, 0.9, [0.08] * 6, [0.08] * 6, {}, 60.0, 0.765)
-
-
-@pytest.mark.parametrize(
-    ("change", "better"),
-    [
-        ({}, False),
-        ({"accuracy": 0.98, "tar": 0.91}, False),
-        ({"accuracy": 0.98, "tar": 0.91, "passes": [0.07] * 6, "limit": [0.07] * 6}, True),
-        ({"accuracy": 0.98, "tar": 0.90, "passes": [0.07] * 6, "limit": [0.07] * 6}, False),
-        ({"accuracy": 0.98, "tar": 0.91, "passes": [0.0] * 5 + [0.1], "limit": [0.0] * 6}, False),
-    ],
-)
-def test_better_is_better_in_everything(change, better):
-    assert replace(FIGURES, **change).better(FIGURES) is better
-
-
-def test_a_network_is_measured_on_folders_of_people(tmp_path):
-    from PIL import Image
-
-    for name in ("collins", "hopper"):
-        (tmp_path / name).mkdir()
-        for i, path in enumerate(sorted(SAMPLES.glob(f"{name}*.jpg")), 1):
-            face = find_face(path).pixels
-            Image.fromarray(face).save(tmp_path / name / f"{name}_{i:04d}.jpg", quality=95)
-    pairs = tmp_path / "pairs.txt"
-    pairs.write_text(
-        "collins\t1\t2\nhopper\t1\t2\ncollins\t1\thopper\t1\ncollins\t2\thopper\t2\n" * 10
-    )
-    figures = evaluate.evaluate("mini", tmp_path, pairs)
-    assert 0.5 <= figures.accuracy <= 1
-    assert len(figures.passes) == len(figures.limit) == len(evaluate.DISCARDS)
-    assert figures.passes[0] == figures.limit[0]  # nothing discarded: no measure of quality in it
-    assert figures.falls["mask"] > 0.5
-    assert f"TAR at FAR 1e-3 {figures.tar:.4f}" in figures.words()
-
-
-def number(value):
-    """A whole number as dlib writes it."""
-    size = max(1, (abs(value).bit_length() + 7) // 8)
-    return bytes([size | (0x80 if value < 0 else 0)]) + abs(value).to_bytes(size, "little")
-
-
-def test_dlibs_numbers():
-    stream = Stream(number(-300) + number(0) + number(2**40) + number(5) + number(-3), "x")
-    assert [stream.whole() for _ in range(3)] == [-300, 0, 2**40]
-    assert stream.real() == 5 / 8
-    tensor = b"".join(map(number, (2, 1, 2, 1, 2))) + struct.pack("<4f", 1, 2, 3, 4)
-    np.testing.assert_array_equal(Stream(tensor, "x").tensor().reshape(-1), [1, 2, 3, 4])
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x09" + b"\0" * 9, b"\x02\x01", b"garbage", number(1) + number(2**40)]
-)
-def test_a_file_that_is_not_dlibs_is_named(tmp_path, content):
-    path = tmp_path / "broken.dat"
-    path.write_bytes(content)
-    with pytest.raises(CorruptModel, match=r"broken\.dat"):
-        read_dlib(path)
 
 
 @pytest.fixture(scope="module")
@@ -289,12 +63,12 @@ def other_dlib():
 
 
 @pytest.fixture
-def student(torch, other_dlib, bundled):
+def student(torch, other_dlib, bundled_weights):
     from tools.train_mini.network import Student, from_arrays
 
     torch.manual_seed(0)
     student = Student(other_dlib)
-    from_arrays(student, bundled)
+    from_arrays(student, bundled_weights)
     return student.eval()
 
 
@@ -308,7 +82,7 @@ def unit_embeddings(torch, student, pixels):
     return robustness.normalise(vectors.numpy())
 
 
-def test_dlib_itself_gives_the_same_embedding(torch, dlib, pixels, monkeypatch):
+def test_dlib_itself_gives_the_same_embedding(torch, dlib, sample_faces, monkeypatch):
     reference = pytest.importorskip("dlib", reason="dlib itself is not here")
     from tools.train_mini import network
 
@@ -321,61 +95,65 @@ def test_dlib_itself_gives_the_same_embedding(torch, dlib, pixels, monkeypatch):
         network.functional, "interpolate", lambda *_, **__: as_input(torch, chips).float()
     )
     with torch.no_grad():
-        ours = student.dlib_embedding(student.maps(as_input(torch, pixels[:2])))
+        ours = student.dlib_embedding(student.maps(as_input(torch, sample_faces[:2])))
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
 
 
-def test_weights_go_in_and_out_unchanged(student, bundled):
+def test_weights_go_in_and_out_unchanged(student, bundled_weights):
     from tools.train_mini.network import to_arrays
 
     out = to_arrays(student)
-    assert set(out) == set(bundled)
-    for name, value in bundled.items():
+    assert set(out) == set(bundled_weights)
+    for name, value in bundled_weights.items():
         # the normalisation is taken out of conv0 and folded in again: a float32 rounding
         np.testing.assert_allclose(out[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-def test_other_weights_are_refused(student, bundled):
+def test_other_weights_are_refused(student, bundled_weights):
     from tools.train_mini.network import from_arrays
 
     with pytest.raises(CorruptModel, match="conv0_weight"):
-        from_arrays(student, {**bundled, "arg:conv0_weight": np.zeros((1, 3, 7, 7), np.float32)})
+        from_arrays(
+            student, {**bundled_weights, "arg:conv0_weight": np.zeros((1, 3, 7, 7), np.float32)}
+        )
     name = "arg:stage2_unit1_sc_weight"
     with pytest.raises(CorruptModel, match=name):
-        from_arrays(student, {**bundled, name: bundled[name] * 2})
+        from_arrays(student, {**bundled_weights, name: bundled_weights[name] * 2})
 
 
-def test_the_student_is_the_bundled_network(torch, student, pixels):
-    some = [find_face(face, aligned=True) for face in pixels]
+def test_the_student_is_the_bundled_network(torch, student, sample_faces):
+    some = [find_face(face, aligned=True) for face in sample_faces]
     np.testing.assert_allclose(
-        unit_embeddings(torch, student, pixels), Scorer("mini").embed(some), atol=1e-5
+        unit_embeddings(torch, student, sample_faces), Scorer("mini").embed(some), atol=1e-5
     )
 
 
-def test_the_export_is_the_student_within_float16(torch, student, bundled, pixels, tmp_path):
+def test_the_export_is_the_student_within_float16(
+    torch, student, bundled_weights, sample_faces, tmp_path
+):
     from tools.train_mini.network import from_arrays, to_arrays
 
     rng = np.random.default_rng(0)
     shaken = {
         name: value if "_sc_" in name else value * (1 + rng.uniform(0, 1e-3, value.shape))
-        for name, value in bundled.items()
+        for name, value in bundled_weights.items()
     }
-    from_arrays(student, {**shaken, "arg:fc1_gamma": bundled["arg:fc1_gamma"]})
+    from_arrays(student, {**shaken, "arg:fc1_gamma": bundled_weights["arg:fc1_gamma"]})
     arrays = to_arrays(student)
     written = Scorer(export.write_checkpoint(tmp_path, arrays))
-    theirs = written.embed([find_face(face, aligned=True) for face in pixels])
-    apart = np.linalg.norm(unit_embeddings(torch, student, pixels) - theirs, axis=1)
+    theirs = written.embed([find_face(face, aligned=True) for face in sample_faces])
+    apart = np.linalg.norm(unit_embeddings(torch, student, sample_faces) - theirs, axis=1)
     # every weight is off by at most HALF of itself, at random; 30 layers add up as a random walk
     assert HALF / 100 < apart.max() < np.sqrt(30) * HALF
     from_arrays(student, export.to_float16(arrays))
-    np.testing.assert_allclose(unit_embeddings(torch, student, pixels), theirs, atol=1e-5)
+    np.testing.assert_allclose(unit_embeddings(torch, student, sample_faces), theirs, atol=1e-5)
 
 
-def test_the_limit_is_the_librarys_and_has_a_slope(torch, student, pixels):
+def test_the_limit_is_the_librarys_and_has_a_slope(torch, student, sample_faces):
     from tools.train_mini.network import limit_distance
 
     with torch.no_grad():
-        features = student.features(student.maps(as_input(torch, pixels)))
+        features = student.features(student.maps(as_input(torch, sample_faces)))
     features.requires_grad_()
     weight, bias = student.head()
     ours = limit_distance(features, weight, bias)
@@ -441,10 +219,10 @@ def data_of(folder, other_dlib, torch, tmp_path, *, ruined, count=8):
     return Data(views, labels, views, labels)
 
 
-def test_labels_are_kept_and_belong_to_their_views(torch, folder, other_dlib, tmp_path):
-    data = data_of(folder, other_dlib, torch, tmp_path, ruined=True)
+def test_labels_are_kept_and_belong_to_their_views(torch, aligned_folder, other_dlib, tmp_path):
+    data = data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=True)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()}
-    again = data_of(folder, other_dlib, torch, tmp_path, ruined=True)
+    again = data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=True)
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()}
     np.testing.assert_array_equal(again.labels.teacher, data.labels.teacher)
     scorer = Scorer("mini", engine="onnxruntime")
@@ -452,7 +230,7 @@ def test_labels_are_kept_and_belong_to_their_views(torch, folder, other_dlib, tm
     np.testing.assert_allclose(data.labels.teacher[5], scorer.embed([face])[0], atol=1e-5)
     raw = robustness.raw_score(data.labels.distance[5])
     assert float(raw) == pytest.approx(scorer.limit(face), abs=1e-5)
-    data_of(folder, other_dlib, torch, tmp_path, ruined=False)
+    data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=False)
     assert len(list((tmp_path / "labels").iterdir())) == 2 * len(kept)
 
 
@@ -464,17 +242,17 @@ def shortened(name, **numbers):
 
 @pytest.mark.parametrize("name", ["embedding", "robustness"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    torch, folder, other_dlib, bundled, tmp_path, name
+    torch, aligned_folder, other_dlib, bundled_weights, tmp_path, name
 ):
     from tools.train_mini.network import Student, from_arrays
     from tools.train_mini.train import Run, choose_device, train
 
     stage = shortened(name, steps=4)
-    data = data_of(folder, other_dlib, torch, tmp_path, ruined=stage.ruined)
+    data = data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=stage.ruined)
 
     def go(where, until=None):
         student = Student(other_dlib)
-        from_arrays(student, bundled)
+        from_arrays(student, bundled_weights)
         run = Run(tmp_path / where, device=choose_device("cpu"), bf16=False, every=2, until=until)
         trained = train(student, stage, data, run).state_dict()
         lines = (tmp_path / where / f"{name}.jsonl").read_text().splitlines()
@@ -490,7 +268,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert [line for line in pieces if line["step"] in (2, 4)] == curve
     norms = [key for key in whole if key.startswith(("bn1.", "fc1.")) and "num" not in key]
     before = Student(other_dlib)
-    from_arrays(before, bundled)
+    from_arrays(before, bundled_weights)
     still = [torch.equal(before.state_dict()[key], whole[key]) for key in norms]
     assert all(still) == stage.frozen
     with pytest.raises(BadSetting, match="other settings"):
@@ -507,19 +285,19 @@ def first_and_last(student, stage, data, folder):
     return map(json.loads, (folder / f"{stage.name}.jsonl").read_text().splitlines())
 
 
-def test_the_embedding_stage_learns_a_batch(torch, folder, other_dlib, student, tmp_path):
+def test_the_embedding_stage_learns_a_batch(torch, aligned_folder, other_dlib, student, tmp_path):
     student.pre_fc1.reset_parameters()
     stage = shortened("embedding", batch=8, steps=15, rate=6e-4)
-    data = data_of(folder, other_dlib, torch, tmp_path, ruined=False)
+    data = data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=False)
     first, last = first_and_last(student, stage, data, tmp_path)
     assert last["train"]["cosine"] < 0.85 * first["train"]["cosine"]
     assert last["train"]["similarity"] < 0.75 * first["train"]["similarity"]
     assert last["held out"]["cosine"] > first["held out"]["cosine"]
 
 
-def test_the_robustness_stage_learns_a_batch(torch, folder, other_dlib, student, tmp_path):
+def test_the_robustness_stage_learns_a_batch(torch, aligned_folder, other_dlib, student, tmp_path):
     stage = shortened("robustness", batch=8, steps=10, rate=1e-3)
-    data = data_of(folder, other_dlib, torch, tmp_path, ruined=True)
+    data = data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=True)
     # the student is the teacher here: what it thinks good shall become bad
     upside_down = replace(data.labels, distance=-data.labels.distance)
     data = replace(data, labels=upside_down, held_labels=upside_down)
@@ -529,16 +307,17 @@ def test_the_robustness_stage_learns_a_batch(torch, folder, other_dlib, student,
 
 
 @pytest.mark.usefixtures("torch", "dlib")
-def test_the_commands_lead_to_a_checkpoint(pixels, tmp_path):
+def test_the_commands_lead_to_a_checkpoint(sample_faces, tmp_path):
     from click.testing import CliRunner
-    from PIL import Image
 
     from tools.train_mini.__main__ import main
 
     folder = tmp_path / "faces"
     folder.mkdir()
     for i in range(200):  # enough names for some to be held out
-        Image.fromarray(pixels[i % len(pixels)]).resize((32, 32)).save(folder / f"{i}.jpg")
+        Image.fromarray(sample_faces[i % len(sample_faces)]).resize((32, 32)).save(
+            folder / f"{i}.jpg"
+        )
     settings = ["--faces", folder, "--teacher", BUNDLED, "--work", tmp_path / "work", "--fp32"]
     settings += ["--views", 8, "--batch", 4, "--steps", 2, "--device", "cpu"]
     for stage in ("robustness", "embedding", "robustness"):
@@ -553,4 +332,6 @@ def test_the_commands_lead_to_a_checkpoint(pixels, tmp_path):
     card = tomllib.loads((tmp_path / "made" / "mini.toml").read_text())["mini"]
     assert f"Teachers: {BUNDLED.name}" in card["origin"]
     assert "200 faces of faces" in card["origin"]
-    assert 0 < Scorer(tmp_path / "made" / "mini").limit(find_face(pixels[0], aligned=True)) < 1
+    assert (
+        0 < Scorer(tmp_path / "made" / "mini").limit(find_face(sample_faces[0], aligned=True)) < 1
+    )

@@ -70,9 +70,9 @@ STAGES = {
         similarity=10.0,
         dlib=0.2,
         limit=100.0,
-        rate=1e-4,
-        views=100_000,
-        steps=6_000,
+        rate=5e-5,  # four times as much cost recognition
+        views=64_000,
+        steps=1_500,
     ),
 }
 
