@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.checkpoints.params import DENSE, DTYPES, LIST_MAGIC, MAGIC_V2
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces import FACE_SIZE
 from tools.train_mini.architecture import (
     BOTTOM,
     CROP,
@@ -213,25 +214,27 @@ def write_card(folder: Path, card: Mapping[str, object], name: str = "mini") -> 
     card : mapping
         Further entries, as `serfiq_widgets.zoo.Card` has them: alpha, r, figures, origin ...
     """
-    files = {"symbol": f"{name}-symbol.json", "params": f"{name}-0000.params"}
-    digests = {
-        part: hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        for part, file in files.items()
-    }
     entries = {
         "title": f"{name}, the bundled recognition network",
-        **files,
+        "bundled": True,
         "trained_with_dropout": True,
         "rate": RATE,
+        "size": FACE_SIZE,
+        "dimensions": DIMENSIONS,
         "colour": "RGB",
         "mean": 0.0,
         "scale": 1.0,
+        "noncommercial": True,
         **card,
     }
-    inline = ", ".join(f"{part} = {json.dumps(digest)}" for part, digest in digests.items())
     # a TOML value of these kinds is written as JSON writes it
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items()]
+    text = "\n".join([f"[{name}]", *lines])
+    for part, file in (("symbol", f"{name}-symbol.json"), ("params", f"{name}-0000.params")):
+        content = (folder / file).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        text += f'\n\n[[{name}.files]]\npart = "{part}"\nname = "{file}"\nsha256 = "{digest}"'
+        text += f"\nbytes = {len(content)}"
     path = folder / f"{name}.toml"
-    text = "\n".join([f"[{name}]", *lines, f"sha256 = {{ {inline} }}"])
     path.write_text(f"{text}\n", encoding="utf-8")
     return path

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.degrade import COVERS, Ruin, jpeg
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.faces import FACE_SIZE, find_face, import_cv2
+from serfiq_widgets.faces import FACE_SIZE, find_face
+from serfiq_widgets.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]
 
