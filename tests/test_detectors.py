@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,9 +29,11 @@ from serfiq_widgets.detectors import mtcnn as m
 from serfiq_widgets.detectors.yunet import YuNet, parse
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, NoFaceFound
 from serfiq_widgets.faces import detect
+from serfiq_widgets.resources import sample_images
 from serfiq_widgets.state import ExplorerState
 from serfiq_widgets.zoo import cards
 
+SAMPLES = {path.stem: path for path in sample_images()}
 CELL = 4  # CenterFace's grid, in pixels of the photo that it searches
 WITHOUT_FILES = [name for name in DETECTORS if name != "centerface"]
 
@@ -91,13 +92,13 @@ def test_mtcnn_and_centerface_see_the_same_landmarks(mtcnn, photos):
 
 @pytest.mark.parametrize("name", ["collins", "collins_blur", "hopper", "hopper_jpeg"])
 def test_mtcnn_finds_the_samples(mtcnn, name):
-    photo = read_image(sample(name))
+    photo = read_image(SAMPLES[name])
     ours, theirs = (central(d, photo) for d in (mtcnn, open_detector("centerface")))
     assert np.abs(ours.landmarks - theirs.landmarks).max() < 3 * CELL
 
 
 def test_a_mirrored_photo_gives_mirrored_landmarks(mtcnn):
-    photo = read_image(sample("collins"))
+    photo = read_image(SAMPLES["collins"])
     plain, mirrored = (central(mtcnn, p).landmarks for p in (photo, photo[:, ::-1].copy()))
     back = mirrored[[1, 0, 2, 4, 3]]
     back[:, 0] = photo.shape[1] - 1 - back[:, 0]
@@ -108,7 +109,7 @@ def test_a_mirrored_photo_gives_mirrored_landmarks(mtcnn):
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 9.0])
 def test_the_size_of_the_photo_does_not_matter(mtcnn, scale):
-    photo = read_image(sample("collins"))
+    photo = read_image(SAMPLES["collins"])
     other = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     plain = central(mtcnn, photo)
     marks = (central(mtcnn, other).landmarks + 0.5) / scale - 0.5
@@ -144,7 +145,7 @@ def test_huge_and_narrow_photos_are_shrunk_before_they_are_searched(mtcnn, size,
 
 
 def test_a_wall_of_faces_ends_at_the_cap(mtcnn):
-    tile = Image.open(sample("collins")).crop((85, 0, 265, 230)).resize((60, 77))
+    tile = Image.open(SAMPLES["collins"]).crop((85, 0, 265, 230)).resize((60, 77))
     assert 100 < len(mtcnn(np.tile(np.asarray(tile), (20, 20, 1)))) <= m.MOST_FACES
 
 
@@ -254,7 +255,7 @@ def test_unknown_names_list_the_known(name):
 @pytest.mark.usefixtures("with_mtcnn")
 def test_the_result_tells_who_found_the_face(scorer):
     other = Scorer(engine="onnxruntime", detector="mtcnn")
-    ours, theirs = (s.score(sample("collins")) for s in (other, scorer))
+    ours, theirs = (s.score(SAMPLES["collins"]) for s in (other, scorer))
     assert (ours.face.detector, theirs.face.detector) == ("mtcnn", "centerface")
     assert 0 < np.abs(ours.face.landmarks - theirs.face.landmarks).max() < 3 * CELL
     assert scorer.score(ours.face).face.detector == "mtcnn"
@@ -267,17 +268,17 @@ def test_the_result_tells_who_found_the_face(scorer):
 @pytest.mark.usefixtures("with_mtcnn")
 def test_an_explorer_finds_the_face_anew_with_another_detector(scorer):
     state = ExplorerState(scorer)
-    state.image = sample("collins")
+    state.image = SAMPLES["collins"]
     state.ruin = Ruin(blur=1.0)
     before = state.clean
     state.configure(detector="mtcnn")
     assert state.message == ""
     assert state.clean.face.detector == "mtcnn"
     assert state.ruin == Ruin(blur=1.0)
-    expected = Scorer(engine="onnxruntime", detector="mtcnn").score(sample("collins"), 200)
+    expected = Scorer(engine="onnxruntime", detector="mtcnn").score(SAMPLES["collins"], 200)
     assert state.clean.raw == pytest.approx(expected.raw, abs=1e-6)
     assert state.clean.raw != before.raw
-    state.show_frame(io.BytesIO(sample("hopper").read_bytes()))
+    state.show_frame(io.BytesIO(SAMPLES["hopper"].read_bytes()))
     assert state.clean.face.detector == "mtcnn"
     given = replace(before.face, detector="")
     state.image = given
@@ -291,7 +292,7 @@ def test_widgets_take_a_detector():
     from serfiq_widgets import Explorer, SpreadView
 
     for widget in (Explorer, SpreadView):
-        made = widget(sample("collins"), engine="onnxruntime", detector="mtcnn")
+        made = widget(SAMPLES["collins"], engine="onnxruntime", detector="mtcnn")
         assert made.state.clean.face.detector == "mtcnn"
 
 
@@ -308,7 +309,7 @@ def test_a_detector_without_files_leaves_the_explorer_as_it_was(state):
 def test_a_face_that_only_the_other_detector_sees_stays(scorer, mtcnn):
     """MTCNN searches for faces of at least 50 pixels; CenterFace sees smaller ones."""
     small = Image.new("RGB", (200, 200), (90, 100, 110))
-    small.paste(Image.open(sample("collins")).resize((67, 84)), (60, 60))
+    small.paste(Image.open(SAMPLES["collins"]).resize((67, 84)), (60, 60))
     assert mtcnn(np.asarray(small)) == []
     state = ExplorerState(scorer)
     state.image = small
@@ -324,7 +325,7 @@ def run(*arguments):
 @pytest.mark.usefixtures("with_mtcnn")
 def test_the_command_takes_a_detector():
     options = ("--detector", "mtcnn", "--engine", "onnxruntime", "--format", "json")
-    (row,) = json.loads(run("score", sample("collins"), *options).stdout)
+    (row,) = json.loads(run("score", SAMPLES["collins"], *options).stdout)
     assert row["detector"] == "mtcnn"
     assert row["quality"] > 50
 
@@ -332,7 +333,7 @@ def test_the_command_takes_a_detector():
 @pytest.mark.usefixtures("no_files")
 @pytest.mark.parametrize(("name", "hint"), [("bogus", "yunet"), ("mtcnn", "eight files")])
 def test_the_command_refuses_in_one_sentence(name, hint):
-    result = run("score", sample("collins"), "--detector", name)
+    result = run("score", SAMPLES["collins"], "--detector", name)
     assert result.exit_code == 2
     assert hint in result.output
     assert "Traceback" not in result.output
