@@ -154,7 +154,7 @@ def test_mxnet_stays_out(shared):
         "import sys; from pathlib import Path; from serfiq_widgets import read_image;"
         "from serfiq_widgets.detectors.mtcnn import Mtcnn;"
         f"found = Mtcnn(Path({str(shared / 'models' / 'mtcnn')!r}))"
-        f"(read_image({str(sample('collins'))!r}));"
+        f"(read_image({str(SAMPLES['collins'])!r}));"
         "print(len(found), 'mxnet' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
