@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("model", nargs="?", default="mini")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=on_top.EPOCHS)
     options = parser.parse_args()
     paths = find_images([options.folder])
     people = np.array([path.parent.name for path in paths])
@@ -47,7 +47,7 @@ def main() -> None:
     features = np.concatenate(list(trunk(scorer, paths)))
     embeddings = scorer.network.head(features)
     start = time.perf_counter()
-    weights = train(
+    weights, shift = train(
         embeddings[~test],
         people[~test].tolist(),
         hidden=on_top.HIDDEN,
@@ -55,7 +55,7 @@ def main() -> None:
         epochs=options.epochs,
     )
     seconds = time.perf_counter() - start
-    top = on_top.from_matrices(weights)
+    top = on_top.from_matrices(weights, shift=shift)
     trainers = len(digests) - len(held_out)
     print(f"trained on {(~test).sum()} images of {trainers} people, {seconds:.0f} s")
     print(f"measured on {len(chosen)} images of {len(held_out)} people")

@@ -21,6 +21,10 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW = click.Path(dir_okay=False, path_type=Path)
 POPULATION = "{} images of {} people; 5 % and 95 % quantiles of raw to quality 10 and 90, T={}"
 PASSES = 100
+SAME_LENGTH = (
+    "Note: all embeddings have the same length. Most of what tells a poor photo lies in the "
+    "length, so the scores will say little: take embeddings before they are scaled to 1."
+)
 
 
 @click.command()
@@ -71,8 +75,8 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
 @click.option("--labels", required=True, type=EXISTING, help="Who each shows: one label a line.")
 @click.option("--out", required=True, type=NEW, help="Where the head goes: a .npz file.")
 @click.option("--base", default="", help="The network that gave the embeddings: name or path.")
-@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--rate", default=0.5, show_default=True, type=click.FloatRange(0.01, 0.9))
+@click.option("--epochs", default=40, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--rate", default=0.1, show_default=True, type=click.FloatRange(0.01, 0.9))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def train_on_top(
     embeddings: Path, labels: Path, out: Path, base: str, epochs: int, rate: float, seed: int
@@ -91,7 +95,9 @@ def train_on_top(
         raise BadSetting(f"The head is an {on_top.SUFFIX} file: --out {out.stem}{on_top.SUFFIX}")
     vectors = read_embeddings(embeddings)
     names = labels.read_text(encoding="utf-8").split("\n")[: len(vectors)]
-    weights = train(
+    if same_length(vectors):
+        click.echo(SAME_LENGTH, err=True)
+    weights, shift = train(
         vectors,
         names,
         hidden=on_top.HIDDEN,
@@ -100,7 +106,7 @@ def train_on_top(
         seed=seed,
         progress=lambda epoch, loss: click.echo(f"epoch {epoch}: loss {loss:.3f}", err=True),
     )
-    card: dict[str, Any] = {"rate": rate}
+    card: dict[str, Any] = {"rate": rate, "shift": shift}
     if base:
         _, network = open_network(base)
         card |= {"base": _from_folder(base, out), "base_sha256": network.sha256}
@@ -144,6 +150,14 @@ def _from_folder(base: str, out: Path) -> str:
     if base in cards():
         return base
     return os.path.relpath(Path(base).resolve(), out.resolve().parent)
+
+
+def same_length(embeddings: NDArray[np.float32]) -> bool:
+    """Whether all embeddings (N, n) were scaled to one length."""
+    import numpy as np
+
+    lengths = np.linalg.norm(embeddings, axis=1)
+    return bool(np.ptp(lengths) <= 1e-3 * lengths.mean())  # rounding to float16
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32]:

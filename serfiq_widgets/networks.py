@@ -106,6 +106,8 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
             f"'{path.name}' does not say whose embeddings it takes. Name that network (base) in "
             "its card, or score embeddings: serfiq score-embeddings."
         )
+    if Path(base).suffix == on_top.SUFFIX:
+        raise BadSetting(f"'{path.name}' stands on '{base}', which is a head itself.")
     beside = path.parent / base
     card, network = _open(beside if beside.exists() else base, {})
     if top.base_sha256 not in ("", network.sha256) or network.path is None:

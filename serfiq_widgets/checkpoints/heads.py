@@ -37,14 +37,18 @@ class Head:
     Attributes
     ----------
     layers : tuple of Layer
+    shift : float
+        What a dropped feature counts as, with a minus. The plain 0 makes the noise grow with the
+        features, and then the angles between embeddings cannot tell weak features from strong.
     """
 
     layers: tuple[Layer, ...]
+    shift: float = 0.0
 
     @property
     def is_affine(self) -> bool:
         """Whether the head is one matrix and one vector: then it has an exact limit."""
-        return len(self.layers) == 1 and not self.layers[0].tanh
+        return len(self.layers) == 1 and not self.layers[0].tanh and not self.shift
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -108,7 +112,9 @@ class Head:
         for layer in self.layers:
             last = first + layer.weight.shape[1]
             if masks is not None:
-                x = masks[:, first:last] * (x / np.float32(keep))
+                shift = np.float32(0.0 if first else self.shift)
+                x = masks[:, first:last] * ((x + shift) / np.float32(keep))
+                x = x - shift if shift else x
             x = x @ layer.weight.T + layer.bias
             if layer.tanh:
                 x = np.tanh(x)

@@ -12,7 +12,7 @@ from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
 LEARNING_RATE = 1.0  # AdaDelta's own
 BATCH = 256
-GAIN = 4.0  # root mean square of what enters the first layer: far into the bend of tanh
+SHIFT = 6.0  # what a dropped feature counts as, with a minus, in root mean squares of the features
 LEAST_IMAGES = 2  # of a person who is trained on
 
 
@@ -22,10 +22,10 @@ def train(
     *,
     hidden: Sequence[int],
     rate: float,
-    epochs: int = 10,
+    epochs: int,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
-) -> list[NDArray[np.float32]]:
+) -> tuple[list[NDArray[np.float32]], float]:
     """Train the layers of an on-top head.
 
     Parameters
@@ -47,9 +47,11 @@ def train(
 
     Returns
     -------
-    list of (units after, units before) ndarray of float32
-        The matrices; the first holds the scaling of its input too. The classifying layer is
-        needed for training alone.
+    matrices : list of (units after, units before) ndarray of float32
+        The first holds the scaling of its input too. The classifying layer is needed for training
+        alone.
+    shift : float
+        What a dropped feature of the embedding counts as, with a minus.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def train(
         ) from error
     embeddings, identity = _trainable(embeddings, labels)
     n, people = embeddings.shape[1], int(identity.max()) + 1
-    scale = GAIN / max(float(np.sqrt(np.mean(np.square(embeddings)))), 1e-12)
+    scale = 1 / max(float(np.sqrt(np.mean(np.square(embeddings)))), 1e-12)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -75,14 +77,15 @@ def train(
         classify = torch.nn.Linear(n, people)
         network = torch.nn.Sequential()
         for one in layers:
-            network.extend([torch.nn.Dropout(rate), one, torch.nn.Tanh()])
-        network.extend([torch.nn.Dropout(rate), classify])
+            network.extend([one, torch.nn.Tanh(), torch.nn.Dropout(rate)])
+        network.append(classify)
         optimiser = torch.optim.Adadelta(network.parameters(), lr=LEARNING_RATE)
         x, y = torch.from_numpy(embeddings * np.float32(scale)), torch.from_numpy(identity)
         for epoch in range(epochs):
             total = 0.0
             for batch in torch.randperm(len(x), generator=generator).split(BATCH):
-                loss = torch.nn.functional.cross_entropy(network(x[batch]), y[batch])
+                dropped = torch.nn.functional.dropout(x[batch] + SHIFT, rate) - SHIFT
+                loss = torch.nn.functional.cross_entropy(network(dropped), y[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -90,7 +93,7 @@ def train(
             if progress:
                 progress(epoch + 1, total / len(x))
     matrices = [one.weight.detach().numpy().astype(np.float32) for one in layers]
-    return [matrices[0] * np.float32(scale), *matrices[1:]]
+    return [matrices[0] * np.float32(scale), *matrices[1:]], SHIFT / scale
 
 
 def _trainable(
