@@ -69,8 +69,8 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
         that takes float32 (N, 3, H, W) and returns embeddings.
     settings : mapping, str or Path, optional
         What its card shall say: ``size`` (of the input), ``colour`` ("RGB" or "BGR"), ``mean``,
-        ``scale``, ``site``, ``rate``, ``trained_with_dropout``, ``alpha``, ``r`` and texts; or
-        the path of such a TOML file.
+        ``scale``, ``site``, ``rate``, ``trained_with_dropout``, ``alpha``, ``r`` and texts (of an
+        on-top head also ``base``); or the path of such a TOML file.
 
     Raises
     ------
@@ -85,14 +85,18 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
 
 
 def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
-    if not isinstance(model, str | Path):
+    is_file = isinstance(model, str | Path)
+    if is_file:
+        said = _beside(card_path(model)) | said
+        if Path(model).suffix == on_top.SUFFIX:
+            return _on_top(Path(model), said)
+    if "base" in said:
+        raise BadSetting("A base belongs to an on-top head; this network stands on its own.")
+    if not is_file:
         return _own(_exported(model, said), said)
-    said = _beside(card_path(model)) | said
     if str(model) in zoo.cards():
         card = replace(zoo.genuine(str(model)), **said)
         return card, load_network(card.weights, site=card.site, side=card.size)
-    if Path(model).suffix == on_top.SUFFIX:
-        return _on_top(Path(model), said)
     network = load_network(Path(model), site=said.get("site", ""), side=said.get("size", 0))
     return _own(network, said)
 

@@ -77,13 +77,8 @@ class OnTop:
     sha256: str = ""
 
 
-UNSOUND = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    EOFError,
-    RecursionError,
+UNSOUND = (  # what the readers of zip, arrays and JSON raise
+    *(OSError, LookupError, ValueError, TypeError, EOFError, RecursionError, MemoryError),
     zipfile.BadZipFile,
 )
 NOT_IN_CARD = ("head", "sha256")

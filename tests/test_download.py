@@ -167,15 +167,20 @@ def test_a_slow_server_is_waited_for(server, tmp_path):
     assert len(succeeds(model_file(server), tmp_path)) > 3
 
 
-def test_a_server_that_falls_silent_is_left_and_asked_again(server, tmp_path):
-    silence = threading.Event()
+def half_until(silence):
+    """Sends half, then nothing until the event is set."""
 
     def stall(handler):
         send(handler, CONTENT[:HALF], length=len(CONTENT), ETag='"1"')
         handler.wfile.flush()
         silence.wait(20)
 
-    server.behaviours = [stall, ranged()]
+    return stall
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again(server, tmp_path):
+    silence = threading.Event()
+    server.behaviours = [half_until(silence), ranged()]
     succeeds(model_file(server), tmp_path, Rules(pause=0.01, stall=1, local=True))
     silence.set()
     assert server.ranges == [None, f"bytes={HALF}-"]
@@ -391,13 +396,7 @@ download(
 
 def test_a_killed_download_leaves_no_model_and_is_continued(server, tmp_path):
     silence = threading.Event()
-
-    def stall(handler):
-        send(handler, CONTENT[:HALF], length=len(CONTENT), ETag='"1"')
-        handler.wfile.flush()
-        silence.wait(20)
-
-    server.behaviours = [stall, ranged()]
+    server.behaviours = [half_until(silence), ranged()]
     file = model_file(server)
     command = [sys.executable, "-c", KILLED, file.sha256, str(file.bytes), file.url, tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

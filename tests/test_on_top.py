@@ -1,5 +1,6 @@
 """On-top heads: files, the same numbers on every road, and training where torch is."""
 
+import io
 import json
 import re
 import shlex
@@ -192,6 +193,25 @@ def test_a_broken_head_is_refused_by_name(tmp_path, case):
     BROKEN[case](path)
     with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
         on_top.load(path)
+
+
+def test_an_array_that_says_it_is_huge(tmp_path):
+    path = tmp_path / "top.npz"
+    head = io.BytesIO()
+    settings = {"descr": "<f4", "fortran_order": False, "shape": (2**20, 2**22)}
+    np.lib.format.write_array_header_1_0(head, settings)
+    with zipfile.ZipFile(path, "w") as archive:
+        card = io.BytesIO()
+        np.save(card, np.array(SOUND))
+        archive.writestr("card.npy", card.getvalue())
+        archive.writestr("weight0.npy", head.getvalue() + bytes(64))
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+        on_top.load(path)
+
+
+def test_only_a_head_has_a_base():
+    with pytest.raises(BadSetting, match="A base belongs to an on-top head"):
+        Scorer(card={"base": "mini"})
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
