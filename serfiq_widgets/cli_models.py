@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.zoo import Card
 
 FAILED = 1
-WIDTH = 96
+WIDTH, NARROW = 96, 79
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 MEGA = 1e6
 
@@ -54,6 +54,9 @@ def _list() -> None:
             card.terms,
         )
     click.echo(terminal.render(table), nl=False)
+    click.echo("Where they come from:")
+    for card in zoo.cards().values():
+        click.echo(click.wrap_text(f"{card.name}: {card.origin}", NARROW, "  ", "    "))
     click.echo("serfiq models show NAME says more, serfiq models download NAME gets one.")
     click.echo("Any other network: --model PATH of an MXNet checkpoint or an ONNX file.")
 
