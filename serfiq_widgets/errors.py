@@ -33,6 +33,14 @@ class EngineUnavailable(SerfiqError):
     """The wanted engine or device does not work here; the message gives the install command."""
 
 
+class PackageMissing(SerfiqError):
+    """A package that this needs is not installed; the message gives the install command."""
+
+
+class BadTable(SerfiqError):
+    """A table cannot be read or written, or lacks a column; the message names both."""
+
+
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
 

@@ -64,6 +64,7 @@ ARROWS = {
     "server": "",
     "state": "degrade faces results scorer",
     "store": "",
+    "tables": "",
     "terminal": "scorer",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results scorer state wording",
