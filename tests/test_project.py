@@ -21,14 +21,15 @@ ARROWS = {
         "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
     ),
     "batch": "results scorer",
-    "benchmark": "explorer faces resources results scorer",
+    "benchmark": "engines explorer faces images resources results robustness scorer",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_calibrate cli_models cli_on_top demo doctor results "
+        "__init__ batch cli_benchmark cli_calibrate cli_models cli_on_top demo doctor results "
         "terminal zoo"
     ),
+    "cli_benchmark": "benchmark results terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
