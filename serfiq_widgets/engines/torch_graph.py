@@ -64,7 +64,8 @@ class TorchGraph:
             settings = self._settings(node)
             if set(node.input) <= {"", *constants}:  # and so is what it gives
                 given = [constants.get(name) for name in node.input]
-                constants.update(zip(node.output, _several(OPERATORS[kind](settings, *given))))
+                results = _several(OPERATORS[kind](settings, *given))
+                constants.update(zip(node.output, results, strict=False))
                 continue
             inputs = [
                 self._placed(name, constants, on_host=position in ON_HOST.get(kind, ()))

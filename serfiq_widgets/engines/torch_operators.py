@@ -97,9 +97,7 @@ def _average_pool(s: Settings, x: Any) -> Any:
     return mean / pool(F.pad(torch.ones_like(x[:1, :1]), pads))
 
 
-def _batch_norm(
-    s: Settings, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any
-) -> Any:
+def _batch_norm(s: Settings, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
     factor = gamma * torch.rsqrt(variance + s.get("epsilon", 1e-5))
     shape = (1, -1, *[1] * (x.ndim - 2))
     return torch.addcmul((beta - mean * factor).view(shape), x, factor.view(shape))
@@ -216,9 +214,7 @@ def _split(s: Settings, x: Any, sizes: Any = None) -> Any:
     return x.split(wanted or -(-x.shape[axis] // s["outputs"]), axis)
 
 
-def _pad(
-    s: Settings, x: Any, pads: Any = None, value: Any = None, axes: Any = None
-) -> Any:
+def _pad(s: Settings, x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
     numbers = list(s["pads"]) if pads is None else pads.tolist()
     along = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes.tolist()]
     count = len(along)
