@@ -66,16 +66,15 @@ def _max_pool(s: Settings, x: Any) -> Any:
     native = pads[::2] == pads[1::2] and all(
         2 * p <= k for p, k in zip(pads[::-2], kernel, strict=True)
     )
-    if not native:
-        x = F.pad(x, pads, value=-math.inf)
-    return (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1](
-        x,
+    pooled = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1](
+        x if native else F.pad(x, pads, value=-math.inf),
         kernel,
         stride=s.get("strides", [1] * len(kernel)),
         padding=pads[::-2] if native else 0,
         dilation=s.get("dilations", [1] * len(kernel)),
         ceil_mode=bool(s.get("ceil_mode", 0)),
     )
+    return _begun_inside(s, pooled, x, pads)
 
 
 def _average_pool(s: Settings, x: Any) -> Any:
@@ -92,9 +91,19 @@ def _average_pool(s: Settings, x: Any) -> Any:
     if not any(pads):
         return pool(x)
     mean = pool(F.pad(x, pads))
-    if s.get("count_include_pad", 0):
-        return mean
-    return mean / pool(F.pad(torch.ones_like(x[:1, :1]), pads))
+    if not s.get("count_include_pad", 0):
+        mean = mean / pool(F.pad(torch.ones_like(x[:1, :1]), pads))
+    return _begun_inside(s, mean, x, pads)
+
+
+def _begun_inside(s: Settings, pooled: Any, x: Any, pads: list[int]) -> Any:
+    """Drop what windows gave that begin in the padding behind, as ONNX does where it rounds up."""
+    if s.get("ceil_mode", 0):
+        for axis, step in enumerate(s.get("strides", ()), start=2):
+            before = pads[2 * (x.ndim - 1 - axis)]
+            count = -(-(x.shape[axis] + before) // step)
+            pooled = pooled.narrow(axis, 0, min(count, pooled.shape[axis]))
+    return pooled
 
 
 def _batch_norm(s: Settings, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
@@ -125,7 +134,8 @@ def _softmax(s: Settings, x: Any) -> Any:
 
 
 def _flatten(s: Settings, x: Any) -> Any:
-    axis = s.get("axis", 1) % (x.ndim + 1)
+    axis = s.get("axis", 1)
+    axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), -1)
 
 
@@ -247,13 +257,13 @@ def _resize(s: Settings, x: Any, *inputs: Any) -> Any:
     plain = not any(s.get(name) for name in ("antialias", "axes", "exclude_outside"))
     if key not in known or x.ndim != 4 or not plain:  # noqa: PLR2004  # images
         raise _unknown("Resize", " ".join(key))
+    method, corners = known[key]
     if sizes is None or not sizes.numel():
         factors = s["scales"] if scales is None else scales.tolist()
-        height, width = (int(x.shape[axis] * factors[axis]) for axis in (2, 3))
+        wanted = {"scale_factor": tuple(factors[2:])}
     else:
-        height, width = sizes.tolist()[2:]
-    method, corners = known[key]
-    return F.interpolate(x, size=(height, width), mode=method, align_corners=corners)
+        wanted = {"size": sizes.tolist()[2:]}
+    return F.interpolate(x, mode=method, align_corners=corners, **wanted)
 
 
 def _cast(s: Settings, x: Any) -> Any:
