@@ -96,7 +96,7 @@ def test_without_onnxruntime_auto_takes_mxnet(monkeypatch, scorer):
 def test_with_no_runtime_at_all_the_error_says_what_to_install(monkeypatch, scorer):
     import sys
 
-    for name in ("onnxruntime", "mxnet"):
+    for name in ("onnxruntime", "mxnet", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EngineUnavailable, match=r"(?s)pip install onnxruntime.*mxnet==1\.9\.1"):
         open_engine(scorer.network, 0.4)

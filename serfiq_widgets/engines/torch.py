@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "flo
 MOST_GRAPHS = 4  # batch sizes that are kept captured; each holds its activations
 WARM_UP = 3  # runs before a capture, in which cuDNN chooses and allocates
 CHUNK_BYTES = 2**28  # of masked features at once
+ONE_AT_A_TIME = threading.Lock()  # buffers of captured graphs are shared, torch's settings global
 BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # as numpy.packbits orders them
 
 
@@ -32,7 +34,9 @@ def _import() -> Any:
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise EngineUnavailable(f"torch cannot be imported ({error}). {INSTALL}") from error
+        raise EngineUnavailable(
+            f"torch cannot be imported ({error}). Install it: {INSTALL}"
+        ) from error
     return torch
 
 
@@ -119,7 +123,6 @@ class TorchEngine:
         self._place = torch.device(device)
         self._dtype = getattr(torch, DTYPES[precision])
         self._captured: dict[Any, Callable[[NDArray[np.uint8]], Any]] = {}
-        self._lock = threading.Lock()  # the buffers of a captured graph serve one caller at a time
         self._packed: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         try:
             self._graph = TorchGraph(
@@ -133,7 +136,9 @@ class TorchEngine:
             if self._place.type != "cpu":  # a GPU that torch sees may still be too old for it
                 with self._running():
                     self._run(self._put(np.zeros((1, *network.input_size, 3), np.uint8)))
-        except RuntimeError as error:
+        except EngineUnavailable:
+            raise
+        except Exception as error:  # what a broken graph or an old GPU raises can be anything
             raise EngineUnavailable(
                 f"torch cannot run '{network.name}' on {device}: {one_line(error)}"
             ) from error
@@ -174,7 +179,7 @@ class TorchEngine:
         on_cuda = self._place.type == "cuda"
         place = torch.cuda.device(self._place) if on_cuda else nullcontext()
         flags = _flags(torch, self.precision) if on_cuda else nullcontext()
-        with self._lock, torch.inference_mode(), place, flags:
+        with ONE_AT_A_TIME, torch.inference_mode(), place, flags:
             yield
 
     def _put(self, array: NDArray[Any]) -> Any:
@@ -190,7 +195,7 @@ class TorchEngine:
             raise EngineUnavailable(
                 f"The GPU's memory does not hold {len(faces)} faces at once: give it fewer."
             ) from error
-        except RuntimeError as error:
+        except Exception as error:  # operators that do not fit raise all kinds
             raise CorruptModel(
                 f"'{self._model}' cannot run on faces of shape {pixels.shape}: {one_line(error)}"
             ) from error
@@ -214,7 +219,10 @@ class TorchEngine:
         known = key in self._captured
         runner = self._captured.pop(key, self._direct)
         if known and runner == self._direct:
-            runner = _Captured(self._torch, self._run, self._put(pixels))
+            try:
+                runner = _Captured(self._torch, self._run, self._put(pixels))
+            except RuntimeError:  # some operator waits for the GPU: this batch size goes uncaptured
+                runner = partial(self._direct)
         self._captured[key] = runner  # the last one used is the last to go
         for old in list(self._captured)[:-MOST_GRAPHS]:
             del self._captured[old]
