@@ -120,7 +120,8 @@ class OnnxEngine:
             self._session = session(network.trunk, providers)
             self._dropout = None
             if self._head.is_affine:
-                self._dropout = session(_dropout_graph(self._head), providers)
+                # in TensorRT it would be built anew for every number of passes
+                self._dropout = session(_dropout_graph(self._head), providers[-2:])
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(
                 f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"

@@ -34,7 +34,7 @@ def open_on(
 
 
 class TensorrtEngine(OnnxEngine):
-    """A network's trunk in TensorRT, with what that cannot run in CUDA, its head in NumPy."""
+    """A network's trunk in TensorRT, with what that cannot run, and the head, in CUDA."""
 
     name = "tensorrt"
 
