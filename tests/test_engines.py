@@ -81,7 +81,10 @@ def test_the_mxnet_engine_refuses_onnx_files(tmp_path, y1):
 
 def test_auto_takes_onnxruntime_on_a_machine_without_a_gpu(scorer):
     engine = open_engine(scorer.network, 0.4)
-    assert engine.device == "cuda" or (engine.name, engine.device) == ("onnxruntime", "cpu")
+    assert engine.device in ("cuda", "mps") or (engine.name, engine.device) == (
+        "onnxruntime",
+        "cpu",
+    )
 
 
 @pytest.mark.usefixtures("mx")

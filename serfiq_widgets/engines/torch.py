@@ -191,7 +191,7 @@ class TorchEngine:
         pixels = self.normalisation.fit(faces)
         try:
             features = self._trunk_of(pixels)(pixels)
-        except self._torch.OutOfMemoryError as error:
+        except self._torch.cuda.OutOfMemoryError as error:
             raise EngineUnavailable(
                 f"The GPU's memory does not hold {len(faces)} faces at once: give it fewer."
             ) from error
