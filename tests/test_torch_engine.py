@@ -27,7 +27,6 @@ from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable
 
 torch = pytest.importorskip("torch", reason="torch, which this engine runs in, is not here")
 
-
 CUDA = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not CUDA, reason="torch sees no NVIDIA GPU here")
 
