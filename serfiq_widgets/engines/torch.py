@@ -33,9 +33,9 @@ BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # as numpy.packbits orders them
 def _import() -> Any:
     try:
         import torch
-    except (ImportError, OSError) as error:
+    except Exception as error:  # half an installation raises all kinds
         raise EngineUnavailable(
-            f"torch cannot be imported ({error}). Install it: {INSTALL}"
+            f"torch cannot be imported ({one_line(error)}). Install it: {INSTALL}"
         ) from error
     return torch
 
