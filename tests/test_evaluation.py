@@ -207,9 +207,9 @@ def test_the_roc_is_scikit_learns(crowd):
     for fmr, tpr in zip(false, true, strict=True):
         theirs[fmr] = max(tpr, theirs.get(fmr, 0))
     known = [fmr for fmr in ours if fmr > 0]
-    assert [ours[fmr] for fmr in known] == pytest.approx([
-        1 - true[np.flatnonzero(false == fmr)].min() for fmr in known
-    ])
+    assert [ours[fmr] for fmr in known] == pytest.approx(
+        [1 - true[np.flatnonzero(false == fmr)].min() for fmr in known]
+    )
 
 
 def test_beyond_the_tail_a_threshold_keeps_to_the_fmr_within_a_bin(crowd):

@@ -26,10 +26,13 @@ ARROWS = {
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_calibrate cli_models cli_on_top demo doctor results "
-        "terminal zoo"
+        "__init__ batch benchmark cli_calibrate cli_evaluate cli_models cli_on_top demo doctor "
+        "results terminal zoo"
     ),
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
+    "cli_evaluate": (
+        "cli_on_top evaluation evaluation_files figures measurements results terminal"
+    ),
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
     "compare": "faces figures images parts state views wording",
@@ -40,6 +43,12 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
+    "evaluation": "",
+    "evaluation_explorer": (
+        "evaluation evaluation_state explorer figures images measurements parts resources state"
+    ),
+    "evaluation_files": "evaluation tables",
+    "evaluation_state": "evaluation",
     "explorer": (
         "camera compare degrade face_card faces images lab panels parts predict resources "
         "results scorer state views wording"
@@ -47,9 +56,10 @@ ARROWS = {
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade results robustness sensitivity",
+    "figures": "calibration degrade evaluation results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
+    "measurements": "batch evaluation results scorer",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
     "opencv": "",

@@ -21,11 +21,18 @@ comparison is the lower of its two images'; the threshold is that of all images 
 
 from __future__ import annotations
 
-from serfiq_widgets.evaluation.baselines import brightness, chance, embedding_norm, oracle, sharpness
+from serfiq_widgets.evaluation.baselines import (
+    brightness,
+    chance,
+    embedding_norm,
+    oracle,
+    sharpness,
+)
 from serfiq_widgets.evaluation.bootstrap import Resampled, resample
 from serfiq_widgets.evaluation.comparisons import Comparisons, compare_all, compare_pairs
 from serfiq_widgets.evaluation.curves import (
     Curve,
+    Order,
     det,
     discard_curve,
     fnmr_at,
@@ -41,6 +48,7 @@ __all__ = [
     "Comparisons",
     "Curve",
     "Evaluation",
+    "Order",
     "Resampled",
     "Table",
     "accuracy",

@@ -91,9 +91,10 @@ def resample(
     points = np.asarray(shares, np.float64)
     weights = _weights(comparisons, draws, seed)
     missed = comparisons.genuine < threshold_at(comparisons, fmr)
+    ranks = {name: rank(quality, comparisons.images) for name, quality in qualities.items()}
     return {
-        name: _one(comparisons, rank(quality, comparisons.images), missed, weights, points, areas, by)
-        for name, quality in qualities.items()
+        name: _one(comparisons, own, missed, weights, points, areas, by)
+        for name, own in ranks.items()
     }
 
 
@@ -147,4 +148,5 @@ class _Sums:
     def left(self, weight: NDArray[np.int64], steps: int) -> Floats:
         """Weight at each step (S,) or above."""
         sums = np.bincount(self._ranks, self._counts * weight[self._people], minlength=steps)
-        return np.cumsum(sums[::-1])[::-1]
+        left: Floats = np.cumsum(sums[::-1])[::-1]
+        return left

@@ -75,9 +75,7 @@ class Comparisons:
         return len(self.tail) == self.impostors
 
 
-def compare_all(
-    embeddings: ArrayLike, identities: ArrayLike, *, tail: float = TAIL
-) -> Comparisons:
+def compare_all(embeddings: ArrayLike, identities: ArrayLike, *, tail: float = TAIL) -> Comparisons:
     """Compare every image with every other: cosine of their embeddings.
 
     Memory stays bounded: a block of 512 rows, the genuine scores and the tail.
@@ -189,7 +187,8 @@ def compare_pairs(
 
 def number_people(identities: ArrayLike) -> Indices:
     """Number identities (N,) from 0, in the order of their names."""
-    return np.unique(np.asarray(identities), return_inverse=True)[1].astype(np.int32)
+    _, numbers = np.unique(np.asarray(identities), return_inverse=True)
+    return np.asarray(numbers, np.int32)
 
 
 class _Highest:
@@ -229,7 +228,8 @@ def _bin(scores: Floats) -> NDArray[np.int32]:
     """Bins of cosines from 1 on, exact since the bins' width is a power of two; 0 for -inf."""
     scaled = np.floor(scores * np.float32(BINS / 2))
     lowest, highest = -BINS // 2, BINS // 2 - 1
-    bins = np.clip(scaled, lowest - 1, highest).astype(np.int32) - (lowest - 1)
+    clipped = np.clip(scaled, lowest - 1, highest).astype(np.int32)
+    bins: Indices = clipped - (lowest - 1)
     bins[(bins == 0) & np.isfinite(scores)] = 1  # a cosine of -1 that rounding put below it
     return bins
 

@@ -51,7 +51,7 @@ def save(path: Path, table: Table, tail: int = 30_000) -> None:
     }
     try:
         with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are no options
+            np.savez_compressed(file, **arrays)
     except OSError as error:
         raise BadTable(f"'{path.name}' cannot be written: {one_line(error)}") from error
 
@@ -91,5 +91,3 @@ def load(path: Path) -> Table:
             "FOLDER --save FILE.npz"
         ) from error
     return Table(compared, qualities, (), about)
-
-

@@ -26,7 +26,7 @@ from serfiq_widgets.evaluation.curves import (
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 AREAS = (0.2, 0.3, 1.0)
 DRAWS = 300
-DET_AT = tuple(m * 10.0**e for e in range(-5, 0) for m in (1, 2, 5)) + (1.0,)
+DET_AT = (*(m * 10.0**e for e in range(-5, 0) for m in (1, 2, 5)), 1.0)
 RANDOM, ORACLE = "random", "oracle"
 
 
@@ -54,7 +54,7 @@ class Table:
     def with_baselines(self, fmr: float = 1e-3, seed: int = 0) -> Table:
         """Return a table with the qualities ``random`` and ``oracle`` (at this FMR) besides."""
         images = self.comparisons.images
-        more = {RANDOM: baselines.chance(images, seed)}
+        more: dict[str, NDArray[Any]] = {RANDOM: baselines.chance(images, seed)}
         more[ORACLE] = baselines.oracle(self.comparisons, fmr)
         return replace(self, qualities={**self.qualities, **more})
 
@@ -87,8 +87,13 @@ class Evaluation:
     by: By
     variant: Threshold
 
+    @property
+    def bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
+        """By quality the shares (S,), and the lower and upper end of FNMR's 95 % band there."""
+        return {name: (drawn.shares, *drawn.band()) for name, drawn in self.resampled.items()}
+
     def difference(self, one: str, other: str, most: float = 0.3) -> tuple[float, float, float]:
-        """pAUC of one quality minus that of another, and the ends of its 95 % band.
+        """PAUC of one quality minus that of another, and the ends of its 95 % band.
 
         Both are taken on the same drawn people, so that what they share cancels out.
         """

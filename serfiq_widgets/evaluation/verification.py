@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,8 +55,11 @@ def read_pairs(file: Path) -> list[Pair]:
         lines = file.read_text(encoding="utf-8").splitlines()
         words = [line.strip().split("\t") for line in lines]
         pairs = [
-            (_image(w[0], w[1]), _image(w[-2] if len(w) == IMPOSTOR else w[0], w[-1]),
-             len(w) == GENUINE)
+            (
+                _image(w[0], w[1]),
+                _image(w[-2] if len(w) == IMPOSTOR else w[0], w[-1]),
+                len(w) == GENUINE,
+            )
             for w in words
             if len(w) in (GENUINE, IMPOSTOR)
         ]
@@ -73,10 +77,11 @@ def folds_of(genuine: ArrayLike) -> NDArray[np.int64]:
     follows an impostor. A list in another order is dealt out: pair i to fold i modulo 10.
     """
     same = np.asarray(genuine, bool)
-    fold = np.cumsum(np.append(False, same[1:] & ~same[:-1])).astype(np.int64)  # noqa: FBT003
+    fold: NDArray[np.int64] = np.cumsum(np.append(False, same[1:] & ~same[:-1])).astype(np.int64)
     if same.size and fold[-1] == FOLDS - 1 and same[0]:
         return fold
-    return np.arange(len(same)) % FOLDS
+    dealt: NDArray[np.int64] = np.arange(len(same)) % FOLDS
+    return dealt
 
 
 def accuracy(scores: ArrayLike, genuine: ArrayLike, folds: ArrayLike | None = None) -> Accuracy:
@@ -108,13 +113,13 @@ def accuracy(scores: ArrayLike, genuine: ArrayLike, folds: ArrayLike | None = No
     return Accuracy(float(np.mean(right)), float(spread), float(overall))
 
 
-def best_threshold(scores: NDArray[np.floating], genuine: NDArray[np.bool_]) -> float:
+def best_threshold(scores: NDArray[Any], genuine: NDArray[np.bool_]) -> float:
     """Return the score at which most pairs are decided rightly; of several the lowest."""
     order = np.argsort(scores, kind="stable")
     ordered, same = scores[order], genuine[order]
     # accepted from place i on: impostors before it and genuine pairs from it on are right
     right = np.append(0, np.cumsum(~same))[:-1] + np.cumsum(same[::-1])[::-1]
-    new = np.append(True, ordered[1:] != ordered[:-1])  # noqa: FBT003
+    new = np.append(True, ordered[1:] != ordered[:-1])
     return float(ordered[new][np.argmax(right[new])])
 
 
