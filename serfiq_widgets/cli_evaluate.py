@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
     help="Of all images, or anew of those that are left.",
 )
 @click.option("--draws", default=300, show_default=True, help="Of the bootstrap; 0 for none.")
+@click.option("--name", help="What the data are called; the folder's name if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
 @click.option("--plot", type=NEW, help="Draw the curves into this .html page.")
 @click.option("--save", "keep", type=NEW, help="Save numbers without names: a .npz file.")
@@ -74,6 +76,7 @@ def evaluate(
     by: Any,
     threshold: Any,
     draws: int,
+    name: str | None,
     as_json: bool,
     plot: Path | None,
     keep: Path | None,
@@ -111,6 +114,8 @@ def evaluate(
         accuracy = evaluation.accuracy(values, same)
     else:
         raise click.UsageError(WHAT)
+    if name is not None:
+        table = replace(table, about={**table.about, "data": name})
     table = _joined(table, scores, source).with_baselines(fmr, seed)
     result = evaluation.evaluate(
         table,

@@ -18,7 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
+        "camera compare degrade evaluation_explorer explorer faces images lab predict results "
+        "scorer sensitivity views"
     ),
     "batch": "results scorer",
     "benchmark": "explorer faces resources results scorer",
@@ -45,10 +46,11 @@ ARROWS = {
     "errors": "",
     "evaluation": "",
     "evaluation_explorer": (
-        "evaluation evaluation_state explorer figures images measurements parts resources state"
+        "evaluation evaluation_state faces figures images measurements parts resources scorer "
+        "state views"
     ),
     "evaluation_files": "evaluation tables",
-    "evaluation_state": "evaluation",
+    "evaluation_state": "evaluation state",
     "explorer": (
         "camera compare degrade face_card faces images lab panels parts predict resources "
         "results scorer state views wording"
@@ -85,6 +87,7 @@ WIDGETS = {
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "RunningScoreView",

@@ -191,6 +191,16 @@ def number_people(identities: ArrayLike) -> Indices:
     return np.asarray(numbers, np.int32)
 
 
+def genuine_pairs(people: Indices) -> tuple[Indices, Indices]:
+    """All pairs (G,) of images of one person, in the order in which `compare_all` has them."""
+    order = np.argsort(people, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
+    pairs = [group[np.array(np.triu_indices(len(group), 1))] for group in groups]
+    first, second = np.concatenate(pairs, axis=1).astype(np.int32)
+    along = np.lexsort((second, first))
+    return first[along], second[along]
+
+
 class _Highest:
     """Keeps the highest scores of many blocks, and where they stood."""
 

@@ -27,7 +27,7 @@ SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 AREAS = (0.2, 0.3, 1.0)
 DRAWS = 300
 DET_AT = (*(m * 10.0**e for e in range(-5, 0) for m in (1, 2, 5)), 1.0)
-RANDOM, ORACLE = "random", "oracle"
+BASELINES = RANDOM, ORACLE = "random", "oracle"
 
 
 @dataclass(frozen=True, eq=False)
