@@ -30,7 +30,7 @@ from serfiq_widgets.state import kindly
 from serfiq_widgets.views import heading
 
 SHOWN, THUMBNAIL_SIDE = 12, 96
-COLUMNS = ["image", "quality", "genuine comparisons", "missed"]
+COLUMNS = ["image", "quality", "comparisons", "missed"]
 LAST, FIRST = "the last to go", "the first to go"
 CURVES = (
     "How many genuine comparisons are missed when the worst images are left out. "
@@ -109,7 +109,7 @@ class EvaluationExplorer(w.VBox):
     def _build(self) -> list[w.Widget]:
         state = self.state
         low, high = math.log10(LEAST_FMR), math.log10(MOST_FMR)
-        self._fmr = Slider("FMR, 10 to the power", math.log10(state.fmr), low, high, 0.1)
+        self._fmr = Slider("log\u2081\u2080 of FMR", math.log10(state.fmr), low, high, 0.1)
         self._share = Slider("discarded, %", 100 * state.share, 0, 100 * MOST_SHARE, 0.5)
         self._quality = w.Dropdown(
             options=list(state.table.qualities), value=state.quality, description="by"
@@ -197,10 +197,9 @@ class EvaluationExplorer(w.VBox):
         state = self.state
         last = self._which.value == LAST
         self._numbers = state.gone[::-1][:SHOWN] if last else state.gone[:SHOWN]
-        missed = int(state.errors[state.gone].sum()) if len(state.gone) else 0
         text = (
-            f"{len(state.gone):,} images, {missed / max(1, state.errors.sum()):.0%} of the misses "
-            f"are theirs. Here {min(SHOWN, len(state.gone))} of them."
+            f"{len(state.gone):,} images, which take part in {state.taken():.0%} of the misses. "
+            f"Here {len(self._numbers)} of them, with their genuine comparisons."
         )
         self._gone_text.value = heading("The images that would go", text)
         quality = state.table.qualities[state.quality]

@@ -16,6 +16,7 @@ from serfiq_widgets.state import Speaking
 LEAST_FMR, MOST_FMR = 1e-5, 0.1
 MOST_SHARE = 0.6
 BAND_SHARES = np.linspace(0, MOST_SHARE, 31)
+Indices = NDArray[np.int32]
 DRAWS = 60  # enough to see a band's width while a slider moves
 
 
@@ -26,6 +27,10 @@ class EvaluationState(Speaking):
 
     Attributes
     ----------
+    orders : dict of str to Order
+        By quality.
+    partners, errors : (N,) ndarrays of int
+        How many genuine comparisons each image takes part in, and how many of them are missed.
     table : Table
         What is evaluated; at least one quality.
     fmr : float
@@ -60,8 +65,7 @@ class EvaluationState(Speaking):
         super().__init__(table=table)
         compared = table.comparisons
         self.orders = {name: Order.of(compared, q) for name, q in table.qualities.items()}
-        self.errors: NDArray[np.int64] = np.zeros(compared.images, np.int64)
-        self.partners = self._count(np.ones(len(compared.genuine), bool))
+        self.errors = self.partners = self._count(compared.first, compared.second)
         self.quality = next(iter(table.qualities))
         for name, value in settings.items():
             setattr(self, name, value)
@@ -97,11 +101,20 @@ class EvaluationState(Speaking):
         """FNMR of a quality, or of the chosen one, at the discarded share."""
         return float(self.curves[name or self.quality].at(self.share))
 
+    def taken(self) -> float:
+        """Share of the misses that an image that goes takes part in."""
+        goes = np.zeros(self.table.comparisons.images, bool)
+        goes[self.gone] = True
+        first, second = self._missed
+        return float((goes[first] | goes[second]).mean()) if len(first) else 0.0
+
     def _judge(self) -> None:
         """Take threshold, errors and curves at the FMR."""
         compared = self.table.comparisons
         level = threshold_at(compared, self.fmr)
-        self.errors = self._count(compared.genuine < level)
+        missed = compared.genuine < level
+        self._missed = compared.first[missed], compared.second[missed]
+        self.errors = self._count(*self._missed)
         with self.hold_trait_notifications():
             self.threshold, self.fnmr = level, fnmr_at(compared, level)
             self.curves = {name: order.curve(self.fmr) for name, order in self.orders.items()}
@@ -117,11 +130,10 @@ class EvaluationState(Speaking):
         )[self.quality]
         return (drawn.shares, *drawn.band())
 
-    def _count(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """How many of these genuine comparisons each image (N,) takes part in."""
-        compared = self.table.comparisons
-        ends = np.concatenate([compared.first[which], compared.second[which]])
-        return np.bincount(ends, minlength=compared.images)
+    def _count(self, first: Indices, second: Indices) -> NDArray[np.int64]:
+        """How many of these comparisons each image (N,) takes part in."""
+        ends = np.concatenate([first, second])
+        return np.bincount(ends, minlength=self.table.comparisons.images)
 
 
 def _within(value: float, least: float, most: float) -> float:

@@ -16,8 +16,8 @@ from serfiq_widgets.errors import BadSetting
 
 ROWS = 512  # of the matrix of scores at a time
 BINS = 2048  # of -1 to 1: a power of two, so that a score's bin is exact
-TAIL = 0.004
-"""Share of the impostor comparisons that is kept: four times what FMR 1e-3 needs."""
+TAIL, LEAST_TAIL = 0.004, 50_000
+"""Of the impostor comparisons this share is kept, or this many: four times what FMR 1e-3 needs."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -75,7 +75,9 @@ class Comparisons:
         return len(self.tail) == self.impostors
 
 
-def compare_all(embeddings: ArrayLike, identities: ArrayLike, *, tail: float = TAIL) -> Comparisons:
+def compare_all(
+    embeddings: ArrayLike, identities: ArrayLike, *, tail: float | None = None
+) -> Comparisons:
     """Compare every image with every other: cosine of their embeddings.
 
     Memory stays bounded: a block of 512 rows, the genuine scores and the tail.
@@ -86,9 +88,9 @@ def compare_all(embeddings: ArrayLike, identities: ArrayLike, *, tail: float = T
         Of any length; they are scaled to 1.
     identities : (N,) array_like
         Names or numbers of the people; equal ones make a genuine comparison.
-    tail : float
+    tail : float, optional
         Share of the impostor comparisons to keep, above 0 to 1. Thresholds are exact up to this
-        FMR; see `threshold_at`.
+        FMR; see `threshold_at`. Without it 0.4 %, or all of them in a small set.
 
     Raises
     ------
@@ -102,7 +104,9 @@ def compare_all(embeddings: ArrayLike, identities: ArrayLike, *, tail: float = T
     sizes = np.bincount(people)
     every, same = math.comb(len(people), 2), sum(math.comb(int(size), 2) for size in sizes)
     _check_counts(same, every - same)
-    keep = _Highest(math.ceil(tail * (every - same)))
+    impostors = every - same
+    share = TAIL if tail is None else tail
+    keep = _Highest(max(math.ceil(share * impostors), LEAST_TAIL if tail is None else 1))
     genuine: list[tuple[Indices, Indices, Floats]] = []
     bins = np.zeros(BINS + 1, np.int64)  # the first one counts what is no impostor
     for start in range(0, len(unit), ROWS):
@@ -124,7 +128,7 @@ def compare_all(embeddings: ArrayLike, identities: ArrayLike, *, tail: float = T
         first=first,
         second=second,
         genuine=scores,
-        impostors=every - same,
+        impostors=impostors,
         tail=highest,
         tail_first=one,
         tail_second=other,
@@ -205,7 +209,7 @@ class _Highest:
     """Keeps the highest scores of many blocks, and where they stood."""
 
     def __init__(self, count: int) -> None:
-        self.count = max(1, count)
+        self.count = count
         self.level = np.float32(-np.inf)
         self.parts: list[tuple[Floats, Indices, Indices]] = []
         self.held = 0

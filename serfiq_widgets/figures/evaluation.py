@@ -26,11 +26,12 @@ LOOKS: dict[str, tuple[str, str]] = {
     "limit": (ORANGE, "dash"),
     "norm": (GREEN, "dot"),
     "sharpness": ("#CC79A7", "dashdot"),
-    "brightness": ("#E69F00", "longdash"),
+    "brightness": ("#CC79A7", "longdash"),
     "random": (GREY, "dash"),
     "oracle": (GREY, "solid"),
 }
-OTHERS = (("#56B4E9", "solid"), ("#CC79A7", "longdashdot"), ("#E69F00", "dot"))
+# rivals: Tol's muted colours, which differ from the ones above on a light and on a dark page
+OTHERS = (("#999933", "solid"), ("#AA4499", "longdashdot"), ("#A6761D", "dot"))
 SHADE = {BLUE: "rgba(0, 114, 178, 0.15)", ORANGE: "rgba(213, 94, 0, 0.12)"}
 
 
@@ -156,6 +157,7 @@ def scores_figure(comparisons: Comparisons, threshold: float) -> go.Figure:
                 "range": [np.log10(LEAST_SHARE), np.log10(2 * max(tops))],
                 "title": title("share, % (logarithmic)"),
                 "dtick": 1,
+                "exponentformat": "power",
             },
             barmode="overlay",
             bargap=0,
