@@ -224,12 +224,13 @@ def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:
 def _draw(result: Evaluation, path: Path) -> None:
     """Write a page with the three pictures, which needs no net."""
     from serfiq_widgets import figures
+    from serfiq_widgets.evaluation import det
 
     table, fmr = result.table, result.fmr
     pictures = (
         figures.discard_figure(result.curves, result.shares.max(), bands=result.bands),
         figures.scores_figure(table.comparisons, result.threshold),
-        figures.det_figure(table.comparisons, fmr),
+        figures.det_figure(det(table.comparisons), (fmr, result.fnmr)),
     )
     parts = [f"<!doctype html><meta charset='utf-8'><title>{TITLE}</title><h1>{TITLE}</h1>"]
     for number, (words, picture) in enumerate(zip(CAPTIONS, pictures, strict=True)):

@@ -167,7 +167,7 @@ class EvaluationExplorer(w.VBox):
         compared = state.table.comparisons
         self._fmr.value = round(math.log10(state.fmr), 3)
         self._scores.show(figures.scores_figure(compared, state.threshold))
-        self._det.show(figures.det_figure(compared, state.fmr))
+        self._det.show(figures.det_figure(state.det, (state.fmr, state.fnmr)))
         self._caption.value = f"<p>{escape(figures.caption(state.table, state.fmr))}</p>"
         self._follow_discard({})
 

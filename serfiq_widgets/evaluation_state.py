@@ -10,7 +10,7 @@ import traitlets as t
 from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.evaluation import Order, Table, fnmr_at, resample, threshold_at
+from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
 from serfiq_widgets.state import Speaking
 
 LEAST_FMR, MOST_FMR = 1e-5, 0.1
@@ -31,6 +31,8 @@ class EvaluationState(Speaking):
         By quality.
     partners, errors : (N,) ndarrays of int
         How many genuine comparisons each image takes part in, and how many of them are missed.
+    det : two (P,) ndarrays of float64
+        FMR and FNMR of the DET curve.
     table : Table
         What is evaluated; at least one quality.
     fmr : float
@@ -65,6 +67,8 @@ class EvaluationState(Speaking):
         super().__init__(table=table)
         compared = table.comparisons
         self.orders = {name: Order.of(compared, q) for name, q in table.qualities.items()}
+        self.det = det(compared)
+        self._resamplers: dict[str, Resampler] = {}
         self.errors = self.partners = self._count(compared.first, compared.second)
         self.quality = next(iter(table.qualities))
         for name, value in settings.items():
@@ -124,11 +128,10 @@ class EvaluationState(Speaking):
         self.gone = self.orders[self.quality].gone(self.share)
 
     def _band(self) -> tuple[NDArray[np.float64], ...]:
-        chosen = {self.quality: self.table.qualities[self.quality]}
-        drawn = resample(
-            self.table.comparisons, chosen, self.fmr, shares=BAND_SHARES, areas=(), draws=DRAWS
-        )[self.quality]
-        return (drawn.shares, *drawn.band())
+        name = self.quality
+        if name not in self._resamplers:
+            self._resamplers[name] = Resampler(self.orders[name], BAND_SHARES, draws=DRAWS)
+        return (BAND_SHARES, *self._resamplers[name].at(self.fmr).band())
 
     def _count(self, first: Indices, second: Indices) -> NDArray[np.int64]:
         """How many of these comparisons each image (N,) takes part in."""

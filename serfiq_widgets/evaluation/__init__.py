@@ -28,7 +28,7 @@ from serfiq_widgets.evaluation.baselines import (
     oracle,
     sharpness,
 )
-from serfiq_widgets.evaluation.bootstrap import Resampled, resample
+from serfiq_widgets.evaluation.bootstrap import Resampled, Resampler, resample
 from serfiq_widgets.evaluation.comparisons import Comparisons, compare_all, compare_pairs
 from serfiq_widgets.evaluation.curves import (
     Curve,
@@ -50,6 +50,7 @@ __all__ = [
     "Evaluation",
     "Order",
     "Resampled",
+    "Resampler",
     "Table",
     "accuracy",
     "brightness",

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation.comparisons import Comparisons
-from serfiq_widgets.evaluation.curves import By, Curve, rank, threshold_at
+from serfiq_widgets.evaluation.curves import By, Curve, Order, threshold_at
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -49,6 +49,67 @@ def ends(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """Quantiles of draws (B, ...) that leave out equally much on both sides."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+class Resampler:
+    """Draws the people once, and takes the curve of one quality at any FMR for each draw.
+
+    Parameters
+    ----------
+    order : Order
+        The quality.
+    shares, areas, by, draws, seed
+        See `resample`.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        shares: ArrayLike,
+        areas: Sequence[float] = (),
+        *,
+        by: By = "image",
+        draws: int = 300,
+        seed: int = 0,
+    ) -> None:
+        if draws < 2:  # noqa: PLR2004  # quantiles of one draw say nothing
+            raise BadSetting(f"{draws} draws are too few for a band: take 100 or more.")
+        compared = order.comparisons
+        persons = compared.persons
+        chances = np.full(persons, 1 / persons)
+        self._order, self._areas = order, areas
+        self._shares = np.asarray(shares, np.float64)
+        self._owner = compared.people[compared.first]
+        self._weights = np.random.default_rng(seed).multinomial(persons, chances, size=draws)
+        self._pairs = self._left(order.lower, self._owner)
+        images = self._left(order.ranks, compared.people) if by == "image" else self._pairs
+        total = np.maximum(images[:, :1], 1)
+        self._discard = (total - images) / total
+
+    def at(self, fmr: float) -> Resampled:
+        """Curves at the threshold that the whole set has at this FMR."""
+        compared = self._order.comparisons
+        missed = compared.genuine < threshold_at(compared, fmr)
+        errors = self._left(self._order.lower[missed], self._owner[missed])
+        fnmr = np.empty((len(errors), len(self._shares)))
+        pauc = {area: np.empty(len(errors)) for area in self._areas}
+        rows = zip(self._discard, errors / np.maximum(self._pairs, 1), strict=True)
+        for draw, row in enumerate(rows):
+            curve = Curve(*row)
+            fnmr[draw] = curve.at(self._shares)
+            for area, values in pauc.items():
+                values[draw] = curve.pauc(area)
+        return Resampled(self._shares, fnmr, pauc)
+
+    def _left(self, ranks: NDArray[np.int64], people: NDArray[np.int32]) -> Floats:
+        """Weight at each step or above, by draw (B, S), of entries of a rank and a person."""
+        # entries of one rank and one person are counted once for all draws
+        groups, counts = np.unique(ranks << 32 | people, return_counts=True)
+        step, person = groups >> 32, groups & 0xFFFFFFFF
+        steps = len(self._order.images)
+        sums = [np.bincount(step, counts * w[person], minlength=steps) for w in self._weights]
+        left: Floats = np.cumsum(np.array(sums)[:, ::-1], axis=1)[:, ::-1]
+        return left
 
 
 def resample(
@@ -86,67 +147,8 @@ def resample(
     R. Bolle, N. Ratha, S. Pankanti, "Error analysis of pattern recognition systems: the subsets
     bootstrap", CVIU 93(1), 2004.
     """
-    if draws < 2:  # noqa: PLR2004  # quantiles of one draw say nothing
-        raise BadSetting(f"{draws} draws are too few for a band: take 100 or more.")
-    points = np.asarray(shares, np.float64)
-    weights = _weights(comparisons, draws, seed)
-    missed = comparisons.genuine < threshold_at(comparisons, fmr)
-    ranks = {name: rank(quality, comparisons.images) for name, quality in qualities.items()}
+    orders = {name: Order.of(comparisons, quality) for name, quality in qualities.items()}
     return {
-        name: _one(comparisons, own, missed, weights, points, areas, by)
-        for name, own in ranks.items()
+        name: Resampler(order, shares, areas, by=by, draws=draws, seed=seed).at(fmr)
+        for name, order in orders.items()
     }
-
-
-def _weights(comparisons: Comparisons, draws: int, seed: int) -> NDArray[np.int64]:
-    """How often each person was drawn: (B, persons)."""
-    rng = np.random.default_rng(seed)
-    persons = comparisons.persons
-    return rng.multinomial(persons, np.full(persons, 1 / persons), size=draws)
-
-
-def _one(
-    comparisons: Comparisons,
-    ranks: NDArray[np.int64],
-    missed: NDArray[np.bool_],
-    weights: NDArray[np.int64],
-    points: Floats,
-    areas: Sequence[float],
-    by: By,
-) -> Resampled:
-    """Curves of one quality under all weights, by sums along images sorted once."""
-    owner = comparisons.people[comparisons.first]
-    lower = np.minimum(ranks[comparisons.first], ranks[comparisons.second])
-    images = _Sums(ranks, comparisons.people)
-    pairs, errors = _Sums(lower, owner), _Sums(lower[missed], owner[missed])
-    fnmr = np.empty((len(weights), len(points)))
-    pauc = {area: np.empty(len(weights)) for area in areas}
-    steps = int(ranks.max()) + 1
-    for draw, weight in enumerate(weights):
-        left = pairs.left(weight, steps)
-        counted = images.left(weight, steps) if by == "image" else left
-        total = max(counted[0], 1)
-        curve = Curve((total - counted) / total, errors.left(weight, steps) / np.maximum(left, 1))
-        fnmr[draw] = curve.at(points)
-        for area, values in pauc.items():
-            values[draw] = curve.pauc(area)
-    return Resampled(points, fnmr, pauc)
-
-
-class _Sums:
-    """Weighted counts by rank, where a weight belongs to a person.
-
-    Entries of one rank and one person are counted once and for all, so that a draw costs a sum
-    over these groups.
-    """
-
-    def __init__(self, ranks: NDArray[np.int64], people: NDArray[np.int32]) -> None:
-        keys = ranks.astype(np.int64) << 32 | people
-        groups, self._counts = np.unique(keys, return_counts=True)
-        self._ranks, self._people = groups >> 32, groups & 0xFFFFFFFF
-
-    def left(self, weight: NDArray[np.int64], steps: int) -> Floats:
-        """Weight at each step (S,) or above."""
-        sums = np.bincount(self._ranks, self._counts * weight[self._people], minlength=steps)
-        left: Floats = np.cumsum(sums[::-1])[::-1]
-        return left

@@ -12,7 +12,6 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from serfiq_widgets.evaluation import det, fnmr_at, threshold_at
 from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
@@ -166,13 +165,14 @@ def scores_figure(comparisons: Comparisons, threshold: float) -> go.Figure:
     )
 
 
-def det_figure(comparisons: Comparisons, fmr: float) -> go.Figure:
-    """Draw FNMR over FMR, both logarithmic, and mark the FMR that is allowed."""
-    x, y = det(comparisons)
+def det_figure(
+    curve: tuple[NDArray[np.float64], NDArray[np.float64]], now: tuple[float, float]
+) -> go.Figure:
+    """Draw FNMR over FMR (from `evaluation.det`), both logarithmic, and mark where we are now."""
+    x, y = curve
     seen = np.flatnonzero((x > 0) & (y > 0))
     grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
     places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
-    now = fnmr_at(comparisons, threshold_at(comparisons, fmr))
     words = "FMR %{x:.2g}, FNMR %{y:.2g}"
     return go.Figure(
         [
@@ -180,8 +180,8 @@ def det_figure(comparisons: Comparisons, fmr: float) -> go.Figure:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [fmr],
-                "y": [now],
+                "x": now[:1],
+                "y": now[1:],
                 "hovertemplate": "FMR %{x:.2g}, FNMR %{y:.4f}<extra></extra>",
                 "marker": {"color": GREEN, "size": 12, "symbol": "diamond"},
             },
