@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.compare import ComparePanel
     from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
+    from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import AlignedFace, find_face
     from serfiq_widgets.images import read_image
@@ -41,6 +42,7 @@ __all__ = [
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "QualityResult",
@@ -59,6 +61,7 @@ _HOMES = {
     "Camera": "camera",
     "ComparePanel": "compare",
     "DegradationLab": "lab",
+    "EvaluationExplorer": "evaluation_explorer",
     "Explorer": "explorer",
     "PredictPanel": "predict",
     "QualityResult": "results",

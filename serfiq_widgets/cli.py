@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, models, calibrate, doctor, benchmark."""
+"""The `serfiq` command: demo, score, models, calibrate, evaluate, doctor, benchmark."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import click
 from serfiq_widgets import __version__
 from serfiq_widgets.cli_benchmark import benchmark
 from serfiq_widgets.cli_calibrate import calibrate
+from serfiq_widgets.cli_evaluate import evaluate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
 from serfiq_widgets.errors import SerfiqError
@@ -48,14 +49,14 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (benchmark, calibrate, embed, train_on_top, score_embeddings):
+for command in (benchmark, calibrate, embed, evaluate, score_embeddings, train_on_top):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 3), help="Serve a lesson instead: 1, 2 or 3.")
+@click.option("--lesson", type=click.IntRange(1, 4), help="Serve a lesson instead: 1 to 4.")
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve

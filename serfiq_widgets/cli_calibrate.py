@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.errors import BadSetting, EngineUnavailable
+from serfiq_widgets.errors import BadSetting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def calibrate(
     from serfiq_widgets.batch import find_images
     from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.terminal import counting, open_scorer
+    from serfiq_widgets.terminal import check_page, counting, open_scorer
 
     if forget:
         _forget(model)
@@ -71,7 +71,7 @@ def calibrate(
         raise click.UsageError("Name the folder with the faces: serfiq calibrate MODEL FOLDER")
     if not (dry_run or override_reference):
         _spare_the_reference(model)
-    _check_page(plot)
+    check_page(plot)
     check_passes(passes)
     name = name or folder.resolve().name.encode(errors="replace").decode()
     images = find_images([folder])
@@ -99,22 +99,6 @@ def _spare_the_reference(model: str) -> None:
             f"r {zoo.REFERENCE_R:g} your qualities are those of the reference's code. See what "
             "would be with --dry-run; overrule this with --override-reference."
         )
-
-
-def _check_page(path: Path | None) -> None:
-    """Say before the long work what would fail after it."""
-    if path is None:
-        return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise BadSetting(f"--plot {path}: there is no such folder.")
-    try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
-    except ImportError as error:
-        raise EngineUnavailable(
-            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
-        ) from error
 
 
 def _report(calibration: Calibration, before_from: str) -> str:

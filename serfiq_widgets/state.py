@@ -48,7 +48,13 @@ class Entry:
     result: dict[str, str | int | float]
 
 
-class ExplorerState(t.HasTraits):
+class Speaking(t.HasTraits):
+    """A state with a message for people, empty when nothing went wrong."""
+
+    message = t.Unicode("")
+
+
+class ExplorerState(Speaking):
     """What an explorer shows, without any widget.
 
     Attributes
@@ -101,7 +107,6 @@ class ExplorerState(t.HasTraits):
     quality = t.Int(None, allow_none=True)
     entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
-    message = t.Unicode("")
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
@@ -251,7 +256,7 @@ def find(image: Any, which: int, detector: str) -> AlignedFace:
     return find_face(image, which=which, detector=detector)
 
 
-def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:
+def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
     """Wrap a callback so that what it raises becomes the state's message."""
 
     def guarded(*arguments: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serfiq_widgets.errors import ModelWarning
+from serfiq_widgets.errors import BadSetting, EngineUnavailable, ModelWarning
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,3 +87,19 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def check_page(path: Path | None) -> None:
+    """Say before the long work why a page with a picture (--plot) could not be written."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
+    if not path.absolute().parent.is_dir():
+        raise BadSetting(f"--plot {path}: there is no such folder.")
+    try:
+        import plotly  # noqa: F401  # an extra: only whether it is here
+    except ImportError as error:
+        raise EngineUnavailable(
+            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
+        ) from error

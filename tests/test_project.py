@@ -18,7 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
+        "camera compare degrade evaluation_explorer explorer faces images lab predict "
+        "results scorer sensitivity views"
     ),
     "batch": "results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
@@ -26,11 +27,12 @@ ARROWS = {
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch cli_benchmark cli_calibrate cli_models cli_on_top demo doctor results "
-        "terminal zoo"
+        "__init__ batch cli_benchmark cli_calibrate cli_evaluate cli_models cli_on_top "
+        "demo doctor results terminal zoo"
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
+    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
     "compare": "faces figures images parts state views wording",
@@ -41,6 +43,13 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
+    "evaluation": "",
+    "evaluation_explorer": (
+        "evaluation evaluation_state faces figures images measurements parts resources "
+        "scorer state views"
+    ),
+    "evaluation_files": "evaluation tables",
+    "evaluation_state": "evaluation state",
     "explorer": (
         "camera compare degrade face_card faces images lab panels parts predict resources "
         "results scorer state views wording"
@@ -48,9 +57,10 @@ ARROWS = {
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade results robustness sensitivity",
+    "figures": "calibration degrade evaluation results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
+    "measurements": "batch evaluation results scorer",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
     "opencv": "",
@@ -76,6 +86,7 @@ WIDGETS = {
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "RunningScoreView",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from serfiq_widgets.figures.calibration import calibration_figure
 from serfiq_widgets.figures.compare import clouds_figure, draws_figure
+from serfiq_widgets.figures.evaluation import caption, det_figure, discard_figure, scores_figure
 from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.passes import (
     distance_film,
@@ -25,13 +26,17 @@ __all__ = [
     "ORANGE",
     "Film",
     "calibration_figure",
+    "caption",
     "clouds_figure",
+    "det_figure",
+    "discard_figure",
     "distance_film",
     "draws_figure",
     "heat_picture",
     "on_sphere",
     "principal",
     "running_film",
+    "scores_figure",
     "spread_film",
     "sweep_figure",
 ]
