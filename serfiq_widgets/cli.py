@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, models, calibrate, doctor, benchmark."""
+"""The `serfiq` command: demo, score, bias, models, calibrate, doctor, benchmark."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets import __version__
+from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (calibrate, embed, train_on_top, score_embeddings):
+for command in (bias, calibrate, embed, train_on_top, score_embeddings):
     main.add_command(command)
 
 

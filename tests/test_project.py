@@ -22,13 +22,16 @@ ARROWS = {
     ),
     "batch": "results scorer",
     "benchmark": "explorer faces resources results scorer",
+    "bias": "",
+    "bias_groups": "bias",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_calibrate cli_models cli_on_top demo doctor results "
+        "__init__ batch benchmark cli_bias cli_calibrate cli_models cli_on_top demo doctor results "
         "terminal zoo"
     ),
+    "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
@@ -47,7 +50,7 @@ ARROWS = {
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade results robustness sensitivity",
+    "figures": "bias calibration degrade results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "networks": "checkpoints engines on_top store trial zoo",
@@ -65,7 +68,7 @@ ARROWS = {
     "state": "degrade faces results scorer",
     "store": "",
     "tables": "",
-    "terminal": "scorer",
+    "terminal": "batch bias_groups results scorer tables",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results scorer state wording",
     "wording": "results robustness state",

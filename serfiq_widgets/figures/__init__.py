@@ -6,6 +6,13 @@ fonts and grid lines are left to the page's theme. What a slider moves is a `Fil
 
 from __future__ import annotations
 
+from serfiq_widgets.figures.bias import (
+    densities_figure,
+    density_grid,
+    histogram_figure,
+    rates_figure,
+    shares_figure,
+)
 from serfiq_widgets.figures.calibration import calibration_figure
 from serfiq_widgets.figures.compare import clouds_figure, draws_figure
 from serfiq_widgets.figures.film import Film
@@ -26,12 +33,17 @@ __all__ = [
     "Film",
     "calibration_figure",
     "clouds_figure",
+    "densities_figure",
+    "density_grid",
     "distance_film",
     "draws_figure",
     "heat_picture",
+    "histogram_figure",
     "on_sphere",
     "principal",
+    "rates_figure",
     "running_film",
+    "shares_figure",
     "spread_film",
     "sweep_figure",
 ]

@@ -1,0 +1,248 @@
+"""Pictures of groups: their shares over the threshold, their densities, and who falls below it.
+
+The groups stand in one order everywhere, and are named beside their areas and rows, so that no
+picture needs its colours to be read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from serfiq_widgets.figures.style import GREY, LEGEND_ABOVE, ORANGE, layout, title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from serfiq_widgets.bias import GroupedScores, GroupRow
+
+# Okabe and Ito's, the same in a dark page: they lie beside each other, all at once
+CATEGORIES = (
+    *("rgb(0,114,178)", "rgb(230,159,0)", "rgb(0,158,115)", "rgb(204,121,167)"),
+    *("rgb(86,180,233)", "rgb(213,94,0)", "rgb(240,228,66)"),
+)
+SCALE, DARKEST, LIGHTEST = "Viridis", 0.15, 0.95
+STEPS, POINTS, BINS = 101, 161, 40  # thresholds of shares, points of a density, bars
+NAMED_SHARE = 0.045  # of the images, from which on an area has room for its name
+OVERLAP = 1.6  # height of the tallest density, in rows
+RULE = {"color": GREY, "width": 2, "dash": "dot"}
+
+
+def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
+    """Return a colour per group: along a scale if their order means something or they are many."""
+    if not ordered and len(names) <= len(CATEGORIES):
+        return list(CATEGORIES[: len(names)])
+    found: list[str] = sample_colorscale(SCALE, np.linspace(DARKEST, LIGHTEST, len(names)))
+    return found
+
+
+def shares_figure(
+    groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
+) -> go.Figure:
+    """Draw each group's part of the images that stay, stacked, over the discard threshold."""
+    thresholds = np.linspace(*span, STEPS)
+    shares = 100 * groups.shares(thresholds)
+    there = ~np.isnan(shares[0])
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "stackgroup": "shares",
+            "x": thresholds[there],
+            "y": share[there],
+            "hovertemplate": f"{name}: %{{y:.1f}} % of those at %{{x:.3~g}} or above"
+            "<extra></extra>",
+            "line": {"width": 1, "color": "rgba(255,255,255,0.8)"},
+            "fillcolor": colour,
+        }
+        for name, share, colour in zip(
+            groups.names, shares, colours(groups.names, ordered=groups.ordered), strict=True
+        )
+    ]
+    return go.Figure(
+        [*traces, _rule(threshold, (0, 100))],
+        layout(
+            x={"range": list(span), "title": title(f"discard threshold on {column}")},
+            y={"range": [0, 100], "title": title("share of those that stay, %")},
+            annotations=[*_names(groups, span)],
+        ),
+    )
+
+
+def densities_figure(
+    groups: GroupedScores,
+    threshold: float,
+    span: tuple[float, float],
+    column: str,
+    densities: NDArray[np.float64] | None = None,
+) -> go.Figure:
+    """Draw the density of each group's scores, a row per group, its median marked.
+
+    ``densities`` (G, K), from `density_grid`, spares computing them anew.
+    """
+    grid, found = density_grid(groups, span)
+    heights = found if densities is None else densities
+    heights = OVERLAP * heights / heights.max()
+    rows = len(groups.names)
+    traces: list[dict[str, Any]] = []
+    for i, colour in enumerate(colours(groups.names, ordered=groups.ordered)):
+        base = float(rows - 1 - i)
+        outline = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": grid}
+        traces += [
+            outline | {"y": np.full(len(grid), base), "line": {"width": 1, "color": GREY}},
+            outline
+            | {
+                "y": base + heights[i],
+                "fill": "tonexty",
+                "fillcolor": _veiled(colour),
+                "line": {"width": 1.5, "color": colour},
+            },
+        ]
+    medians = np.array([np.median(scores) for scores in groups.scores])
+    spots = np.arange(rows - 1, -1, -1, dtype=float)
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "median",
+        "x": medians,
+        "y": spots,
+        "text": list(groups.names),
+        "hovertemplate": "%{text}: median %{x:.4~g}<extra></extra>",
+        "marker": {"symbol": "diamond", "size": 9, "color": ORANGE},
+    }
+    return go.Figure(
+        [*traces, dots, _rule(threshold, (-0.3, rows - 1 + OVERLAP))],
+        layout(
+            x={"range": list(span), "title": title(column)},
+            y={**_rows(groups), "range": [-0.3, rows - 1 + OVERLAP], "showgrid": False},
+        ),
+    )
+
+
+def density_grid(
+    groups: GroupedScores, span: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where densities are drawn (K,), and the densities (G, K)."""
+    grid = np.linspace(*span, POINTS)
+    return grid, groups.densities(grid, span)
+
+
+def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> go.Figure:
+    """Draw the share of each group below the threshold with its 95 % interval, and that of all."""
+    spots = np.arange(len(rows) - 1, -1, -1, dtype=float)
+    rates = 100 * np.array([row.rate for row in rows])
+    low, high = (100 * np.array([getattr(row, end) for row in rows]) for end in ("low", "high"))
+    every = 100 * sum(row.below for row in rows) / sum(row.n for row in rows)
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": rates,
+        "y": spots,
+        "customdata": np.stack([low, high], axis=1).round(2).tolist(),
+        "text": [f"{row.group}: {row.below:,} of {row.n:,}" for row in rows],
+        "textposition": "none",
+        "hovertemplate": "%{text}, %{x:.1f} %<br>95 % interval %{customdata[0]:.1f} to "
+        "%{customdata[1]:.1f} %<extra></extra>",
+        "marker": {
+            "color": colours(groups.names, ordered=groups.ordered),
+            "pattern": {"shape": ["/" if row.small else "" for row in rows]},
+        },
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": high - rates,
+            "arrayminus": rates - low,
+            "color": GREY,
+            "thickness": 2,
+            "width": 5,
+        },
+    }
+    return go.Figure(
+        [bars, _rule(every, (-0.6, len(rows) - 0.4), f"all: {every:.1f} %")],
+        layout(
+            x={"rangemode": "tozero", "title": title(f"{what}, %")},
+            y={**_rows(groups), "range": [-0.6, len(rows) - 0.4], "showgrid": False},
+            bargap=0.35,
+        ),
+    )
+
+
+def histogram_figure(
+    scores: NDArray[np.float64], threshold: float, span: tuple[float, float], column: str
+) -> go.Figure:
+    """Draw how often each score occurs among all images, in percent."""
+    edges = np.linspace(*span, BINS + 1)
+    heights = 100 * np.histogram(scores, edges)[0] / len(scores)
+    bars = {
+        "type": "bar",
+        "name": "images",
+        "x": (edges[:-1] + edges[1:]) / 2,
+        "y": heights,
+        "width": float(edges[1] - edges[0]),
+        "hovertemplate": "%{x:.3~g}: %{y:.1f} % of images<extra></extra>",
+        "marker": {"color": CATEGORIES[0], "line": {"width": 0}},
+    }
+    return go.Figure(
+        [bars, _rule(threshold, (0, float(heights.max())))],
+        layout(
+            x={"range": list(span), "title": title(column)},
+            y={"title": title("share of images, %")},
+            bargap=0,
+            **LEGEND_ABOVE | {"showlegend": False},
+        ),
+    )
+
+
+def _rows(groups: GroupedScores) -> dict[str, Any]:
+    """Return an axis with a row per group, the first on top, small groups marked."""
+    marks = ("*" if small else "" for small in groups.small)
+    return {
+        "tickvals": list(range(len(groups.names) - 1, -1, -1)),
+        "ticktext": [f"{name}{mark}" for name, mark in zip(groups.names, marks, strict=True)],
+        "zeroline": False,
+    }
+
+
+def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, Any]]:
+    """Name the areas that are high enough, where nothing is discarded yet."""
+    shares = groups.counts / groups.counts.sum()
+    middles = 100 * (np.cumsum(shares) - shares / 2)
+    return [
+        {
+            "text": name,
+            "x": span[0],
+            "y": float(middle),
+            "xanchor": "left",
+            "xshift": 6,
+            "showarrow": False,
+            "font": {"color": "black", "size": 11},
+            "bgcolor": "rgba(255,255,255,0.75)",
+            "borderpad": 1,
+        }
+        for name, middle, share in zip(groups.names, middles, shares, strict=True)
+        if share >= NAMED_SHARE
+    ]
+
+
+def _rule(x: float, ends: tuple[float, float], says: str = "") -> dict[str, Any]:
+    """Return a line across the picture at a threshold."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": says or "threshold",
+        "x": [x, x],
+        "y": list(ends),
+        "line": RULE,
+        **({"hovertemplate": f"{says}<extra></extra>"} if says else {"hoverinfo": "skip"}),
+    }
+
+
+def _veiled(colour: str) -> str:
+    """Let what lies behind an area shine through."""
+    return colour.replace("rgb(", "rgba(").replace(")", ",0.55)")
