@@ -22,7 +22,7 @@ from serfiq_widgets.errors import BadTable, one_line
 
 MOST_GROUPS = 24
 DECADES = tuple(range(0, 100, 10))
-SCORES = ("quality", "raw", "limit", "scaled")  # columns that hold a score, best known first
+SCORES = ("quality", "raw", "limit")  # what is saved of a score, best known first
 ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")

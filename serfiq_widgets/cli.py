@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, bias, models, calibrate, doctor, benchmark."""
+"""The `serfiq` command: demo, score, bias, report, models, calibrate, doctor, benchmark."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
+from serfiq_widgets.cli_report import report
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
@@ -48,14 +49,14 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (bias, calibrate, embed, train_on_top, score_embeddings):
+for command in (bias, calibrate, embed, report, train_on_top, score_embeddings):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 3), help="Serve a lesson instead: 1, 2 or 3.")
+@click.option("--lesson", type=click.IntRange(1, 5), help="Serve a lesson instead: 1 to 5.")
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve

@@ -146,6 +146,13 @@ class Slider(Part):
             label=label, value=value, min=least, max=most, step=step, playable=playable
         )
 
+    def stretch(self, least: float, most: float, step: float) -> None:
+        """Give it another range; the value stays if it lies within."""
+        self._least, self._most = least, most
+        with self.hold_sync():
+            self.min, self.max, self.step = least, most, step
+            self.value = min(max(self.value, least), most)
+
     @t.validate("value")
     def _clamp(self, proposal: dict[str, Any]) -> float:
         value = proposal["value"]

@@ -251,17 +251,17 @@ def find(image: Any, which: int, detector: str) -> AlignedFace:
     return find_face(image, which=which, detector=detector)
 
 
-def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a callback so that what it raises becomes the state's message."""
+def kindly(state: t.HasTraits, callback: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a callback so that what it raises becomes the state's trait ``message``."""
 
     def guarded(*arguments: Any) -> None:
         try:
             callback(*arguments)
         except SerfiqError as error:
-            state.message = str(error)
+            state.set_trait("message", str(error))
         except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
             # without the traceback, whose values might hold a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-            state.message = SURPRISE
+            state.set_trait("message", SURPRISE)
 
     return guarded

@@ -18,23 +18,27 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
+        "bias_explorer camera compare degrade explorer faces images lab predict results scorer "
+        "sensitivity views"
     ),
     "batch": "results scorer",
     "benchmark": "explorer faces resources results scorer",
     "bias": "",
+    "bias_explorer": "bias bias_state figures parts state views",
     "bias_groups": "bias",
+    "bias_state": "bias bias_groups resources",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_bias cli_calibrate cli_models cli_on_top demo doctor results "
-        "terminal zoo"
+        "__init__ batch benchmark cli_bias cli_calibrate cli_models cli_on_top cli_report demo "
+        "doctor results terminal zoo"
     ),
     "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
+    "cli_report": "bias_groups report terminal",
     "compare": "faces figures images parts state views wording",
     "degrade": "faces opencv",
     "demo": "resources server",
@@ -59,6 +63,7 @@ ARROWS = {
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
     "predict": "degrade faces figures parts resources results state views",
+    "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
@@ -75,6 +80,7 @@ ARROWS = {
     "zoo": "checkpoints engines store",
 }
 WIDGETS = {
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",

@@ -7,8 +7,8 @@ fonts and grid lines are left to the page's theme. What a slider moves is a `Fil
 from __future__ import annotations
 
 from serfiq_widgets.figures.bias import (
+    Still,
     densities_figure,
-    density_grid,
     histogram_figure,
     rates_figure,
     shares_figure,
@@ -31,10 +31,10 @@ __all__ = [
     "GREEN",
     "ORANGE",
     "Film",
+    "Still",
     "calibration_figure",
     "clouds_figure",
     "densities_figure",
-    "density_grid",
     "distance_film",
     "draws_figure",
     "heat_picture",

@@ -41,6 +41,18 @@ def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
     return found
 
 
+class Still:
+    """A figure whose last trace is a line at a threshold: moving it draws nothing else anew."""
+
+    def __init__(self, figure: go.Figure) -> None:
+        self._figure = figure.to_plotly_json()
+
+    def at(self, threshold: float) -> dict[str, Any]:
+        """Return the figure as plotly's JSON, with the line at a threshold."""
+        *traces, rule = self._figure["data"]
+        return {**self._figure, "data": [*traces, {**rule, "x": [threshold, threshold]}]}
+
+
 def shares_figure(
     groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
@@ -54,8 +66,8 @@ def shares_figure(
             "mode": "lines",
             "name": name,
             "stackgroup": "shares",
-            "x": thresholds[there],
-            "y": share[there],
+            "x": thresholds[there].astype(np.float32),
+            "y": share[there].astype(np.float32),
             "hovertemplate": f"{name}: %{{y:.1f}} % of those at %{{x:.3~g}} or above"
             "<extra></extra>",
             "line": {"width": 1, "color": "rgba(255,255,255,0.8)"},
@@ -76,42 +88,34 @@ def shares_figure(
 
 
 def densities_figure(
-    groups: GroupedScores,
-    threshold: float,
-    span: tuple[float, float],
-    column: str,
-    densities: NDArray[np.float64] | None = None,
+    groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
-    """Draw the density of each group's scores, a row per group, its median marked.
-
-    ``densities`` (G, K), from `density_grid`, spares computing them anew.
-    """
-    grid, found = density_grid(groups, span)
-    heights = found if densities is None else densities
-    heights = OVERLAP * heights / heights.max()
+    """Draw the density of each group's scores, a row per group, its median marked."""
+    grid = np.linspace(*span, POINTS)
+    heights = groups.densities(grid, span)
+    heights *= OVERLAP / heights.max()
     rows = len(groups.names)
     traces: list[dict[str, Any]] = []
     for i, colour in enumerate(colours(groups.names, ordered=groups.ordered)):
         base = float(rows - 1 - i)
-        outline = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": grid}
+        outline = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
         traces += [
-            outline | {"y": np.full(len(grid), base), "line": {"width": 1, "color": GREY}},
+            outline | {"x": list(span), "y": [base, base], "line": {"width": 1, "color": GREY}},
             outline
             | {
-                "y": base + heights[i],
+                "x": grid.astype(np.float32),
+                "y": (base + heights[i]).astype(np.float32),
                 "fill": "tonexty",
                 "fillcolor": _veiled(colour),
                 "line": {"width": 1.5, "color": colour},
             },
         ]
-    medians = np.array([np.median(scores) for scores in groups.scores])
-    spots = np.arange(rows - 1, -1, -1, dtype=float)
     dots = {
         "type": "scatter",
         "mode": "markers",
         "name": "median",
-        "x": medians,
-        "y": spots,
+        "x": np.array([np.median(scores) for scores in groups.scores]),
+        "y": np.arange(rows - 1, -1, -1, dtype=float),
         "text": list(groups.names),
         "hovertemplate": "%{text}: median %{x:.4~g}<extra></extra>",
         "marker": {"symbol": "diamond", "size": 9, "color": ORANGE},
@@ -123,14 +127,6 @@ def densities_figure(
             y={**_rows(groups), "range": [-0.3, rows - 1 + OVERLAP], "showgrid": False},
         ),
     )
-
-
-def density_grid(
-    groups: GroupedScores, span: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where densities are drawn (K,), and the densities (G, K)."""
-    grid = np.linspace(*span, POINTS)
-    return grid, groups.densities(grid, span)
 
 
 def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> go.Figure:
