@@ -15,6 +15,7 @@ from serfiq_widgets.errors import BadTable, SerfiqError
 from serfiq_widgets.resources import PACKAGE
 
 BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
+NO_GROUPS = (*SCORES, "path", "sha256", "box", "error")
 SPANS = {"quality": (0.0, 100.0)}
 QUALITY_MIDDLE = 50.0
 STEPS = 100  # at least as many thresholds over a range
@@ -163,7 +164,7 @@ class BiasState(t.HasTraits):
         """Return the columns that sort the images into a few groups."""
         found = []
         for name in self.table.columns:
-            if name in SCORES:
+            if name in NO_GROUPS:
                 continue
             try:
                 codes = bias_groups.labels(self.table, name, self._edges.get(name)).codes
