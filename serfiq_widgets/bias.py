@@ -23,6 +23,7 @@ SMALL = 30
 """Groups with fewer images are marked: what is said of them may be chance."""
 CONFIDENCE = 0.95
 EXACT_PAIRS = 10_000  # pairs of images up to which the Kolmogorov-Smirnov test is exact
+LOWEST = 0.005  # of the scores: outliers, which would make every picture narrow
 LEAST_WIDTH = 1 / 200  # of a kernel, as a share of the range that is drawn
 
 
@@ -123,9 +124,9 @@ class GroupedScores:
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest score of all."""
-        ends = [(scores[0], scores[-1]) for scores in self.scores]
-        return min(float(low) for low, _ in ends), max(float(high) for _, high in ends)
+        """Where thresholds make a difference: the scores of all, without the lowest 0.5 %."""
+        low, high = np.quantile(np.concatenate(self.scores), [LOWEST, 1])
+        return float(low), float(high)
 
     def below(self, thresholds: ArrayLike) -> NDArray[np.int64]:
         """Images (G, K) of each group with a score below each of K thresholds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,20 +12,19 @@ import ipywidgets as w
 from serfiq_widgets import figures
 from serfiq_widgets.bias import SMALL
 from serfiq_widgets.bias_state import BiasState
-from serfiq_widgets.figures import Still
 from serfiq_widgets.parts import Notice, Plot, Slider, Table
 from serfiq_widgets.state import kindly
 from serfiq_widgets.views import heading
 
 SHARES = (
-    "Who is left as the threshold rises. <b>Were the groups rated alike, the bands would stay "
-    "level.</b>"
+    "Each group's part of the images that stay as the threshold rises. "
+    "<b>Were the groups rated alike, the bands would stay level.</b>"
 )
-RATES = "Share of each group below the threshold, with its 95 % interval; dotted: all images."
+RATES = "Share of each group below the threshold, with its 95 % interval; dotted: that of all."
 DENSITIES = "How the scores of each group spread; diamond: its median, dotted: the threshold."
 NUMBERS = (
     "Cliff's \u03b4: above 0 where the group's scores are higher than the others'. p: "
-    "Kolmogorov-Smirnov, corrected after Holm."
+    "Kolmogorov-Smirnov, corrected after Holm; 0.0000 is below 0.00005."
 )
 CAUTION = (
     "A score is one network's opinion of a photo. What differs here follows that network and these "
@@ -32,7 +32,7 @@ CAUTION = (
     "about people, and by itself no verdict on fairness."
 )
 COLUMNS = ["group", "images", "median", "below, %", "from", "to", "\u03b4", "p"]
-LEAST_P = 1e-4
+PLACES = {"quality": 0}  # of medians; four of others
 
 
 class BiasExplorer(w.VBox):
@@ -71,7 +71,7 @@ class BiasExplorer(w.VBox):
     ) -> None:
         self.state = BiasState(table, by, edges)
         self._build()
-        super().__init__([self._notice, self._bar, self._says, self._pictures, self._about])
+        super().__init__([self._notice, self._bar, self._says, self._about, self._pictures])
         for name in ("serfiq", "serfiq-bias"):
             self.add_class(name)
         self._wire()
@@ -85,9 +85,13 @@ class BiasExplorer(w.VBox):
         )
         self._column = w.Dropdown(options=state.columns, value=state.column, description="score")
         self._slider = Slider("threshold", state.threshold, *state.span, state.step)
-        self._shares = Plot(label="Share of each group over the threshold", name="serfiq-shares")
+        self._shares = Plot(
+            label="Share of each group over the threshold", name="serfiq-shares", clock=self._slider
+        )
         self._rates = Plot(label="Share of each group below the threshold", name="serfiq-rates")
-        self._densities = Plot(label="Density of each group's scores", name="serfiq-groups")
+        self._densities = Plot(
+            label="Density of each group's scores", name="serfiq-groups", clock=self._slider
+        )
         self._table = Table(caption="", columns=COLUMNS)
         self._pictures = w.HBox(
             [
@@ -124,17 +128,14 @@ class BiasExplorer(w.VBox):
         return put
 
     def _regroup(self, _: dict[str, Any]) -> None:
-        """Draw what only the groups decide, once for all thresholds."""
+        """Draw what only the groups decide; its line follows the slider by itself."""
         state = self.state
         span = state.span
-        self._stills = {
-            plot: Still(draw(state.grouped, state.threshold, span, state.column))
-            for plot, draw in (
-                (self._shares, figures.shares_figure),
-                (self._densities, figures.densities_figure),
-            )
-        }
+        drawn = (state.grouped, state.threshold, span, state.column)
+        self._shares.show(figures.shares_figure(*drawn))
+        self._densities.show(figures.densities_figure(*drawn))
         self._slider.stretch(*span, state.step)
+        self._table.places = [0, 0, PLACES.get(state.column, 4), 1, 1, 1, 2, 4]
         self._about.value = f"<p>{escape(about(state))}</p><p>{CAUTION}</p>"
         self._follow({})
 
@@ -143,17 +144,14 @@ class BiasExplorer(w.VBox):
         state = self.state
         rows, threshold = state.rows, state.threshold
         self._slider.value = threshold
-        for plot, still in self._stills.items():
-            plot.figure = still.at(threshold)
         self._rates.show(figures.rates_figure(state.grouped, rows, f"below {threshold:.4g}"))
         self._table.rows = [
             [
                 f"{row.group}{'*' if row.small else ''}",
                 row.n,
-                *(f"{value:.4g}" for value in (row.median,)),
-                *(f"{100 * value:.1f}" for value in (row.rate, row.low, row.high)),
-                f"{row.delta:+.2f}",
-                f"< {LEAST_P}" if row.p_holm < LEAST_P else f"{row.p_holm:.2g}",
+                row.median,
+                *(100 * share for share in (row.rate, row.low, row.high)),
+                *("-" if math.isnan(effect) else effect for effect in (row.delta, row.p_holm)),
             ]
             for row in rows
         ]

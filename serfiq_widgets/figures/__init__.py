@@ -7,7 +7,6 @@ fonts and grid lines are left to the page's theme. What a slider moves is a `Fil
 from __future__ import annotations
 
 from serfiq_widgets.figures.bias import (
-    Still,
     densities_figure,
     histogram_figure,
     rates_figure,
@@ -31,7 +30,6 @@ __all__ = [
     "GREEN",
     "ORANGE",
     "Film",
-    "Still",
     "calibration_figure",
     "clouds_figure",
     "densities_figure",

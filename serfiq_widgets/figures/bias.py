@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from serfiq_widgets.bias import SMALL
 from serfiq_widgets.figures.style import GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SCALE, DARKEST, LIGHTEST = "Viridis", 0.15, 0.95
 STEPS, POINTS, BINS = 101, 161, 40  # thresholds of shares, points of a density, bars
 NAMED_SHARE = 0.045  # of the images, from which on an area has room for its name
 OVERLAP = 1.6  # height of the tallest density, in rows
-RULE = {"color": GREY, "width": 2, "dash": "dot"}
+RULE = ({"color": "white", "width": 4}, {"color": "#24292f", "width": 2, "dash": "dot"})
 
 
 def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
@@ -41,25 +42,17 @@ def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
     return found
 
 
-class Still:
-    """A figure whose last trace is a line at a threshold: moving it draws nothing else anew."""
-
-    def __init__(self, figure: go.Figure) -> None:
-        self._figure = figure.to_plotly_json()
-
-    def at(self, threshold: float) -> dict[str, Any]:
-        """Return the figure as plotly's JSON, with the line at a threshold."""
-        *traces, rule = self._figure["data"]
-        return {**self._figure, "data": [*traces, {**rule, "x": [threshold, threshold]}]}
-
-
 def shares_figure(
     groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
-    """Draw each group's part of the images that stay, stacked, over the discard threshold."""
+    """Draw each group's part of the images that stay, stacked, over the discard threshold.
+
+    It ends where fewer than `SMALL` images stay, whose shares would be chance.
+    """
     thresholds = np.linspace(*span, STEPS)
     shares = 100 * groups.shares(thresholds)
-    there = ~np.isnan(shares[0])
+    total = int(groups.counts.sum())
+    there = total - groups.below(thresholds).sum(axis=0) >= min(SMALL, total)
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -76,10 +69,11 @@ def shares_figure(
         for name, share, colour in zip(
             groups.names, shares, colours(groups.names, ordered=groups.ordered), strict=True
         )
-    ]
+    ][::-1]  # the first group on top, as in the other pictures
     return go.Figure(
-        [*traces, _rule(threshold, (0, 100))],
+        traces,
         layout(
+            shapes=_rule(threshold),
             x={"range": list(span), "title": title(f"discard threshold on {column}")},
             y={"range": [0, 100], "title": title("share of those that stay, %")},
             annotations=[*_names(groups, span)],
@@ -107,7 +101,7 @@ def densities_figure(
                 "y": (base + heights[i]).astype(np.float32),
                 "fill": "tonexty",
                 "fillcolor": _veiled(colour),
-                "line": {"width": 1.5, "color": colour},
+                "line": {"width": 1.5, "color": colour, "simplify": False},
             },
         ]
     dots = {
@@ -121,8 +115,9 @@ def densities_figure(
         "marker": {"symbol": "diamond", "size": 9, "color": ORANGE},
     }
     return go.Figure(
-        [*traces, dots, _rule(threshold, (-0.3, rows - 1 + OVERLAP))],
+        [*traces, dots],
         layout(
+            shapes=_rule(threshold),
             x={"range": list(span), "title": title(column)},
             y={**_rows(groups), "range": [-0.3, rows - 1 + OVERLAP], "showgrid": False},
         ),
@@ -160,8 +155,9 @@ def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> 
         },
     }
     return go.Figure(
-        [bars, _rule(every, (-0.6, len(rows) - 0.4), f"all: {every:.1f} %")],
+        [bars],
         layout(
+            shapes=_rule(every),
             x={"rangemode": "tozero", "title": title(f"{what}, %")},
             y={**_rows(groups), "range": [-0.6, len(rows) - 0.4], "showgrid": False},
             bargap=0.35,
@@ -185,8 +181,9 @@ def histogram_figure(
         "marker": {"color": CATEGORIES[0], "line": {"width": 0}},
     }
     return go.Figure(
-        [bars, _rule(threshold, (0, float(heights.max())))],
+        [bars],
         layout(
+            shapes=_rule(threshold),
             x={"range": list(span), "title": title(column)},
             y={"title": title("share of images, %")},
             bargap=0,
@@ -208,7 +205,7 @@ def _rows(groups: GroupedScores) -> dict[str, Any]:
 def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, Any]]:
     """Name the areas that are high enough, where nothing is discarded yet."""
     shares = groups.counts / groups.counts.sum()
-    middles = 100 * (np.cumsum(shares) - shares / 2)
+    middles = 100 * (1 - np.cumsum(shares) + shares / 2)
     return [
         {
             "text": name,
@@ -226,17 +223,10 @@ def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, A
     ]
 
 
-def _rule(x: float, ends: tuple[float, float], says: str = "") -> dict[str, Any]:
-    """Return a line across the picture at a threshold."""
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": says or "threshold",
-        "x": [x, x],
-        "y": list(ends),
-        "line": RULE,
-        **({"hovertemplate": f"{says}<extra></extra>"} if says else {"hoverinfo": "skip"}),
-    }
+def _rule(x: float) -> list[dict[str, Any]]:
+    """Return a line across the picture, to be seen on every colour; a `Plot`'s clock moves it."""
+    across = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
+    return [{**across, "line": line} for line in RULE]
 
 
 def _veiled(colour: str) -> str:
