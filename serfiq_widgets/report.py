@@ -28,6 +28,7 @@ QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 THUMBNAIL_SIDE = 112
 MOST_ERRORS = 50  # that are listed
+LEAST_P = 1e-16
 CAUTION = (
     "A quality is the opinion of one recognition network about one photo: how far its embedding "
     "can be relied on. It says nothing about the person."
@@ -73,8 +74,8 @@ PAGE = """\
     margin: 0; }}
   dt {{ color: var(--soft); }} dd {{ margin: 0; overflow-wrap: anywhere; }}
   .wide {{ overflow-x: auto; }} .two {{ display: grid; gap: 16px;
-    grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }}
-  .two > * {{ min-width: 0; }}
+    grid-template-columns: repeat(2, minmax(0, 1fr)); }}
+  @media (max-width: 800px) {{ .two {{ grid-template-columns: minmax(0, 1fr); }} }}
   table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
   th, td {{ padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);
     white-space: nowrap; }}
@@ -282,7 +283,7 @@ def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) 
                 f"{row.share:.1%}",
                 _number(row.share_kept, ".1%"),
                 _number(row.delta, "+.2f"),
-                _number(row.p_holm, ".1g"),
+                "&lt; 1e-16" if row.p_holm < LEAST_P else _number(row.p_holm, ".1g"),
             )
         )
         + "</tr>"

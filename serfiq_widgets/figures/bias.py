@@ -6,6 +6,7 @@ picture needs its colours to be read.
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +29,15 @@ CATEGORIES = (
     *("rgb(86,180,233)", "rgb(213,94,0)", "rgb(240,228,66)"),
 )
 SCALE, DARKEST, LIGHTEST = "Viridis", 0.15, 0.95
-STEPS, POINTS, BINS = 101, 161, 40  # thresholds of shares, points of a density, bars
+STEPS, POINTS, BINS = 101, 161, 50  # thresholds of shares, points of a density, bars
 NAMED_SHARE = 0.045  # of the images, from which on an area has room for its name
 OVERLAP = 1.6  # height of the tallest density, in rows
 RULE = ({"color": "white", "width": 4}, {"color": "#24292f", "width": 2, "dash": "dot"})
+
+
+def shown(groups: GroupedScores) -> list[str]:
+    """Return the groups' names as text: plotly takes tags in them for markup."""
+    return [escape(name, quote=False) for name in groups.names]
 
 
 def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
@@ -67,7 +73,7 @@ def shares_figure(
             "fillcolor": colour,
         }
         for name, share, colour in zip(
-            groups.names, shares, colours(groups.names, ordered=groups.ordered), strict=True
+            shown(groups), shares, colours(groups.names, ordered=groups.ordered), strict=True
         )
     ][::-1]  # the first group on top, as in the other pictures
     return go.Figure(
@@ -110,7 +116,7 @@ def densities_figure(
         "name": "median",
         "x": np.array([np.median(scores) for scores in groups.scores]),
         "y": np.arange(rows - 1, -1, -1, dtype=float),
-        "text": list(groups.names),
+        "text": shown(groups),
         "hovertemplate": "%{text}: median %{x:.4~g}<extra></extra>",
         "marker": {"symbol": "diamond", "size": 9, "color": ORANGE},
     }
@@ -136,7 +142,7 @@ def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> 
         "x": rates,
         "y": spots,
         "customdata": np.stack([low, high], axis=1).round(2).tolist(),
-        "text": [f"{row.group}: {row.below:,} of {row.n:,}" for row in rows],
+        "text": [f"{escape(row.group)}: {row.below:,} of {row.n:,}" for row in rows],
         "textposition": "none",
         "hovertemplate": "%{text}, %{x:.1f} %<br>95 % interval %{customdata[0]:.1f} to "
         "%{customdata[1]:.1f} %<extra></extra>",
@@ -197,7 +203,7 @@ def _rows(groups: GroupedScores) -> dict[str, Any]:
     marks = ("*" if small else "" for small in groups.small)
     return {
         "tickvals": list(range(len(groups.names) - 1, -1, -1)),
-        "ticktext": [f"{name}{mark}" for name, mark in zip(groups.names, marks, strict=True)],
+        "ticktext": [f"{name}{mark}" for name, mark in zip(shown(groups), marks, strict=True)],
         "zeroline": False,
     }
 
@@ -218,7 +224,7 @@ def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, A
             "bgcolor": "rgba(255,255,255,0.75)",
             "borderpad": 1,
         }
-        for name, middle, share in zip(groups.names, middles, shares, strict=True)
+        for name, middle, share in zip(shown(groups), middles, shares, strict=True)
         if share >= NAMED_SHARE
     ]
 

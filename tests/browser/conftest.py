@@ -95,6 +95,14 @@ def lesson(request, tmp_path):
 
 
 @pytest.fixture
+def bias_lesson(tmp_path):
+    """The address of lesson 5, served."""
+    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    with served(tmp_path / "log.txt", *command, "--lesson", "5") as address:
+        yield address
+
+
+@pytest.fixture
 def hasty_dashboard(tmp_path):
     """The same, but idle kernels are culled after a second, at the next check in six."""
     code = (
