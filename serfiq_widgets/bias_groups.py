@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from serfiq_widgets.bias import Labels
 from serfiq_widgets.errors import BadTable, one_line
 
-MOST_GROUPS = 24
+MOST_GROUPS, PLACES = 24, 4
 DECADES = tuple(range(0, 100, 10))
 SCORES = ("quality", "raw", "limit")  # what is saved of a score, best known first
 ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
@@ -65,6 +65,10 @@ class ScoreTable:
             return values.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise BadTable(f"The column '{name}' holds something that is no number.") from error
+
+    def only(self, rows: NDArray[np.bool_]) -> ScoreTable:
+        """Return the table of these rows; BadTable if there is none."""
+        return as_table({name: values[rows] for name, values in self.columns.items()}, **self.about)
 
     @property
     def scores(self) -> list[str]:
@@ -280,11 +284,16 @@ def load(path: str | Path) -> ScoreTable:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            columns = {name: archive[name] for name in archive.files}
+            columns = {name: _exact(archive[name]) for name in archive.files}
         about = json.loads(str(columns.pop("about", "{}")))
     except (OSError, ValueError, BadZipFile) as error:
         raise BadTable(f"The table '{path.name}' cannot be read: {one_line(error)}") from error
     return as_table(columns, **about)
+
+
+def _exact(values: NDArray[Any]) -> NDArray[Any]:
+    """Return float32 as the number with four places that was meant, so that thresholds meet it."""
+    return np.round(values.astype(np.float64), PLACES) if values.dtype == np.float32 else values
 
 
 def _small(values: NDArray[Any]) -> NDArray[Any]:
@@ -293,7 +302,7 @@ def _small(values: NDArray[Any]) -> NDArray[Any]:
         return values.astype(str)
     if (values == np.round(values)).all() and values.min() >= 0 and values.max() <= 255:  # noqa: PLR2004
         return values.astype(np.uint8)
-    rounded: NDArray[Any] = np.round(values, 4).astype(np.float32)
+    rounded: NDArray[Any] = np.round(values, PLACES).astype(np.float32)
     return rounded
 
 

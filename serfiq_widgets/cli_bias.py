@@ -83,6 +83,8 @@ def bias(
         if alone:
             click.echo(f"Note: {alone} of {len(table)} images are not in {groups.name}.", err=True)
     wanted = [name.strip() for name in by.split(",") if name.strip()]
+    if genuine and "genuine" in table.columns:
+        table = table.only(table.numbers("genuine") > 0)
     table, malformed = bias_groups.with_groups(table, wanted)
     wanted = wanted or [name for name in bias_groups.ATTRIBUTES if name in table.columns]
     if malformed:

@@ -124,6 +124,7 @@ def test_the_saved_table_names_nobody(scores, tmp_path):
     assert len(table) == 80  # without the failed and the misnamed ones
     assert table.about == {"model": "mini", "passes": 100, "name": "scores.csv"}
     assert table.columns["age"].tolist() == sorted(table.columns["age"])  # in no order of files
+    assert table.columns["raw"].tolist() == sorted(round(0.7 + i / 1000, 4) for i in range(80))
     again = json.loads(run(small, "--json").stdout)
     assert again["groups"] == json.loads(run(scores, "--json").stdout)["groups"]
 
@@ -153,6 +154,19 @@ def test_tables_mark_small_groups_and_say_what_is_left_out(scores):
     assert "below 19 " in run(scores, "--discard", 0.1).output
     assert "  -  " in run(scores, "--threshold", 101).output  # nobody stays to have a share
     assert "FNMR 0.75" in run(scores, "--column", "raw", "--threshold", 0.75, "--genuine").output
+
+
+def test_fnmr_is_that_of_the_genuine_pairs(tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    rows = [("a", 1, 0.9), ("a", 1, 0.2), ("b", 1, 0.8), ("b", 0, 0.1), ("b", 0, 0.0)]
+    pairs.write_text("who,genuine,score\n" + "\n".join(f"{w},{g},{s}" for w, g, s in rows))
+    options = ("--genuine", "--by", "who", "--column", "score", "--threshold", 0.5)
+    record = json.loads(run(pairs, *options, "--json").stdout)
+    assert record["images"] == 3
+    assert [(row["group"], row["rate"]) for row in record["groups"]["who"]] == [
+        ("a", 0.5),
+        ("b", 0),
+    ]
 
 
 def test_a_folder_is_scored_first(tmp_path, aligned_folder):
