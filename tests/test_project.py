@@ -22,7 +22,7 @@ ARROWS = {
         "sensitivity views"
     ),
     "batch": "results scorer",
-    "benchmark": "explorer faces resources results scorer",
+    "benchmark": "engines explorer faces images resources results robustness scorer",
     "bias": "",
     "bias_explorer": "bias bias_state figures parts state views",
     "bias_groups": "bias",
@@ -31,9 +31,10 @@ ARROWS = {
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_bias cli_calibrate cli_models cli_on_top cli_report demo "
+        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_models cli_on_top cli_report demo "
         "doctor results terminal zoo"
     ),
+    "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
