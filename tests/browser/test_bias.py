@@ -42,8 +42,7 @@ def test_the_pictures_follow_threshold_and_attribute(bias_lesson, open_page):
     )
 
 
-@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1400, 900, "light"), (390, 844, "dark")])
 def test_a_report_opens_offline(chromium, tmp_path, width, height, scheme):
     path = tmp_path / "report.html"
     path.write_text(report_html(load(BUNDLED), by=["gender"]), encoding="utf-8")
