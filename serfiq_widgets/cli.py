@@ -199,13 +199,15 @@ def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
 @main.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and how to install it."""
+    from rich.markup import escape
+
     from serfiq_widgets.doctor import diagnose
 
     table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:
         mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
-        table.add_row(check.what, check.version, f"{mark} {check.remark}")
+        table.add_row(check.what, check.version, f"{mark} {escape(check.remark)}")
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)

@@ -110,6 +110,25 @@ class QualityResult:
         return robustness.quality_component(float(scaled))
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The numbers of many faces, without what they come from; see `QualityResult` for each.
+
+    Attributes
+    ----------
+    raw, low, high, limit, scaled : (N,) ndarray of float64
+        ``low`` and ``high`` are the ends of the interval.
+    quality : (N,) ndarray of int64
+    """
+
+    raw: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    scaled: NDArray[np.float64]
+    quality: NDArray[np.int64]
+
+
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:
     """Return the number of passes as an int, or raise BadSetting."""
     return check_whole("passes", passes, MIN_PASSES, most)

@@ -51,6 +51,10 @@ def render(table: Table) -> str:
     return capture.get()
 
 
+PRECISION = click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"])
+PRECISION_HELP = "auto (fp32), or on a GPU tf32, bf16, fp16."
+
+
 def open_scorer(
     model: str,
     engine: str = "auto",
@@ -58,13 +62,16 @@ def open_scorer(
     seed: int = 0,
     card: Path | None = None,
     detector: str = "centerface",
+    precision: str = "auto",
 ) -> Scorer:
     """Open a scorer, and say on standard error what is to be known about its network."""
     from serfiq_widgets.scorer import Scorer
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # the notes say the same
-        scorer = Scorer(model, engine, device, seed, card=card, detector=detector)
+        scorer = Scorer(
+            model, engine, device, seed, card=card, detector=detector, precision=precision
+        )
     for note in scorer.card.notes:
         click.echo(f"Note: {note}", err=True)
     return scorer
