@@ -57,8 +57,8 @@ ARROWS = {
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
     "explorer": (
-        "camera compare degrade face_card faces images lab panels parts predict resources "
-        "results scorer state views wording"
+        "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
+        "lab panels parts predict resources results scorer state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
