@@ -92,22 +92,6 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def check_page(path: Path | None) -> None:
-    """Say before the long work why a page with a picture (--plot) could not be written."""
-    if path is None:
-        return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise BadSetting(f"--plot {path}: there is no such folder.")
-    try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
-    except ImportError as error:
-        raise EngineUnavailable(
-            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
-        ) from error
-
-
 def read_scores(
     source: Path,
     model: str = "mini",
@@ -146,3 +130,19 @@ def read_scores(
             progress(len(rows), len(images))
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     return bias_groups.as_table(columns, name=name)
+
+
+def check_page(path: Path | None, option: str = "--plot") -> None:
+    """Say before the long work why a page with pictures could not be written."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadSetting(f"{option} {path.name}: it is a page, so name a file that ends in .html.")
+    if not path.absolute().parent.is_dir():
+        raise BadSetting(f"{option} {path}: there is no such folder.")
+    try:
+        import plotly  # noqa: F401  # an extra: only whether it is here
+    except ImportError as error:
+        raise EngineUnavailable(
+            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
+        ) from error

@@ -40,7 +40,7 @@ ARROWS = {
     "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
-    "cli_report": "bias_groups report terminal",
+    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
     "compare": "faces figures images parts state views wording",
     "degrade": "faces opencv",
     "demo": "resources server",
