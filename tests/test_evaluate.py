@@ -241,6 +241,21 @@ def test_the_documents_figures_are_the_tables(table):
         assert pauc == pytest.approx(curves[name].pauc(0.3), abs=1e-4)
 
 
+def test_the_documents_python_says_what_the_document_says(capsys):
+    text = DOCS.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, DOCS.name, "exec"), {})  # noqa: S102  # our own document
+    *differences, last = capsys.readouterr().out.splitlines()
+    rows = dict(re.findall(r"^\| (\w+) \| .* \| (.*\)) \|$", text, re.MULTILINE))
+    for line in differences:
+        rival, *numbers = re.findall(r"[a-z]+|[-+]?[\d.]+(?:e-\d+)?", line)
+        told = re.findall(r"[-+][\d.]+", rows[rival].replace("\u2212", "-"))
+        assert list(map(float, told)) == pytest.approx(list(map(float, numbers)), abs=2e-4)
+    share, fnmr = map(float, last.split())
+    assert f"{share:.0%}".replace("%", " %") in text
+    assert fnmr == pytest.approx(0.1117, abs=1e-4)
+
+
 # Pictures
 
 
