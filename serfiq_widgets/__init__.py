@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
     from serfiq_widgets.degrade import Ruin
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",
@@ -58,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "AlignedFace": "faces",
+    "BiasExplorer": "bias_explorer",
     "Camera": "camera",
     "ComparePanel": "compare",
     "DegradationLab": "lab",

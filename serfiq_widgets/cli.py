@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, models, calibrate, evaluate, doctor, benchmark."""
+"""The `serfiq` command: demo, score, doctor; the other commands stand in rooms of their own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets import __version__
+from serfiq_widgets.cli_benchmark import benchmark
+from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_evaluate import evaluate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
+from serfiq_widgets.cli_report import report
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
@@ -48,14 +51,23 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (calibrate, evaluate, embed, train_on_top, score_embeddings):
+for command in (
+    benchmark,
+    bias,
+    calibrate,
+    embed,
+    evaluate,
+    report,
+    score_embeddings,
+    train_on_top,
+):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 4), help="Serve a lesson instead: 1 to 4.")
+@click.option("--lesson", type=click.IntRange(1, 5), help="Serve a lesson instead: 1 to 5.")
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve
@@ -197,39 +209,18 @@ def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
 @main.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and how to install it."""
+    from rich.markup import escape
+
     from serfiq_widgets.doctor import diagnose
 
     table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:
         mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
-        table.add_row(check.what, check.version, f"{mark} {check.remark}")
+        table.add_row(check.what, check.version, f"{mark} {escape(check.remark)}")
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)
-
-
-@main.command()
-@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
-@click.option("--rounds", default=60, show_default=True, help="Interleaved rounds to time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
-def benchmark(
-    model: str, engine: str, device: str, passes: int, rounds: int, as_json: bool
-) -> None:
-    """Time one score against one plain embedding on this machine."""
-    from serfiq_widgets.benchmark import measure
-
-    record = measure(model, engine, device, passes, rounds)
-    if as_json:
-        click.echo(json.dumps(record))
-        return
-    table = new_table("measure", "value", right=["value"])
-    for name, value in record.items():
-        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    click.echo(render(table), nl=False)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class QualityResult:
     trained_with_dropout : bool or None
         Whether the network was; None if that is not known.
     timings : dict of str to float
-        Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
+        Milliseconds per stage: face (0 when it was given aligned), trunk, limit, passes, spread.
     """
 
     face: AlignedFace
@@ -108,6 +108,25 @@ class QualityResult:
         """`settled` as a quality component value, 0..100."""
         scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The numbers of many faces, without what they come from; see `QualityResult` for each.
+
+    Attributes
+    ----------
+    raw, low, high, limit, scaled : (N,) ndarray of float64
+        ``low`` and ``high`` are the ends of the interval.
+    quality : (N,) ndarray of int64
+    """
+
+    raw: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    scaled: NDArray[np.float64]
+    quality: NDArray[np.int64]
 
 
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:

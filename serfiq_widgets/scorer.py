@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
-from serfiq_widgets.engines import open_engine
+from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.networks import Settings, open_network
-from serfiq_widgets.results import QualityResult, check_passes, check_whole
+from serfiq_widgets.results import QualityResult, Scores, check_passes, check_whole
 from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Scorer:
     model : str, Path or torch.nn.Module
         A named model (`zoo.usable`), the path of an MXNet checkpoint, of an ONNX file or of an
         on-top head, or a module.
-    engine : {"auto", "onnxruntime", "mxnet"}
+    engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
         Runtime; "auto" takes the fastest that works.
-    device : {"auto", "cpu", "cuda", "cuda:1", ...}
+    device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Where it runs.
     seed : int
         Seed of the dropout masks. Every image sees the same masks (common random numbers), so
@@ -66,6 +66,8 @@ class Scorer:
         by trying.
     detector : {"centerface", "mtcnn", "yunet"}
         Who finds the faces; the files of all but the first are the user's (`open_detector`).
+    precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
+        What the engine computes in; "auto" is fp32 where it can.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Scorer:
         r: float | None = None,
         card: Settings | None = None,
         detector: str = "centerface",
+        precision: str = "auto",
     ) -> None:
         self.options: dict[str, Any] = {
             "model": model,
@@ -112,6 +115,7 @@ class Scorer:
             "r": r,
             "card": card,
             "detector": detector,
+            "precision": precision,
         }
         self.detector = check_detector(detector)
         if detector != DETECTORS[0]:
@@ -132,10 +136,11 @@ class Scorer:
             self.rate,
             engine=engine,
             device=device,
+            precision=precision,
             normalisation=self.card.normalisation,
         )
         head = self.network.head
-        self._energies = robustness.column_energies(head.weight) if head.is_affine else None
+        self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
         self._masks = np.empty((0, head.n_units), dtype=bool)
 
     def score(
@@ -190,6 +195,33 @@ class Scorer:
             for slot in slots:
                 yield next(results) if slot is None else slot
 
+    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
+        """Score aligned faces in one batch and keep the numbers only: the road of datasets.
+
+        They are those of `score_many`; on a GPU the embeddings stay there.
+
+        Parameters
+        ----------
+        faces : list of AlignedFace
+            One batch.
+        passes : int
+            Dropout passes T, 2 to 2000.
+        limit : bool
+            Compute the exact limits too, which are NaN otherwise.
+        """
+        passes = check_passes(passes)
+        pixels = np.stack([face.pixels for face in faces])
+        features, means = spread(self.engine, pixels, self.masks(passes))
+        self._check(features)
+        mean = means.mean(axis=1)
+        raw = robustness.raw_score(mean)
+        error = robustness.standard_error(means)
+        low, high = robustness.score_interval(mean, error, passes).T
+        scaled = robustness.scaled_score(raw, self.card.alpha, self.card.r)
+        limits = self._limits(features) if limit else np.full(len(faces), np.nan)
+        quality = np.array([robustness.quality_component(one) for one in scaled], np.int64)
+        return Scores(raw, low, high, limits, scaled, quality)
+
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face, without drawing a mask.
 
@@ -199,7 +231,7 @@ class Scorer:
             The head is not affine, so there is none.
         """
         _ = self.network.head.weight
-        return self._limit(self.features([face])[0])
+        return float(self._limits(self.features([face]))[0])
 
     def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
@@ -209,13 +241,15 @@ class Scorer:
         """
         features = self.features(faces)
         if self.network.head.is_affine:
-            return np.array([self._limit(row) for row in features])
+            return self._limits(features)
         masks = self.masks(SETTLED_PASSES)
         return np.array([_raw(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
-        features = self.engine.trunk(np.stack([face.pixels for face in faces]))
+        return self._check(self.engine.trunk(np.stack([face.pixels for face in faces])))
+
+    def _check(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(features).all():
             raise CorruptModel(f"'{self.network.name}' gives numbers that are not finite.")
         return features
@@ -256,32 +290,44 @@ class Scorer:
         face = find_face(image, aligned=aligned, detector=self.detector)
         return face, 1e3 * (perf_counter() - start)
 
-    def _limit(self, features: NDArray[np.float32]) -> float:
+    def _limits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact-limit raw scores (N,) of features (N, F); NaN under a head that has none."""
         head = self.network.head
         if not head.is_affine:
-            return float("nan")
-        distance = robustness.limit_distance(
-            features, head.weight, head.bias, self.rate, energies=self._energies
+            return np.full(len(features), np.nan)
+        return robustness.raw_score(
+            robustness.limit_distances(
+                features, head.weight, head.bias, self.rate, terms=self._terms
+            )
         )
-        return float(robustness.raw_score(distance))
 
     def _results(
         self, faces: list[AlignedFace], face_ms: list[float], passes: int
     ) -> list[QualityResult]:
         if not faces:
             return []
-        start = perf_counter()
+        clock = [perf_counter()]
         features = self.features(faces)
-        trunk_ms = 1e3 * (perf_counter() - start) / len(faces)
+        clock.append(perf_counter())
+        limits = self._limits(features)
+        clock.append(perf_counter())
+        trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
-            self._result(face, row, passes, {"face": milliseconds, "trunk": trunk_ms})
-            for face, row, milliseconds in zip(faces, features, face_ms, strict=True)
+            self._result(
+                face,
+                row,
+                float(limit),
+                passes,
+                {"face": milliseconds, "trunk": float(trunk_ms), "limit": float(limit_ms)},
+            )
+            for face, row, limit, milliseconds in zip(faces, features, limits, face_ms, strict=True)
         ]
 
     def _result(
         self,
         face: AlignedFace,
         features: NDArray[np.float32],
+        limit: float,
         passes: int,
         timings: dict[str, float],
     ) -> QualityResult:
@@ -293,9 +339,7 @@ class Scorer:
         running = robustness.raw_score(mean)
         bands = robustness.score_interval(mean, robustness.running_standard_error(distances))
         clock.append(perf_counter())
-        limit = self._limit(features)
-        clock.append(perf_counter())
-        stages = zip(("passes", "spread", "limit"), np.diff(clock) * 1e3, strict=True)
+        passes_ms, spread_ms = np.diff(clock) * 1e3
         scaled = float(robustness.scaled_score(running[-1], self.card.alpha, self.card.r))
         return QualityResult(
             face=face,
@@ -319,7 +363,7 @@ class Scorer:
             alpha=self.card.alpha,
             r=self.card.r,
             trained_with_dropout=self.card.trained_with_dropout,
-            timings={**timings, **{stage: float(ms) for stage, ms in stages}},
+            timings={**timings, "passes": float(passes_ms), "spread": float(spread_ms)},
         )
 
 

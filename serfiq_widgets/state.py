@@ -263,10 +263,10 @@ def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None
         try:
             callback(*arguments)
         except SerfiqError as error:
-            state.message = str(error)
+            state.set_trait("message", str(error))
         except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
             # without the traceback, whose values might hold a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-            state.message = SURPRISE
+            state.set_trait("message", SURPRISE)
 
     return guarded

@@ -18,24 +18,29 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade evaluation_explorer explorer faces images lab predict results "
-        "scorer sensitivity views"
+        "bias_explorer camera compare degrade evaluation_explorer explorer faces images "
+        "lab predict results scorer sensitivity views"
     ),
     "batch": "results scorer",
-    "benchmark": "explorer faces resources results scorer",
+    "benchmark": "engines explorer faces images resources results robustness scorer",
+    "bias": "",
+    "bias_explorer": "bias bias_state figures parts state views",
+    "bias_groups": "bias",
+    "bias_state": "bias bias_groups resources state",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_calibrate cli_evaluate cli_models cli_on_top demo doctor "
-        "results terminal zoo"
+        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models "
+        "cli_on_top cli_report demo doctor results terminal zoo"
     ),
+    "cli_benchmark": "benchmark results terminal",
+    "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
-    "cli_evaluate": (
-        "cli_on_top evaluation evaluation_files figures measurements results terminal"
-    ),
+    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
+    "cli_report": "bias_groups report terminal",
     "compare": "faces figures images parts state views wording",
     "degrade": "faces opencv",
     "demo": "resources server",
@@ -52,13 +57,13 @@ ARROWS = {
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
     "explorer": (
-        "camera compare degrade face_card faces images lab panels parts predict resources "
-        "results scorer state views wording"
+        "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
+        "lab panels parts predict resources results scorer state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade evaluation results robustness sensitivity",
+    "figures": "bias calibration degrade evaluation results robustness sensitivity",
     "images": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "measurements": "batch evaluation results scorer",
@@ -68,6 +73,7 @@ ARROWS = {
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
     "predict": "degrade faces figures parts resources results state views",
+    "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
@@ -77,13 +83,14 @@ ARROWS = {
     "state": "degrade faces results scorer",
     "store": "",
     "tables": "",
-    "terminal": "scorer",
+    "terminal": "batch bias_groups results scorer tables",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results scorer state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
 WIDGETS = {
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",
