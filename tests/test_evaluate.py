@@ -280,7 +280,8 @@ def test_curves_bands_and_the_mark_are_the_librarys(table):
         result.curves, 0.5, share=0.3, chosen="random", bands=result.bands
     )
     band, serfiq, random, mark = figure.data
-    assert band.name == "95 % of random"
+    assert band.name == "95 % band"
+    np.testing.assert_allclose(band.y[:6], 100 * result.bands["random"][1], 1e-5)
     assert [line.name for line in (serfiq, random)] == ["serfiq", "random"]
     np.testing.assert_allclose(serfiq.y, 100 * result.curves["serfiq"].at(serfiq.x / 100), 1e-5)
     assert mark.y[0] == pytest.approx(100 * result.curves["random"].at(0.3))
