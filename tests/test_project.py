@@ -51,8 +51,8 @@ ARROWS = {
     "errors": "",
     "evaluation": "",
     "evaluation_explorer": (
-        "evaluation evaluation_state faces figures images measurements parts resources "
-        "scorer state views"
+        "evaluation evaluation_files evaluation_state faces figures images measurements parts "
+        "resources scorer state views"
     ),
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
