@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
+    from serfiq_widgets.datasets import score_table
     from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.explorer import Explorer
@@ -52,6 +53,7 @@ __all__ = [
     "find_face",
     "heatmap",
     "read_image",
+    "score_table",
 ]
 
 _HOMES = {
@@ -70,6 +72,7 @@ _HOMES = {
     "find_face": "faces",
     "heatmap": "sensitivity",
     "read_image": "images",
+    "score_table": "datasets",
 }
 
 

@@ -18,21 +18,24 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
+        "camera compare datasets degrade explorer faces images lab predict results scorer "
+        "sensitivity views"
     ),
-    "batch": "results scorer",
+    "batch": "__init__ faces images results scorer",
     "benchmark": "explorer faces resources results scorer",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch benchmark cli_calibrate cli_models cli_on_top demo doctor results "
-        "terminal zoo"
+        "__init__ benchmark cli_calibrate cli_models cli_on_top cli_score demo doctor terminal"
     ),
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
+    "cli_score": "batch cluster datasets results sources tables terminal",
+    "cluster": "batch scorer",
     "compare": "faces figures images parts state views wording",
+    "datasets": "batch cluster detectors journal scorer sources tables zoo",
     "degrade": "faces opencv",
     "demo": "resources server",
     "detectors": "checkpoints engines opencv store zoo",
@@ -49,6 +52,7 @@ ARROWS = {
     "faces": "detectors images opencv",
     "figures": "calibration degrade results robustness sensitivity",
     "images": "",
+    "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
@@ -62,10 +66,11 @@ ARROWS = {
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
+    "sources": "batch tables",
     "state": "degrade faces results scorer",
     "store": "",
     "tables": "",
-    "terminal": "scorer",
+    "terminal": "scorer zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results scorer state wording",
     "wording": "results robustness state",
