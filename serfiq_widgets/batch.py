@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -156,22 +157,31 @@ def score_chunks(
     passes: int = 100,
     *,
     aligned: bool = False,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> Iterator[list[ScoreRow]]:
-    """Score files chunk by chunk, while threads prepare the next chunks; see `score_files`."""
+    """Score files chunk by chunk, while threads prepare the next chunks; see `score_files`.
+
+    ``turn`` is entered while the network works: a lock, where several share one scorer.
+    """
     passes = check_passes(passes)
     pool = ThreadPoolExecutor(cores())
 
     def prepare(chunk: Sequence[str | Path]) -> Iterator[Prepared]:
         return pool.map(lambda path: _prepare(path, aligned, scorer.detector), chunk)
 
+    def score(prepared: Iterator[Prepared]) -> list[ScoreRow]:
+        ready = list(prepared)
+        with turn or nullcontext():
+            return _score(scorer, ready, passes)
+
     waiting: deque[Iterator[Prepared]] = deque()
     try:
         for chunk in chunks:
             waiting.append(prepare(chunk))
             if len(waiting) > AHEAD:
-                yield _score(scorer, list(waiting.popleft()), passes)
+                yield score(waiting.popleft())
         while waiting:
-            yield _score(scorer, list(waiting.popleft()), passes)
+            yield score(waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 

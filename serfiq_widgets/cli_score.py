@@ -116,7 +116,9 @@ def _runner(
         return LocalRunner(open_scorer(**options), passes, aligned=aligned)
     from serfiq_widgets.cluster import ClusterRunner, connect
 
-    runner = ClusterRunner(connect(scheduler), options, passes, aligned=aligned)
+    client = connect(scheduler)
+    click.get_current_context().call_on_close(client.close)
+    runner = ClusterRunner(client, options, passes, aligned=aligned)
     say_notes(runner.card)
     return runner
 

@@ -33,7 +33,7 @@ ARROWS = {
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
     "cli_score": "batch cluster datasets results sources tables terminal",
-    "cluster": "batch scorer",
+    "cluster": "__init__ batch results scorer zoo",
     "compare": "faces figures images parts state views wording",
     "datasets": "batch cluster detectors journal scorer sources tables zoo",
     "degrade": "faces opencv",
