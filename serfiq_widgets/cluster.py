@@ -142,7 +142,8 @@ class ClusterRunner:
             while waiting:
                 yield self._rows(*waiting.popleft())
         finally:
-            self._client.cancel([future for _, future in waiting])
+            for _, future in waiting:
+                future.release()  # nobody waits for it any more, so what has not begun will not
 
     def _submit(self, chunk: list[str | Path]) -> Any:
         paths = [os.path.abspath(path) if str(path) else "" for path in chunk]  # noqa: PTH100  # text

@@ -20,7 +20,6 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.sources import Folders
 from serfiq_widgets.tables import read_table, write_table
 
-
 SETTINGS = ["--aligned", "--engine", "onnxruntime", "--passes", "5"]
 
 
