@@ -116,7 +116,7 @@ class ClusterRunner:
         self._passes, self._aligned = check_passes(passes), aligned
         self._packed = pack(options)
         self.settings: dict[str, Any]
-        self.settings, self.card = ask(client, _describe, self._packed, self._passes, aligned)
+        self.settings, self.card = ask(client, describe, self._packed, self._passes, aligned)
         if self.settings["version"] != __version__:
             raise ClusterUnavailable(
                 f"The workers have serfiq_widgets {self.settings['version']}, here is "
@@ -164,7 +164,7 @@ class ClusterRunner:
     def _result(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
         """Wait for the rows of a chunk as long as there are workers."""
         seen = monotonic()
-        with _kindly(f"between '{chunk[0]}' and '{chunk[-1]}'"):
+        with translated(f"between '{chunk[0]}' and '{chunk[-1]}'"):
             while True:
                 try:
                     rows: list[ScoreRow] = future.result(timeout=POLL_S)
@@ -190,7 +190,7 @@ def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> An
     ClusterUnavailable
         There is no worker, or none answered in time, or it cannot do it.
     """
-    with _kindly("the first task"):
+    with translated("the first task"):
         try:
             client.wait_for_workers(1, timeout=REACH_S)
         except TimeoutError as error:
@@ -208,8 +208,8 @@ def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> An
 
 
 @contextmanager
-def _kindly(what: str) -> Iterator[None]:
-    """Turn what the cluster raises into words; errors of ours pass."""
+def translated(what: str) -> Iterator[None]:
+    """Turn what the cluster raises into a ClusterUnavailable; errors of ours pass."""
     try:
         yield
     except SerfiqError:
@@ -264,7 +264,8 @@ def _open(packed: bytes) -> tuple[Scorer, Lock]:
     return Scorer(**dict(pickle.loads(packed))), Lock()  # noqa: S301  # a task's own argument
 
 
-def _describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], zoo.Card]:
+def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], zoo.Card]:
+    """Return what rows would share (`settings_of`), and the network's card."""
     scorer, _ = cached_scorer(packed)
     return settings_of(scorer, passes, aligned=aligned), scorer.card
 

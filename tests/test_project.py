@@ -45,7 +45,7 @@ ARROWS = {
     "errors": "",
     "explorer": (
         "camera compare degrade face_card faces images lab panels parts predict resources "
-        "results scorer state views wording"
+        "results service state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
@@ -59,20 +59,21 @@ ARROWS = {
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
-    "predict": "degrade faces figures parts resources results state views",
+    "predict": "degrade faces figures parts resources results service state views",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
+    "service": "cluster faces images results scorer",
     "sources": "batch tables",
-    "state": "degrade faces results scorer",
+    "state": "degrade faces results scorer service",
     "store": "",
     "tables": "",
     "terminal": "scorer zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
-    "views": "faces figures images parts results scorer state wording",
+    "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
