@@ -91,11 +91,11 @@ def own_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw scores of the network itself: T=100, and the exact limit."""
     head, rate = scorer.network.head, scorer.rate
-    means, limits = [], []
+    means = []
     for row in features:
         distances = robustness.pairwise_distances(scorer.engine.passes(row, scorer.masks(100)))
         means.append(distances.sum() / (100 * 99))
-        limits.append(robustness.limit_distance(row, head.weight, head.bias, rate))
+    limits = robustness.limit_distances(features, head.weight, head.bias, rate)
     return robustness.raw_score(means), robustness.raw_score(limits)
 
 

@@ -1,83 +1,231 @@
-"""How long things take here: medians of interleaved rounds, so that drift hits all alike."""
+"""How long things take here: medians of interleaved rounds, so that drift hits all alike.
+
+Every model is timed on every engine in a process of its own, which makes its peak of memory its
+own. All times are milliseconds per image.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets import robustness
+from serfiq_widgets.engines import runtimes
+from serfiq_widgets.faces import AlignedFace, align, detect, find_face
+from serfiq_widgets.images import read_image
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.scorer import Scorer
 
-WARM_UP = 3  # rounds that are not counted
+WARM_UP = 2  # rounds that are not counted
+LEAST_ROUNDS = 3
+BATCHES = (1, 16)
+
+Job = Callable[[], object]
+
+
+def measure_all(
+    models: Iterable[str | Path],
+    engines: Sequence[str] = ("auto",),
+    device: str = "auto",
+    **settings: Any,
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of `measure` for every model on every engine, each in its own process.
+
+    Parameters
+    ----------
+    models, engines : sequence of str
+        Names or paths, and engines; "all" stands for every engine that works here.
+    device : str
+        Where they run.
+    settings
+        As for `measure`.
+
+    Raises
+    ------
+    UnknownModel, CorruptModel, EngineUnavailable, BadSetting
+        As `Scorer`.
+    """
+    if "all" in engines:
+        engines = [one.name for one in runtimes() if not one.problem]
+    fresh = multiprocessing.get_context("spawn")
+    for model in models:
+        for engine in engines:
+            with ProcessPoolExecutor(1, mp_context=fresh) as process:
+                yield from process.submit(_measured, model, engine, device, settings).result()
+
+
+def _measured(
+    model: str | Path, engine: str, device: str, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    return list(measure(model, engine, device, **settings))
 
 
 def measure(
     model: str | Path = "mini",
     engine: str = "auto",
     device: str = "auto",
+    *,
     passes: int = 100,
+    batches: Sequence[int] = BATCHES,
     rounds: int = 60,
-) -> dict[str, Any]:
-    """Time an embedding, a score, an exact limit and a slider move on one face, batch 1.
+    seconds: float = 10.0,
+) -> Iterator[dict[str, Any]]:
+    """Time embedding, score, exact limit and the reference's way, one record per batch.
+
+    Parameters
+    ----------
+    model, engine, device
+        As for `Scorer`.
+    passes : int
+        Dropout passes T of the score.
+    batches : sequence of int
+        How many faces go through the trunk together.
+    rounds : int
+        Interleaved rounds at most.
+    seconds : float
+        No new round is begun after this time; nor a new run of the reference's way, which is
+        timed with one face, for it takes them one by one.
+
+    Yields
+    ------
+    dict
+        ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is the
+        whole result, its exact limit included. ``reference_ms`` is the reference's way, T copies
+        through the whole network, on the same engine. ``peak_mb`` is the most memory that this
+        process held before it took the reference's way, in megabytes, None where the system does
+        not say. Stages of the way (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one
+        move of the slider at 200 passes without the browser, None where there are no widgets.
+    """
+    scorer = Scorer(model, engine, device)
+    photo = sample_images()[0]
+    one = find_face(photo)
+    stages = _photo_stages(photo, rounds, seconds / 10)
+    slider = _slider(one, scorer.options["model"], scorer.engine.name, rounds)
+    for batch in batches:
+        faces = list(islice(cycle(_faces()), batch))
+        jobs: dict[str, Job] = {
+            "embedding": lambda faces=faces: scorer.embed(faces),  # type: ignore[misc]
+            "score": lambda faces=faces: list(scorer.score_many(faces, passes)),  # type: ignore[misc]
+            "limit": lambda faces=faces: scorer.settled(faces),  # type: ignore[misc]
+        }
+        for job in WARM_UP * list(jobs.values()):
+            job()
+        peak = _peak_megabytes()
+        jobs["reference"] = lambda: reference_way(scorer, one, passes)
+        times = _interleaved(jobs, rounds, seconds)
+        medians = {name: statistics.median(taken) for name, taken in times.items()}
+        for name in ("embedding", "score", "limit"):
+            medians[name] /= batch
+        yield {
+            "model": scorer.card.name,
+            "engine": scorer.engine.name,
+            "device": scorer.engine.device,
+            "passes": passes,
+            "batch": batch,
+            **{f"{name}_ms": milliseconds for name, milliseconds in medians.items()},
+            "images_per_s": 1e3 / medians["score"],
+            "peak_mb": peak,
+            "score_to_embedding": medians["score"] / medians["embedding"],
+            "limit_to_embedding": medians["limit"] / medians["embedding"],
+            "reference_to_score": medians["reference"] / medians["score"],
+            "rounds": len(times["score"]),
+            **stages,
+            **_result_stages(scorer, faces, passes),
+            "slider_ms": slider,
+        }
+
+
+def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:
+    """Score one aligned face as the reference does: T copies through the whole network.
 
     Returns
     -------
-    dict
-        Milliseconds (``*_ms``, medians) and the ratios to the plain embedding, which is trunk and
-        head once, without dropout. ``slider_ms`` is one move at 200 passes without the browser;
-        it is None where the widgets are not installed.
+    float
+        The raw score: that of `Scorer.score` under the same masks, for T times the work.
     """
-    scorer = Scorer(model, engine, device)
-    face = find_face(sample_images()[0])
-    jobs: dict[str, Callable[[], object]] = {
-        "embedding": lambda: scorer.embed([face]),
-        "score": lambda: scorer.score(face, passes),
-        "limit": lambda: scorer.limit(face),
+    features = scorer.features([face] * passes)
+    embeddings = scorer.network.head(features, scorer.masks(passes), 1.0 - scorer.rate)
+    distances = robustness.pairwise_distances(robustness.normalise(embeddings))
+    return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))
+
+
+def _faces() -> list[AlignedFace]:
+    return [find_face(path) for path in sample_images() if "_" not in path.stem]
+
+
+def _photo_stages(photo: Path, rounds: int, seconds: float) -> dict[str, float]:
+    """Medians of what comes before the network, on one whole photo."""
+    pixels = read_image(photo)
+    (found, *_) = detect(pixels)
+    jobs: dict[str, Job] = {
+        "decode": lambda: read_image(photo),
+        "detect": lambda: detect(pixels),
+        "align": lambda: align(pixels, found.landmarks),
     }
+    times = _interleaved(jobs, rounds, seconds)
+    return {f"{name}_ms": statistics.median(taken) for name, taken in times.items()}
+
+
+def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dict[str, float]:
+    """Milliseconds per face of what the network and its head do, the medians of a few runs."""
+    stages = ("trunk", "passes", "spread")
+    runs = [
+        [one.timings[stage] for stage in stages]
+        for _ in range(LEAST_ROUNDS)
+        for one in scorer.score_many(faces, passes)
+        if isinstance(one, QualityResult)
+    ]
+    medians = map(statistics.median, zip(*runs, strict=True))
+    return {f"{stage}_ms": taken for stage, taken in zip(stages, medians, strict=True)}
+
+
+def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Run all jobs in turn and return their milliseconds.
+
+    A job that has had its share of the time rests while the others go on.
+    """
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(WARM_UP + rounds):
+    start = perf_counter()
+    for turn in range(rounds):
+        if turn >= LEAST_ROUNDS and perf_counter() - start > seconds:
+            break
         for name, job in jobs.items():
-            start = perf_counter()
+            if turn and sum(times[name]) > 1e3 * seconds / 2:
+                continue
+            begun = perf_counter()
             job()
-            if turn >= WARM_UP:
-                times[name].append(1e3 * (perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    stages = scorer.score(face, passes).timings
-    return {
-        "model": scorer.card.name,
-        "engine": scorer.engine.name,
-        "device": scorer.engine.device,
-        "passes": passes,
-        "batch": 1,
-        "rounds": rounds,
-        **{f"{name}_ms": value for name, value in medians.items()},
-        "score_to_embedding": medians["score"] / medians["embedding"],
-        "limit_to_embedding": medians["limit"] / medians["embedding"],
-        **{f"stage_{name}_ms": value for name, value in stages.items() if name != "face"},
-        "slider_ms": _slider(scorer, face, rounds),
-    }
+            times[name].append(1e3 * (perf_counter() - begun))
+    return times
 
 
-def _slider(scorer: Scorer, face: AlignedFace, rounds: int) -> float | None:
+def _peak_megabytes() -> float | None:
+    """Most memory that this process has held; None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _slider(face: AlignedFace, model: str | Path, engine: str, rounds: int) -> float | None:
     """Median milliseconds of the kernel's work for one move of the Explorer's slider near T=200."""
     try:
         from serfiq_widgets.explorer import Explorer
     except ImportError:
         return None
-    explorer = Explorer(face, model=scorer.options["model"], engine=scorer.engine.name)
-    result: QualityResult | None = explorer.result
-    if result is None:
-        return None
+    explorer = Explorer(face, model=model, engine=engine)
     times = []
     for turn in range(rounds):
         start = perf_counter()
         explorer.passes = 199 + turn % 2
         times.append(1e3 * (perf_counter() - start))
-    return float(np.median(times))
+    return statistics.median(times)

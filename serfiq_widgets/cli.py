@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 import click
 
 from serfiq_widgets import __version__
+from serfiq_widgets.cli_benchmark import benchmark
 from serfiq_widgets.cli_calibrate import calibrate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (score, calibrate, embed, train_on_top, score_embeddings):
+for command in (benchmark, score, calibrate, embed, train_on_top, score_embeddings):
     main.add_command(command)
 
 
@@ -65,29 +65,6 @@ def doctor() -> None:
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)
-
-
-@main.command()
-@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
-@click.option("--rounds", default=60, show_default=True, help="Interleaved rounds to time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
-def benchmark(
-    model: str, engine: str, device: str, passes: int, rounds: int, as_json: bool
-) -> None:
-    """Time one score against one plain embedding on this machine."""
-    from serfiq_widgets.benchmark import measure
-
-    record = measure(model, engine, device, passes, rounds)
-    if as_json:
-        click.echo(json.dumps(record))
-        return
-    table = new_table("measure", "value", right=["value"])
-    for name, value in record.items():
-        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    click.echo(render(table), nl=False)
 
 
 if __name__ == "__main__":

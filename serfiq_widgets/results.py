@@ -48,7 +48,7 @@ class QualityResult:
     trained_with_dropout : bool or None
         Whether the network was; None if that is not known.
     timings : dict of str to float
-        Milliseconds per stage: face (0 when it was given aligned), trunk, passes, spread, limit.
+        Milliseconds per stage: face (0 when it was given aligned), trunk, limit, passes, spread.
     """
 
     face: AlignedFace

@@ -135,7 +135,7 @@ class Scorer:
             normalisation=self.card.normalisation,
         )
         head = self.network.head
-        self._energies = robustness.column_energies(head.weight) if head.is_affine else None
+        self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
         self._masks = np.empty((0, head.n_units), dtype=bool)
 
     def score(
@@ -199,7 +199,7 @@ class Scorer:
             The head is not affine, so there is none.
         """
         _ = self.network.head.weight
-        return self._limit(self.features([face])[0])
+        return float(self._limits(self.features([face]))[0])
 
     def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
@@ -209,7 +209,7 @@ class Scorer:
         """
         features = self.features(faces)
         if self.network.head.is_affine:
-            return np.array([self._limit(row) for row in features])
+            return self._limits(features)
         masks = self.masks(SETTLED_PASSES)
         return np.array([_raw(self.engine.passes(row, masks)) for row in features])
 
@@ -256,32 +256,44 @@ class Scorer:
         face = find_face(image, aligned=aligned, detector=self.detector)
         return face, 1e3 * (perf_counter() - start)
 
-    def _limit(self, features: NDArray[np.float32]) -> float:
+    def _limits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Exact-limit raw scores (N,) of features (N, F); NaN under a head that has none."""
         head = self.network.head
         if not head.is_affine:
-            return float("nan")
-        distance = robustness.limit_distance(
-            features, head.weight, head.bias, self.rate, energies=self._energies
+            return np.full(len(features), np.nan)
+        return robustness.raw_score(
+            robustness.limit_distances(
+                features, head.weight, head.bias, self.rate, terms=self._terms
+            )
         )
-        return float(robustness.raw_score(distance))
 
     def _results(
         self, faces: list[AlignedFace], face_ms: list[float], passes: int
     ) -> list[QualityResult]:
         if not faces:
             return []
-        start = perf_counter()
+        clock = [perf_counter()]
         features = self.features(faces)
-        trunk_ms = 1e3 * (perf_counter() - start) / len(faces)
+        clock.append(perf_counter())
+        limits = self._limits(features)
+        clock.append(perf_counter())
+        trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
-            self._result(face, row, passes, {"face": milliseconds, "trunk": trunk_ms})
-            for face, row, milliseconds in zip(faces, features, face_ms, strict=True)
+            self._result(
+                face,
+                row,
+                float(limit),
+                passes,
+                {"face": milliseconds, "trunk": float(trunk_ms), "limit": float(limit_ms)},
+            )
+            for face, row, limit, milliseconds in zip(faces, features, limits, face_ms, strict=True)
         ]
 
     def _result(
         self,
         face: AlignedFace,
         features: NDArray[np.float32],
+        limit: float,
         passes: int,
         timings: dict[str, float],
     ) -> QualityResult:
@@ -293,9 +305,7 @@ class Scorer:
         running = robustness.raw_score(mean)
         bands = robustness.score_interval(mean, robustness.running_standard_error(distances))
         clock.append(perf_counter())
-        limit = self._limit(features)
-        clock.append(perf_counter())
-        stages = zip(("passes", "spread", "limit"), np.diff(clock) * 1e3, strict=True)
+        passes_ms, spread_ms = np.diff(clock) * 1e3
         scaled = float(robustness.scaled_score(running[-1], self.card.alpha, self.card.r))
         return QualityResult(
             face=face,
@@ -319,7 +329,7 @@ class Scorer:
             alpha=self.card.alpha,
             r=self.card.r,
             trained_with_dropout=self.card.trained_with_dropout,
-            timings={**timings, **{stage: float(ms) for stage, ms in stages}},
+            timings={**timings, "passes": float(passes_ms), "spread": float(spread_ms)},
         )
 
 

@@ -103,12 +103,9 @@ def _attempt(network: Network, rate: float, engine: Engine) -> Trial:
     same = people[:, None] == people
     others = same & ~np.eye(len(people), dtype=bool)
     head = network.head
-    distances = np.array(
-        [
-            robustness.limit_distance(row, head.weight, head.bias, rate) if head.is_affine else 0.0
-            for row in features
-        ]
-    )
+    distances = np.zeros(len(faces))
+    if head.is_affine:
+        distances = robustness.limit_distances(features, head.weight, head.bias, rate)
     both = range(int(people.max()) + 1)
     return Trial(
         engine.normalisation,

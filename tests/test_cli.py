@@ -110,10 +110,33 @@ def test_doctor_lists_engines_and_model():
 
 
 def test_benchmark_measures():
-    result = run("benchmark", "--rounds", 2, "--json")
-    record = json.loads(result.stdout)
-    assert record["score_ms"] > record["embedding_ms"] > 0
-    assert record["model"] == "mini"
+    result = run("benchmark", "--rounds", 3, "--batch", 1, "--batch", 4, "--json")
+    assert result.exit_code == 0, result.output
+    one, four = map(json.loads, result.stdout.splitlines())
+    assert (one["model"], one["batch"], four["batch"]) == ("mini", 1, 4)
+    for record in (one, four):
+        assert {
+            "engine",
+            "device",
+            "passes",
+            "embedding_ms",
+            "limit_ms",
+            "images_per_s",
+            "peak_mb",
+        } <= set(record)
+        # a hundred copies through the network are many times one, however busy the machine is
+        assert record["reference_ms"] > record["score_ms"] > 0
+    assert four["peak_mb"] >= one["peak_mb"] > 50  # the interpreter with NumPy takes more
+
+
+def test_the_references_way_gives_our_score(sample_faces):
+    from serfiq_widgets import AlignedFace, Scorer
+    from serfiq_widgets.benchmark import reference_way
+
+    scorer, face = Scorer(), AlignedFace(sample_faces[0], "face")
+    # float32 sums in another order: distances of about 0.5 within 1e-6 each
+    expected = pytest.approx(scorer.score(face, 20).raw, abs=1e-5)
+    assert reference_way(scorer, face, 20) == expected
 
 
 def test_a_taken_port_is_said():

@@ -22,13 +22,14 @@ ARROWS = {
         "sensitivity views"
     ),
     "batch": "__init__ faces images results scorer",
-    "benchmark": "explorer faces resources results scorer",
+    "benchmark": "engines explorer faces images resources results robustness scorer",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ benchmark cli_calibrate cli_models cli_on_top cli_score demo doctor terminal"
+        "__init__ cli_benchmark cli_calibrate cli_models cli_on_top cli_score demo doctor terminal"
     ),
+    "cli_benchmark": "benchmark results terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",

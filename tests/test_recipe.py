@@ -159,10 +159,9 @@ def test_the_limit_is_the_librarys_and_has_a_slope(torch, student, sample_faces)
     ours = limit_distance(features, weight, bias)
     head = Scorer("mini").network.head
     np.testing.assert_allclose(weight.detach().numpy(), head.weight, atol=1e-6)
-    theirs = [
-        robustness.limit_distance(row, head.weight, head.bias, architecture.RATE)
-        for row in features.detach().numpy()
-    ]
+    theirs = robustness.limit_distances(
+        features.detach().numpy(), head.weight, head.bias, architecture.RATE
+    )
     np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=1e-5)
     ours[0].backward()
     step = 1e-2 * features.grad[0] / features.grad[0].norm()

@@ -121,22 +121,36 @@ def test_limit_is_where_many_passes_go(seed, rate):
     distances = rb.pairwise_distances(vectors)
     mean = rb.running_mean_distance(distances)[-1]
     error = rb.running_standard_error(distances)[-1]
-    limit = rb.limit_distance(features, weight, bias, rate)
+    (limit,) = rb.limit_distances(features[None], weight, bias, rate)
     # the expansion stops at second moments: 64 dimensions leave about half a percent
     assert abs(limit - mean) <= 4 * error + 0.005 * mean
 
 
 def test_limit_of_a_head_without_scatter_is_the_perfect_score():
     weight, bias = head(0, 8, 16)
-    assert rb.limit_distance(np.zeros(16, np.float32), weight, bias, 0.4) == 0.0
-    assert rb.limit_distance(np.ones(16, np.float32), weight, bias, 0.0) == 0.0
+    assert rb.limit_distances(np.zeros((1, 16), np.float32), weight, bias, 0.4) == 0.0
+    assert rb.limit_distances(np.ones((1, 16), np.float32), weight, bias, 0.0) == 0.0
 
 
-def test_probes_agree_with_the_exact_trace(monkeypatch):
+def test_limits_of_many_faces_are_those_of_each():
+    weight, bias = head(3, 32, 256)
+    features = np.random.default_rng(4).normal(size=(5, 256)).astype(np.float32)
+    features[2] = 0.0
+    together = rb.limit_distances(features, weight, bias, 0.4)
+    apart = [float(rb.limit_distances(row[None], weight, bias, 0.4)[0]) for row in features]
+    # float32 sums of 256 terms in another order: 256 * 6e-8 at the worst
+    np.testing.assert_allclose(together, apart, rtol=2e-5)
+
+
+def test_the_sketch_agrees_with_the_exact_trace(monkeypatch):
     weight, bias = head(5, 128, 2048)
-    features = np.random.default_rng(6).normal(size=2048).astype(np.float32)
-    exact = rb.limit_distance(features, weight, bias, 0.4)
+    features = np.random.default_rng(6).normal(size=(20, 2048)).astype(np.float32)
+    monkeypatch.setattr(rb, "EXACT_TRACE_COST", 2**40)
+    exact = rb.limit_distances(features, weight, bias, 0.4)
     monkeypatch.setattr(rb, "EXACT_TRACE_COST", 0)
-    probed = rb.limit_distance(features, weight, bias, 0.4)
+    terms = rb.limit_terms(weight)
+    assert terms.left.shape == (rb.SKETCH, 2048)
+    sketched = rb.limit_distances(features, weight, bias, 0.4, terms=terms)
     # the trace enters as t2/(4 t²), about 1/(4 D): a tenth of it wrong moves 2e-4
-    assert probed == pytest.approx(exact, rel=1e-3)
+    np.testing.assert_allclose(sketched, exact, rtol=1e-3)
+    assert not np.array_equal(sketched, exact)

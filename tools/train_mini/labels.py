@@ -76,22 +76,21 @@ class Teachers:
         self._dlib = Student(dlib).eval().to(device, memory_format=torch.channels_last)
         self._second = dlib.embedding.tobytes()
         head = scorer.network.head
-        self._energies = robustness.column_energies(head.weight)
+        self._terms = robustness.limit_terms(head.weight)
 
     def label(self, pixels: list[Pixels]) -> Labels:
         """Label a few images."""
         stack = np.stack(pixels)
         features = self._scorer.engine.trunk(stack)
         head, rate = self._scorer.network.head, self._scorer.rate
-        distances = [
-            robustness.limit_distance(row, head.weight, head.bias, rate, energies=self._energies)
-            for row in features
-        ]
+        distances = robustness.limit_distances(
+            features, head.weight, head.bias, rate, terms=self._terms
+        )
         images = torch.from_numpy(stack.transpose(0, 3, 1, 2).copy()).to(self._device)
         with torch.no_grad():
             dlib = self._dlib.dlib_embedding(self._dlib.maps(images))
         embeddings = self._scorer.engine.embed(features)
-        return Labels(embeddings, dlib.cpu().numpy(), np.array(distances, np.float32))
+        return Labels(embeddings, dlib.cpu().numpy(), distances.astype(np.float32))
 
     def label_all(
         self, views: Views, count: int, folder: Path, report: Callable[[str], None] = print

@@ -123,7 +123,7 @@ class Student(nn.Module):
 def limit_distance(features: Tensor, weight: Tensor, bias: Tensor, rate: float = RATE) -> Tensor:
     """Mean pairwise distance (N,) of infinitely many passes: differentiable, second order.
 
-    The same expansion as `serfiq_widgets.robustness.limit_distance`, which derives it, for a batch
+    The same expansion as `serfiq_widgets.robustness.limit_distances`, which derives it, for a batch
     of features (N, F) whose scatter is not zero.
     """
     variances = rate / (1 - rate) * features.square()
