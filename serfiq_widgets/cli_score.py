@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 FAILED = 1
 SHOWN = ("quality", "raw", "low", "high", "faces")
 ENOUGH_TO_JUDGE, NEARLY_ALL = 5, 0.9  # of the scored faces, to say that quality tells nothing
+# NumPy's products are small here; threads that wait for the next one take the cores from others.
+BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -72,6 +75,8 @@ def score(
     (--out ending in .csv, .parquet, .arrow or .feather) is written for any number of images; when
     that is interrupted, the same command goes on where it stopped.
     """
+    for name in BLAS:  # before NumPy comes
+        os.environ.setdefault(name, "1")
     from serfiq_widgets.datasets import score_dataset
     from serfiq_widgets.results import check_passes
     from serfiq_widgets.sources import open_source
