@@ -135,12 +135,13 @@ class ClusterRunner:
         """
         waiting: deque[tuple[list[str | Path], Any]] = deque()
         try:
-            for chunk in chunks:
-                waiting.append((chunk, self._submit(chunk)))
-                if len(waiting) > AHEAD * sum(self._client.nthreads().values()):
+            with translated("the next chunk"):
+                for chunk in chunks:
+                    waiting.append((chunk, self._submit(chunk)))
+                    if len(waiting) > AHEAD * sum(self._client.nthreads().values()):
+                        yield self._rows(*waiting.popleft())
+                while waiting:
                     yield self._rows(*waiting.popleft())
-            while waiting:
-                yield self._rows(*waiting.popleft())
         finally:
             for _, future in waiting:
                 future.release()  # nobody waits for it any more, so what has not begun will not
@@ -163,15 +164,17 @@ class ClusterRunner:
 
     def _result(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
         """Wait for the rows of a chunk as long as there are workers."""
+        distributed = import_distributed()
         seen = monotonic()
-        with translated(f"between '{chunk[0]}' and '{chunk[-1]}'"):
+        with translated(f"the images '{chunk[0]}' to '{chunk[-1]}'"):
             while True:
                 try:
-                    rows: list[ScoreRow] = future.result(timeout=POLL_S)
+                    with self._client.as_current():
+                        distributed.wait([future], timeout=POLL_S)
                 except TimeoutError:
-                    if future.done():
-                        raise
+                    pass
                 else:
+                    rows: list[ScoreRow] = future.result()
                     return rows
                 if self._client.nthreads():
                     seen = monotonic()

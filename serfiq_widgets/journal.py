@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from serfiq_widgets.errors import BadSetting, one_line
+from serfiq_widgets.errors import BadSetting, BadTable, one_line
 
 SUFFIX = ".journal"
 
@@ -102,13 +102,26 @@ class Journal:
         self._file.truncate(end)
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Add the rows of one chunk; they are on the disk when this returns."""
+        """Add the rows of one chunk; they are on the disk when this returns.
+
+        Raises
+        ------
+        BadTable
+            The disk is full, or gone.
+        """
         self._write(rows)
 
     def _write(self, content: Any) -> None:
-        self._file.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(content, separators=(",", ":")).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise BadTable(
+                f"'{self.path}' cannot be written: {one_line(error)}. What it holds is safe: make "
+                "room, and run the same command again."
+            ) from error
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
         """Read the rows back, chunk by chunk."""

@@ -28,7 +28,7 @@ from serfiq_widgets.cluster import (
 )
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
-from serfiq_widgets.images import name_of, read_bytes
+from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
 from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -191,6 +191,9 @@ def connected(address: str) -> tuple[Any, Any]:
         if not places.isdecimal() or not int(places):
             raise BadSetting(f"{QUEUE}={places:.60} is not possible: give a whole number from 1.")
         client = connect(address)
+        import dask.config  # there, since a client is
+
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": 2 * MAX_BYTES})
         queue = import_distributed().Semaphore(
             int(places), f"serfiq {places}", scheduler_rpc=client.scheduler, loop=client.loop
         )

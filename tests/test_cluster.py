@@ -103,11 +103,16 @@ def test_nobody_answers(monkeypatch):
         connect("nonsense://")
 
 
-def test_a_cluster_without_workers_says_so(monkeypatch):
-    monkeypatch.setattr(cluster, "REACH_S", 1)
+def test_a_cluster_that_lost_its_workers_says_so(monkeypatch, chunks):
+    for name, seconds in (("REACH_S", 1), ("POLL_S", 0.1), ("LONELY_S", 0.3)):
+        monkeypatch.setattr(cluster, name, seconds)
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
-        connect(empty.scheduler_address) as client,
-        pytest.raises(ClusterUnavailable, match="no worker"),
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as lonely,
+        connect(lonely.scheduler_address) as client,
     ):
-        ClusterRunner(client, OPTIONS)
+        runner = ClusterRunner(client, OPTIONS, 5, aligned=True)
+        client.retire_workers()
+        with pytest.raises(ClusterUnavailable, match="are gone"):
+            list(runner.score(chunks))
+        with pytest.raises(ClusterUnavailable, match="no worker"):
+            ClusterRunner(client, OPTIONS)
