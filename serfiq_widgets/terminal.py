@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.bias_groups import ScoreTable
     from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
 
@@ -72,21 +73,35 @@ def open_scorer(
         scorer = Scorer(
             model, engine, device, seed, card=card, detector=detector, precision=precision
         )
-    for note in scorer.card.notes:
-        click.echo(f"Note: {note}", err=True)
+    say_notes(scorer.card)
     return scorer
+
+
+def say_notes(card: Card) -> None:
+    """Say on standard error what is to be known about a network."""
+    for note in card.notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal's standard error, nothing elsewhere: call it with done and total."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
+    class RateColumn(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} images/s")
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), RateColumn(""))
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
