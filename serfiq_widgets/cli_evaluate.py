@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     from serfiq_widgets.evaluation import Accuracy, Evaluation, Table
@@ -33,8 +34,7 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@engine_options
 @click.option("--seed", default=0, show_default=True, help="Of the masks, and of what is random.")
 @click.option("--embeddings", type=EXISTING, help="No images: (N, D) in .npy or .csv; or .npz.")
 @click.option("--labels", type=EXISTING, help="Who each embedding shows: one label a line.")
@@ -66,6 +66,7 @@ def evaluate(
     passes: int,
     engine: str,
     device: str,
+    precision: str,
     seed: int,
     embeddings: Path | None,
     labels: Path | None,
@@ -105,6 +106,7 @@ def evaluate(
         table = evaluation.load(source)
     elif source is not None:
         options = {"model": model, "engine": engine, "device": device, "seed": seed}
+        options["precision"] = precision
         table, accuracy = _from_folder(source, options, passes, pairs, aligned=aligned)
     elif embeddings is not None:
         table = _from_embeddings(embeddings, labels)

@@ -52,8 +52,22 @@ def render(table: Table) -> str:
     return capture.get()
 
 
-PRECISION = click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"])
-PRECISION_HELP = "auto (fp32), or on a GPU tf32, bf16, fp16."
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..., mps."
+)
+PRECISION = click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"]),
+    help="auto (fp32), or on a GPU tf32, bf16, fp16.",
+)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --engine, --device and --precision."""
+    words = "auto, onnxruntime, mxnet, torch or tensorrt."
+    engine = click.option("--engine", default="auto", show_default=True, help=words)
+    return engine(DEVICE(PRECISION(command)))
 
 
 def open_scorer(
