@@ -258,9 +258,7 @@ def plain_text(text: object) -> str:
 
 def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:
     """Score the faces of a chunk, in batches that suit the device; one row per file."""
-    rows = {
-        i: ScoreRow(one.path, sha256=one.sha256, error=one.error) for i, one in enumerate(chunk)
-    }
+    rows = [ScoreRow(one.path, sha256=one.sha256, error=one.error) for one in chunk]
     found = [(i, one.face) for i, one in enumerate(chunk) if one.face is not None]
     size = BATCH if scorer.engine.device == "cpu" else CHUNK
     for first in range(0, len(found), size):
@@ -280,7 +278,7 @@ def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]
         for place, (i, face) in enumerate(batch):
             numbers = _numbers(scores, place) | _about(face) | shared
             rows[i] = replace(rows[i], **numbers, ms=round(chunk[i].ms + ms, 3))
-    return list(rows.values())
+    return rows
 
 
 def _numbers(scores: Scores, place: int) -> dict[str, Any]:
