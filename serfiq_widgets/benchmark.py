@@ -99,12 +99,12 @@ def measure(
     ------
     dict
         ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is a
-        score with its interval and exact limit: `Scorer.score` of one face, `Scorer.scores` of
-        more. ``reference_ms`` is the reference's way, T copies
-        through the whole network, on the same engine. ``peak_mb`` is the most memory that this
-        process held before it took the reference's way, in megabytes, None where the system does
-        not say. Stages of the way (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one
-        move of the slider at 200 passes without the browser, None where there are no widgets.
+        score with its interval, ``limit_ms`` the exact limit; `Scorer.score` gives both.
+        ``reference_ms`` is the reference's way, T copies through the whole network, on the same
+        engine. ``peak_mb`` is the most memory that this process held before it took the
+        reference's way, in megabytes, None where the system does not say. Stages of the way
+        (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one move of the slider at 200
+        passes without the browser, None where there are no widgets.
     """
     scorer = Scorer(model, engine, device, precision=precision)
     photo = sample_images()[0]
@@ -115,7 +115,7 @@ def measure(
         faces = list(islice(cycle(_faces()), batch))
         jobs: dict[str, Job] = {
             "embedding": lambda faces=faces: scorer.embed(faces),  # type: ignore[misc]
-            "score": lambda faces=faces: _score(scorer, faces, passes),  # type: ignore[misc]
+            "score": lambda faces=faces: scorer.scores(faces, passes, limit=False),  # type: ignore[misc]
             "limit": lambda faces=faces: scorer.settled(faces),  # type: ignore[misc]
         }
         for job in WARM_UP * list(jobs.values()):
@@ -144,10 +144,6 @@ def measure(
             **_result_stages(scorer, faces, passes),
             "slider_ms": slider,
         }
-
-
-def _score(scorer: Scorer, faces: list[AlignedFace], passes: int) -> object:
-    return scorer.score(faces[0], passes) if len(faces) == 1 else scorer.scores(faces, passes)
 
 
 def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:
