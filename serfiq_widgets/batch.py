@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -24,8 +24,8 @@ from serfiq_widgets import __version__
 from serfiq_widgets.errors import SerfiqError, one_line
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import name_of, read_bytes
-from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.results import Scores, check_passes
+from serfiq_widgets.scorer import BATCH, Scorer
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CHUNK = 64  # images that are scored, kept and sent together
@@ -59,8 +59,8 @@ class ScoreRow:
         The network, and the hash of its weights.
     sha256 : str
         Hash of the image's file; there for every file that could be read.
-    engine, device : str
-        What ran the network, and where.
+    engine, device, precision : str
+        What ran the network, where, and what it computed in.
     ms : float
         Milliseconds of work on this image; several images are under way at a time.
     error : str
@@ -84,6 +84,7 @@ class ScoreRow:
     sha256: str | None = None
     engine: str | None = None
     device: str | None = None
+    precision: str | None = None
     ms: float | None = None
     error: str | None = None
 
@@ -206,6 +207,7 @@ def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]
         "pixels": f"{normalisation.colour} {normalisation.mean:g} {normalisation.scale:g}",
         "engine": scorer.engine.name,
         "device": scorer.engine.device,
+        "precision": scorer.engine.precision,
         "rate": scorer.rate,
         "alpha": card.alpha,
         "r": card.r,
@@ -255,40 +257,38 @@ def plain_text(text: object) -> str:
 
 
 def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:
-    faces = [one.face for one in chunk if one.face is not None]
-    results = scorer.score_many(faces, passes)
-    rows = []
-    for one in chunk:
-        result = None if one.face is None else next(results)
-        if isinstance(result, QualityResult):
-            rows.append(_row(one, result))
-        else:
-            rows.append(ScoreRow(one.path, sha256=one.sha256, error=one.error or str(result)))
+    """Score the faces of a chunk, in batches that suit the device; one row per file."""
+    rows = [ScoreRow(one.path, sha256=one.sha256, error=one.error) for one in chunk]
+    found = [(i, one.face) for i, one in enumerate(chunk) if one.face is not None]
+    size = BATCH if scorer.engine.device == "cpu" else CHUNK
+    for first in range(0, len(found), size):
+        batch = found[first : first + size]
+        start = perf_counter()
+        scores = scorer.scores([face for _, face in batch], passes)
+        ms = 1e3 * (perf_counter() - start) / len(batch)
+        shared = {
+            "passes": passes,
+            "seed": scorer.seed,
+            "model": scorer.card.name,
+            "model_sha256": scorer.network.sha256,
+            "engine": scorer.engine.name,
+            "device": scorer.engine.device,
+            "precision": scorer.engine.precision,
+        }
+        for place, (i, face) in enumerate(batch):
+            numbers = _numbers(scores, place) | _about(face) | shared
+            rows[i] = replace(rows[i], **numbers, ms=round(chunk[i].ms + ms, 3))
     return rows
 
 
-def _row(one: Prepared, result: QualityResult) -> ScoreRow:
-    low, high, limit = (
-        None if math.isnan(value) else value for value in (*result.interval, result.limit)
-    )
-    box = result.face.box
-    return ScoreRow(
-        path=one.path,
-        quality=result.quality,
-        raw=result.raw,
-        low=low,
-        high=high,
-        limit=limit,
-        scaled=result.scaled,
-        faces=result.face.n_faces,
-        box=None if box is None else " ".join(f"{edge:.0f}" for edge in box),
-        detector=result.face.detector or None,
-        passes=result.passes,
-        seed=result.seed,
-        model=result.model,
-        model_sha256=result.model_sha256,
-        sha256=one.sha256,
-        engine=result.engine,
-        device=result.device,
-        ms=round(one.ms + sum(result.timings.values()), 3),
-    )
+def _numbers(scores: Scores, place: int) -> dict[str, Any]:
+    """Return the numbers of one face; None for what there is not."""
+    names = ("raw", "low", "high", "limit", "scaled")
+    numbers = {name: float(getattr(scores, name)[place]) for name in names}
+    known = {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    return known | {"quality": int(scores.quality[place])}
+
+
+def _about(face: AlignedFace) -> dict[str, Any]:
+    box = None if face.box is None else " ".join(f"{edge:.0f}" for edge in face.box)
+    return {"faces": face.n_faces, "box": box, "detector": face.detector or None}

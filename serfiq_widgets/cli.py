@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, models, calibrate, doctor, benchmark."""
+"""The `serfiq` command: demo, score, doctor; the other commands stand in rooms of their own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import click
 
 from serfiq_widgets import __version__
 from serfiq_widgets.cli_benchmark import benchmark
+from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate
+from serfiq_widgets.cli_evaluate import evaluate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
+from serfiq_widgets.cli_report import report
 from serfiq_widgets.cli_score import score
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
@@ -37,14 +40,24 @@ def main() -> None:
 
 
 main.add_command(models)
-for command in (benchmark, score, calibrate, embed, train_on_top, score_embeddings):
+for command in (
+    benchmark,
+    bias,
+    calibrate,
+    embed,
+    evaluate,
+    report,
+    score,
+    score_embeddings,
+    train_on_top,
+):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 3), help="Serve a lesson instead: 1, 2 or 3.")
+@click.option("--lesson", type=click.IntRange(1, 5), help="Serve a lesson instead: 1 to 5.")
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve
@@ -55,13 +68,15 @@ def demo(port: int, no_browser: bool, lesson: int | None) -> None:
 @main.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and how to install it."""
+    from rich.markup import escape
+
     from serfiq_widgets.doctor import diagnose
 
     table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:
         mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
-        table.add_row(check.what, check.version, f"{mark} {check.remark}")
+        table.add_row(check.what, check.version, f"{mark} {escape(check.remark)}")
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)

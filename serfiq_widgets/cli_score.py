@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.terminal import counting, new_table, render
+from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:
     from serfiq_widgets.batch import ScoreRow
@@ -32,8 +32,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@engine_options
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
 @click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
 @click.option(
@@ -58,6 +57,7 @@ def score(
     passes: int,
     engine: str,
     device: str,
+    precision: str,
     seed: int,
     card: Path | None,
     detector: str,
@@ -88,7 +88,7 @@ def score(
     if next(iter(source), None) is None:
         raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
     options = {"model": model, "engine": engine, "device": device, "seed": seed}
-    options |= {"card": card, "detector": detector}
+    options |= {"card": card, "detector": detector, "precision": precision}
     runner = _runner(scheduler, options, passes, aligned=aligned)
     with counting("scoring") as progress:
         if out is not None and as_dataset:

@@ -93,6 +93,7 @@ class RemoteScorer(Scorer):
     ) -> None:
         own = {"model": model, "engine": engine, "device": device, "seed": seed}
         rest = {"rate": None, "alpha": None, "r": None, "card": None, "detector": "centerface"}
+        rest["precision"] = "auto"
         self.options = {**own, **rest, **options}
         self._address, self._packed = address, pack(self.options)
         client, _ = connected(address)

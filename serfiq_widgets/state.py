@@ -49,7 +49,13 @@ class Entry:
     result: dict[str, str | int | float]
 
 
-class ExplorerState(t.HasTraits):
+class Speaking(t.HasTraits):
+    """A state with a message for people, empty when nothing went wrong."""
+
+    message = t.Unicode("")
+
+
+class ExplorerState(Speaking):
     """What an explorer shows, without any widget.
 
     Attributes
@@ -102,7 +108,6 @@ class ExplorerState(t.HasTraits):
     quality = t.Int(None, allow_none=True)
     entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
-    message = t.Unicode("")
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
@@ -243,7 +248,7 @@ class ExplorerState(t.HasTraits):
             self.pinned = (*self.pinned, entry)
 
 
-def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:
+def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
     """Wrap a callback so that what it raises becomes the state's message."""
 
     def guarded(*arguments: Any) -> None:

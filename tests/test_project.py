@@ -18,21 +18,29 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare datasets degrade explorer faces images lab predict results scorer "
-        "sensitivity views"
+        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
+        "images lab predict results scorer sensitivity views"
     ),
     "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
+    "bias": "",
+    "bias_explorer": "bias bias_state figures parts state views",
+    "bias_groups": "bias",
+    "bias_state": "bias bias_groups resources state",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ cli_benchmark cli_calibrate cli_models cli_on_top cli_score demo doctor terminal"
+        "__init__ cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models cli_on_top "
+        "cli_report cli_score demo doctor terminal"
     ),
     "cli_benchmark": "benchmark results terminal",
+    "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
+    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
+    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
     "cli_score": "batch cluster datasets results sources tables terminal",
     "cluster": "__init__ batch results scorer zoo",
     "compare": "faces figures images parts state views wording",
@@ -44,23 +52,32 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
+    "evaluation": "",
+    "evaluation_explorer": (
+        "evaluation evaluation_files evaluation_state faces figures images measurements "
+        "parts resources scorer state views"
+    ),
+    "evaluation_files": "evaluation tables",
+    "evaluation_state": "evaluation state",
     "explorer": (
-        "camera compare degrade face_card faces images lab panels parts predict resources "
-        "results service state views wording"
+        "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
+        "lab panels parts predict resources results service state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade results robustness sensitivity",
+    "figures": "bias calibration degrade evaluation results robustness sensitivity",
     "images": "",
     "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
+    "measurements": "batch evaluation results scorer",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
     "predict": "degrade faces figures parts resources results service state views",
+    "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
@@ -72,16 +89,18 @@ ARROWS = {
     "state": "degrade faces results scorer service",
     "store": "",
     "tables": "",
-    "terminal": "scorer zoo",
+    "terminal": "batch bias_groups results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
 WIDGETS = {
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "RunningScoreView",
