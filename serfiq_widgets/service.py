@@ -33,7 +33,7 @@ from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
-    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.results import QualityResult, Scores
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,11 @@ class RemoteScorer(Scorer):
             except SerfiqError as error:
                 yield error
 
+    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
+        """Score aligned faces in one batch and keep the numbers only."""
+        scores: Scores = self._call("scores", faces, passes, limit=limit)
+        return scores
+
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face."""
         return float(self._call("limit", face))
@@ -162,8 +167,8 @@ class RemoteScorer(Scorer):
         scores: NDArray[np.float64] = self._call("draws", face, passes, count)
         return scores
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        return self._work(_call, method, *arguments)
+    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        return self._work(_call, method, arguments, named)
 
     def _work(self, task: Callable[..., Any], *arguments: Any) -> Any:
         """Let a worker do a task on this scorer, if there is a place in the queue."""
@@ -210,7 +215,7 @@ def _find(packed: bytes, image: Any, name: str, which: int, aligned: bool) -> Al
     return find_face(image, name=name, which=which, aligned=aligned, detector=scorer.detector)
 
 
-def _call(packed: bytes, method: str, *arguments: Any) -> Any:
+def _call(packed: bytes, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     scorer, turn = cached_scorer(packed)
     with turn:
-        return getattr(scorer, method)(*arguments)
+        return getattr(scorer, method)(*arguments, **named)

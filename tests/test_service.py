@@ -41,6 +41,7 @@ def test_answers_are_those_of_a_scorer_of_ones_own(remote, scorer):
     assert (there.face.name, there.face.box) == (here.face.name, here.face.box)
     face = here.face
     assert remote.limit(face) == scorer.limit(face)
+    assert remote.scores([face], 20).raw.tolist() == scorer.scores([face], 20).raw.tolist()
     assert remote.features([face]).tolist() == scorer.features([face]).tolist()
     assert remote.embed([face]).tolist() == scorer.embed([face]).tolist()
     assert remote.masks(5).tolist() == scorer.masks(5).tolist()
