@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.zoo import Card
 
 FAILED, WRONG_USAGE = 1, 2
+LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 TABLE_COLUMNS = ("quality", "raw", "low", "high", "faces")
 ENOUGH_TO_JUDGE, NEARLY_ALL = 5, 0.9  # of the scored faces, to say that quality tells nothing
 
@@ -67,7 +68,7 @@ for command in (
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 5), help="Serve a lesson instead: 1 to 5.")
+@click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve
