@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.terminal import PRECISION, PRECISION_HELP, new_table, render
+from serfiq_widgets.terminal import DEVICE, PRECISION, new_table, render
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,8 +41,8 @@ HUNDRED = 100  # from here on, decimals say nothing
     multiple=True,
     help="As for score, or all that work here; may be given several times.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--precision", default="auto", type=PRECISION, help=PRECISION_HELP)
+@DEVICE
+@PRECISION
 @click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
 @click.option(
     "--batch",

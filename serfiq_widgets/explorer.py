@@ -26,7 +26,7 @@ from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (
     DistanceView,
@@ -104,7 +104,7 @@ class Explorer(w.VBox):
         detector: str = "centerface",
         passes: int = 100,
     ) -> None:
-        self.state = ExplorerState(Scorer(model, engine, device, seed, detector=detector))
+        self.state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
         self._build()

@@ -65,7 +65,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
 
     if isinstance(source, Image.Image):
         return _to_rgb(source, name)
-    content = _read_bytes(source, name)
+    content = read_bytes(source, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; ours are errors below
         try:
@@ -91,8 +91,14 @@ def name_of(source: ImageSource) -> str:
     return Path(name).name if isinstance(name, str) and name else "the image"
 
 
-def _read_bytes(source: Any, name: str) -> bytes:
-    """Return the bytes of a path, buffer or file object, never more than the limit."""
+def read_bytes(source: Any, name: str) -> bytes:
+    """Return the bytes of a path, buffer or file object, never more than the limit.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        As `read_image`.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source) if len(source) <= MAX_BYTES else b"\0" * (MAX_BYTES + 1)
     elif isinstance(source, (str, Path)):

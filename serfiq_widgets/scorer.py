@@ -359,6 +359,7 @@ class Scorer:
             model_sha256=self.network.sha256,
             engine=self.engine.name,
             device=self.engine.device,
+            precision=self.engine.precision,
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,

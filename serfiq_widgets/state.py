@@ -17,9 +17,10 @@ import traitlets as t
 
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import find, open_scorer
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class ExplorerState(Speaking):
         """Find and score a face; it takes the place of the last one if that went well."""
         self.message = self.missed = ""
         start = perf_counter()
-        face = find(image, which, self.scorer.detector)
+        face = find(self.scorer, image, which)
         milliseconds = 1e3 * (perf_counter() - start)
         clean = self.scorer.score(face, MOST_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
@@ -174,7 +175,7 @@ class ExplorerState(Speaking):
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
         self.message = ""
         with self._saying():
-            self.scorer = Scorer(**{**self.scorer.options, **changes})
+            self.scorer = open_scorer(**{**self.scorer.options, **changes})
 
     @t.observe("scorer")
     def _score_anew(self, _: dict[str, Any]) -> None:
@@ -183,7 +184,7 @@ class ExplorerState(Speaking):
         face = self.clean.face
         if face.detector not in ("", self.scorer.detector):
             with self._saying():
-                face = find(self.source, face.which, self.scorer.detector)
+                face = find(self.scorer, self.source, face.which)
         self.clean = self.scorer.score(face, MOST_PASSES)
 
     @t.observe("clean", "ruin")
@@ -247,15 +248,6 @@ class ExplorerState(Speaking):
             self.pinned = (*self.pinned, entry)
 
 
-def find(image: Any, which: int, detector: str) -> AlignedFace:
-    """Find one face of what an explorer is given; an aligned face is taken as it is."""
-    if isinstance(image, AlignedFace):
-        return image
-    if hasattr(image, "seek"):
-        image.seek(0)
-    return find_face(image, which=which, detector=detector)
-
-
 def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
     """Wrap a callback so that what it raises becomes the state's message."""
 
@@ -263,10 +255,10 @@ def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None
         try:
             callback(*arguments)
         except SerfiqError as error:
-            state.set_trait("message", str(error))
+            state.message = str(error)
         except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
             # without the traceback, whose values might hold a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-            state.set_trait("message", SURPRISE)
+            state.message = SURPRISE
 
     return guarded

@@ -18,10 +18,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "bias_explorer camera compare degrade evaluation_explorer explorer faces images "
-        "lab predict results scorer sensitivity views"
+        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
+        "images lab predict results scorer sensitivity views"
     ),
-    "batch": "results scorer",
+    "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
     "bias": "",
     "bias_explorer": "bias bias_state figures parts state views",
@@ -31,8 +31,8 @@ ARROWS = {
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models "
-        "cli_on_top cli_report demo doctor results terminal zoo"
+        "__init__ cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models cli_on_top "
+        "cli_report cli_score demo doctor terminal"
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
@@ -40,8 +40,11 @@ ARROWS = {
     "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
-    "cli_report": "bias_groups report terminal",
+    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
+    "cli_score": "batch cluster datasets results sources tables terminal",
+    "cluster": "__init__ batch results scorer zoo",
     "compare": "faces figures images parts state views wording",
+    "datasets": "batch cluster detectors journal scorer sources tables zoo",
     "degrade": "faces opencv",
     "demo": "resources server",
     "detectors": "checkpoints engines opencv store zoo",
@@ -51,20 +54,21 @@ ARROWS = {
     "errors": "",
     "evaluation": "",
     "evaluation_explorer": (
-        "evaluation evaluation_state faces figures images measurements parts resources "
-        "scorer state views"
+        "evaluation evaluation_files evaluation_state faces figures images measurements "
+        "parts resources scorer state views"
     ),
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
     "explorer": (
         "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
-        "lab panels parts predict resources results scorer state views wording"
+        "lab panels parts predict resources results service state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sensitivity state",
     "faces": "detectors images opencv",
     "figures": "bias calibration degrade evaluation results robustness sensitivity",
     "images": "",
+    "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "measurements": "batch evaluation results scorer",
     "networks": "checkpoints engines on_top store trial zoo",
@@ -72,7 +76,7 @@ ARROWS = {
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
-    "predict": "degrade faces figures parts resources results state views",
+    "predict": "degrade faces figures parts resources results service state views",
     "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
@@ -80,12 +84,14 @@ ARROWS = {
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
-    "state": "degrade faces results scorer",
+    "service": "cluster faces images results scorer",
+    "sources": "batch tables",
+    "state": "degrade faces results scorer service",
     "store": "",
     "tables": "",
-    "terminal": "batch bias_groups results scorer tables",
+    "terminal": "batch bias_groups results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
-    "views": "faces figures images parts results scorer state wording",
+    "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
