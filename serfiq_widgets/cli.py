@@ -20,6 +20,7 @@ from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
 FAILED = 1
+LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 
 
 class KindGroup(click.Group):
@@ -57,7 +58,7 @@ for command in (
 @main.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 5), help="Serve a lesson instead: 1 to 5.")
+@click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
 def demo(port: int, no_browser: bool, lesson: int | None) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
     from serfiq_widgets.demo import serve

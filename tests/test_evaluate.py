@@ -16,7 +16,7 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import EvaluationExplorer, SerfiqError, figures
 from serfiq_widgets.cli import main
-from serfiq_widgets.evaluation import accuracy, det, evaluate, fnmr_at, load
+from serfiq_widgets.evaluation import accuracy, compare_all, det, evaluate, fnmr_at, load
 from serfiq_widgets.evaluation_files import Images
 from serfiq_widgets.evaluation_state import EvaluationState
 from serfiq_widgets.measurements import measure
@@ -302,6 +302,13 @@ def test_the_det_curve_passes_through_the_mark(table):
     near = np.abs(np.log(curve.x) - np.log(1e-3)).argmin()
     assert curve.y[near] == pytest.approx(mark.y[0], rel=0.1)
     assert (np.diff(curve.y) <= 0).all()
+
+
+def test_people_told_apart_without_an_error_have_no_det_curve():
+    compared = compare_all(np.eye(3)[[0, 0, 1, 1, 2, 2]], list("aabbcc"))
+    curve, mark = figures.det_figure(det(compared), (0.1, 0.0)).data
+    assert len(curve.x) == 0
+    assert list(mark.x) == [0.1]
 
 
 def test_captions_say_how_many_which_network_t_and_fmr(table):

@@ -170,9 +170,10 @@ def det_figure(
 ) -> go.Figure:
     """Draw FNMR over FMR (from `evaluation.det`), both logarithmic, and mark where we are now."""
     x, y = curve
-    seen = np.flatnonzero((x > 0) & (y > 0))
-    grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
-    places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
+    places = seen = np.flatnonzero((x > 0) & (y > 0))  # none, where no threshold errs both ways
+    if len(seen):
+        grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
+        places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
     words = "FMR %{x:.2g}, FNMR %{y:.2g}"
     return go.Figure(
         [

@@ -85,7 +85,7 @@ def dashboard(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(params=[1, 2, 3, 4, 5])
+@pytest.fixture(params=range(7))
 def lesson(request, tmp_path):
     """Number and address of a served lesson."""
     command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
