@@ -92,8 +92,8 @@ def measure(
     rounds : int
         Interleaved rounds at most.
     seconds : float
-        No new round is begun after this time; nor a new run of the reference's way, which is
-        timed with one face, for it takes them one by one.
+        About how long the quick jobs take together, and at most how long the reference's way: it
+        rests after that. It is timed with one face, for it takes them one by one.
 
     Yields
     ------
@@ -193,15 +193,15 @@ def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dic
 def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Run all jobs in turn and return their milliseconds.
 
-    A job that has had its share of the time rests while the others go on.
+    A job that has used up its time rests while the others go on; the quick ones end it.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    start = perf_counter()
     for turn in range(rounds):
-        if turn >= LEAST_ROUNDS and perf_counter() - start > seconds:
+        spent = [sum(taken) / 1e3 for taken in times.values()]
+        if turn >= LEAST_ROUNDS and min(spent) > seconds / len(jobs):
             break
-        for name, job in jobs.items():
-            if turn and sum(times[name]) > 1e3 * seconds / 2:
+        for (name, job), used in zip(jobs.items(), spent, strict=True):
+            if turn and used > seconds:
                 continue
             begun = perf_counter()
             job()

@@ -55,7 +55,10 @@ HUNDRED = 100  # from here on, decimals say nothing
 )
 @click.option("--rounds", default=60, show_default=True, help="Interleaved rounds at most.")
 @click.option(
-    "--seconds", default=10.0, show_default=True, help="No round begins later, for each batch."
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    help="About so long for each batch, and as long for the reference's way.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
 def benchmark(
@@ -96,7 +99,8 @@ def benchmark(
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:
     """Lay out one column per record, one line per measure."""
     heads = [
-        "{model} {engine} {device} {precision} \u00d7{batch}".format(**record) for record in records
+        "{model}\n{engine}\n{device} {precision}\n\u00d7{batch}".format(**record)
+        for record in records
     ]
     table = new_table("ms per image", *heads, right=heads)
     for name in list(records[0])[len(HEADING) :]:
