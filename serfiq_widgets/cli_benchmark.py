@@ -88,7 +88,7 @@ def benchmark(
         "seconds": seconds,
     }
     records = []
-    for record in measure_all(models, engines, device, **settings):
+    for record in measure_all(models, engines, device, batches, **settings):
         records.append(record)
         if as_json:
             click.echo(json.dumps(record))
