@@ -83,7 +83,6 @@ def benchmark(
     settings = {
         "precision": precision,
         "passes": passes,
-        "batches": batches,
         "rounds": rounds,
         "seconds": seconds,
     }
