@@ -17,10 +17,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-try:
+if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
     import resource
-except ImportError:  # Windows knows no such limits: there is only the parent's patience
-    resource = None  # type: ignore[assignment]
 
 from serfiq_widgets.containers import broken, check_size, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
@@ -116,7 +114,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
 
 def _confine(memory: int) -> None:
     """Give up whatever decoding does not need: memory, files, sockets, processes, core dumps."""
-    if resource is None:
+    if sys.platform == "win32":
         return
     used = 2**30
     with suppress(OSError):  # only Linux tells
@@ -135,7 +133,7 @@ def _confine(memory: int) -> None:
 
 def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:
     """Wait for a request, not for ever, and allow so many seconds of computing for it."""
-    if resource is None:
+    if sys.platform == "win32":
         return bool(source.peek(1))
     signal.alarm(idle)  # which ends this process
     there = bool(source.peek(1))
@@ -154,8 +152,7 @@ def _answer(source: BinaryIO, target: BinaryIO) -> None:
         with decoded(content, name) as image:
             target.write(ANSWER.pack(DECODED, *image.size))
             begun = True
-            for strip in strips(image):
-                target.write(strip)
+            target.writelines(strips(image))
     except SerfiqError as error:
         if begun:  # no room for a text among pixels: the parent notices the end
             raise

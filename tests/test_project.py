@@ -23,7 +23,7 @@ ARROWS = {
     "batch": "results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
     "calibration": "faces images networks robustness scorer",
-    "camera": "face_card parts state views",
+    "camera": "face_card parts privacy sandbox state views",
     "checkpoints": "",
     "cli": (
         "__init__ batch cli_benchmark cli_calibrate cli_models cli_on_top demo doctor results "
@@ -33,7 +33,9 @@ ARROWS = {
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
-    "compare": "faces figures images parts state views wording",
+    "compare": "faces figures images parts privacy sandbox state views wording",
+    "containers": "",
+    "decoder": "containers",
     "degrade": "faces opencv",
     "demo": "resources server",
     "detectors": "checkpoints engines opencv store zoo",
@@ -42,14 +44,14 @@ ARROWS = {
     "engines": "checkpoints robustness",
     "errors": "",
     "explorer": (
-        "camera compare degrade face_card faces images lab panels parts predict resources "
-        "results scorer state views wording"
+        "camera compare degrade face_card faces images lab panels parts predict privacy resources "
+        "results sandbox scorer state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
-    "face_card": "faces figures images parts results sensitivity state",
+    "face_card": "faces figures images parts results sandbox sensitivity state",
     "faces": "detectors images opencv",
     "figures": "calibration degrade results robustness sensitivity",
-    "images": "",
+    "images": "containers decoder",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
@@ -57,13 +59,15 @@ ARROWS = {
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
     "predict": "degrade faces figures parts resources results state views",
+    "privacy": "parts state wording",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
+    "sandbox": "containers decoder images",
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
-    "state": "degrade faces results scorer",
+    "state": "degrade faces resources results sandbox scorer",
     "store": "",
     "tables": "",
     "terminal": "scorer",

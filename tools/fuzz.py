@@ -310,7 +310,10 @@ def seeds_images() -> list[bytes]:
         *(("JPEG", mode, {"exif": exif}) for mode in ("L", "RGB", "CMYK")),
         *(("JPEG", "RGB", {"subsampling": n, "progressive": True}) for n in range(3)),
         *(("WEBP", mode, {"lossless": n}) for mode in ("RGB", "RGBA") for n in (False, True)),
-        *((form, "RGB", {"save_all": True, "append_images": [picture]}) for form in ("PNG", "WEBP")),
+        *(
+            (form, "RGB", {"save_all": True, "append_images": [picture]})
+            for form in ("PNG", "WEBP")
+        ),
     ]
     files = []
     for form, mode, settings in ways:
