@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
 
-MAX_PIXELS = 40_000_000
+MAX_PIXELS = 32_000_000
 MIN_SIDE = 16
 MAX_MEMORY = 290_000_000  # bytes that decoding may take
 MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second

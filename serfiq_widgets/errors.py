@@ -59,3 +59,12 @@ def clean_name(name: str, most: int = 80) -> str:
     """Return a name that somebody gave a file, on one line, printable and short."""
     line = one_line(name)
     return line if len(line) <= most else f"{line[: most // 2]}\u2026{line[-(most // 2 - 1) :]}"
+
+
+def without_frames(error: SerfiqError) -> SerfiqError:
+    """Return an error that can be kept: it no longer holds what the functions had that raised it.
+
+    They had photos.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from serfiq_widgets.containers import UPRIGHT, broken, check_size, essentials, too_large
 from serfiq_widgets.decoder import decoded, strips
 from serfiq_widgets.errors import UnreadableImage, clean_name
+from serfiq_widgets.memory import give_back
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 MAX_BYTES = 20_000_000
+MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
 EXIF_ORIENTATION = 0x0112
 
 _SAVE_AS = "Save it as JPEG, PNG or WebP and try again."
@@ -53,7 +55,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     UnreadableImage
         It is not an image that can be decoded; the text names it and what to do.
     ImageTooLarge
-        More than 20 MB or 40 megapixels.
+        More than 20 MB or 32 megapixels, or too costly to decode (WebP: above 16 megapixels).
     """
     name = name or name_of(source)
     if isinstance(source, np.ndarray):
@@ -65,6 +67,8 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     picture = essentials(_read_bytes(source, name), name)
     with decoded(picture.content, name) as image:
         pixels = _to_rgb(image)
+    if pixels.nbytes > MUCH:
+        give_back()
     return upright(pixels, picture.orientation)
 
 

@@ -9,7 +9,6 @@ no such limits, time is limited alone.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import gc
 import os
 import subprocess
@@ -26,6 +25,7 @@ from serfiq_widgets.containers import MAX_PIXELS, essentials
 from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, READY, REQUEST
 from serfiq_widgets.errors import EngineUnavailable, UnreadableImage, clean_name
 from serfiq_widgets.images import check_bytes, upright
+from serfiq_widgets.memory import give_back
 
 MEMORY = 300_000_000  # bytes above what the process has when it starts
 SECONDS = 2  # for one photo
@@ -90,15 +90,11 @@ class Photo:
         return pixels
 
 
-def release_memory() -> None:
-    """Give back to the system what is no longer used, with what stood there; end the child.
-
-    Only where the C library can be asked to (Linux) is freed memory given back for certain.
-    """
+def forget() -> None:
+    """End the child, and give back to the system what is no longer used, with what stood there."""
     _child.stop()
     gc.collect()
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 class _Child:

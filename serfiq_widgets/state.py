@@ -20,7 +20,7 @@ from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.sandbox import Photo, release_memory
+from serfiq_widgets.sandbox import Photo, forget
 from serfiq_widgets.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class ExplorerState(t.HasTraits):
         self.chosen = -1
         self.erasures += 1
         self.image = sample_images()[0]
-        release_memory()
+        forget()
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
