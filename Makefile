@@ -42,7 +42,8 @@ test-without-mxnet: $(PLAIN)/installed
 	$(PLAIN)/bin/python -m pytest --ignore=tests/browser --ignore=tests/test_notebooks.py
 
 test-with-torch: $(PLAIN)/torch
-	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_recipe.py
+	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_recipe.py \
+	  tests/test_torch_engine.py
 
 check: install
 	$(VENV)/bin/ruff check .

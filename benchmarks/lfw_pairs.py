@@ -13,26 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from serfiq_widgets import Scorer, find_face
+from serfiq_widgets.evaluation import accuracy, read_pairs
 
-FOLDS, BATCH = 10, 64
-
-
-def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
-    """Return the two relative paths of each pair, and whether it is genuine."""
-    pairs = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        words = line.split("\t")
-        if len(words) == 3:  # noqa: PLR2004  # a person and two numbers
-            name, first, second = words
-            pairs.append((image(name, first), image(name, second), True))
-        elif len(words) == 4:  # noqa: PLR2004  # two persons and their numbers
-            pairs.append((image(words[0], words[1]), image(words[2], words[3]), False))
-    return pairs
-
-
-def image(name: str, number: str) -> str:
-    """Return the path of a person's n-th image."""
-    return f"{name}/{name}_{int(number):04d}.jpg"
+BATCH = 64
 
 
 def embeddings(model: str, folder: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -45,24 +28,6 @@ def embeddings(model: str, folder: Path, names: list[str]) -> dict[str, np.ndarr
     return dict(zip(names, np.concatenate(rows), strict=True))
 
 
-def accuracy(scores: np.ndarray, genuine: np.ndarray) -> tuple[float, float]:
-    """Return the best-threshold accuracy and the mean of ten folds."""
-
-    def best(part: np.ndarray) -> float:
-        thresholds = np.unique(scores[part])
-        decided = scores[part][None, :] >= thresholds[:, None]
-        return float(thresholds[(decided == genuine[part]).mean(axis=1).argmax()])
-
-    every = np.arange(len(scores))
-    overall = ((scores >= best(every)) == genuine).mean()
-    folds = []
-    for fold in range(FOLDS):
-        test = every % FOLDS == fold
-        threshold = best(every[~test])
-        folds.append(((scores[test] >= threshold) == genuine[test]).mean())
-    return float(overall), float(np.mean(folds))
-
-
 def main() -> None:
     """Print one line per model."""
     pairs = read_pairs(Path(sys.argv[1]))
@@ -72,7 +37,8 @@ def main() -> None:
     for model in sys.argv[3:] or ["mini"]:
         found = embeddings(model, folder, names)
         scores = np.array([found[first] @ found[second] for first, second, _ in pairs])
-        best, folds = accuracy(scores, genuine)
+        found_right = accuracy(scores, genuine)
+        best, folds = found_right.best, found_right.mean
         print(f"{model}: best threshold {best:.4f}, ten folds {folds:.4f}, {len(pairs)} pairs")
 
 

@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 from serfiq_widgets import Scorer, find_face, on_top, robustness
 from serfiq_widgets.batch import find_images
 from serfiq_widgets.engines.torch_training import train
+from serfiq_widgets.evaluation import compare_all, discard_curve
 
 DISCARD = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FMR = 1e-3
@@ -68,12 +69,12 @@ def main() -> None:
         "length of the embedding": lengths,
         "random": np.random.default_rng(0).random(len(chosen)),
     }
-    unit = embeddings[chosen] / lengths[:, None]
+    compared = compare_all(embeddings[chosen], people[chosen])
     print(
         f"{'FNMR at FMR 1e-3, discarded':<28}", *(f"{share:7.0%}" for share in DISCARD), " Spearman"
     )
     for name, quality in scores.items():
-        curve = discard(unit, people[chosen], quality)
+        curve = discard_curve(compared, quality, FMR).at(DISCARD)
         rank = spearmanr(quality, own)[0]
         print(f"{name:<28}", *(f"{fnmr:7.4f}" for fnmr in curve), f"{rank:9.3f}")
 
@@ -107,24 +108,6 @@ def few_each(people: NDArray[np.str_]) -> NDArray[np.bool_]:
         seen[name] = seen.get(name, 0) + 1
         marks.append(seen[name] <= MOST_EACH)
     return np.array(marks)
-
-
-def discard(
-    unit: NDArray[np.float32], people: NDArray[np.str_], quality: NDArray[np.float64]
-) -> list[float]:
-    """FNMR when the images of the lowest quality are taken away."""
-    first, second = np.triu_indices(len(unit), 1)
-    scores = np.einsum("nd,nd->n", unit[first], unit[second])
-    genuine = people[first] == people[second]
-    threshold = np.quantile(scores[~genuine], 1 - FMR)
-    first, second, scores = first[genuine], second[genuine], scores[genuine]
-    rank = np.argsort(np.argsort(quality, kind="stable"))
-    curve = []
-    for share in DISCARD:
-        kept = rank >= round(share * len(unit))
-        pairs = kept[first] & kept[second]
-        curve.append(float((scores[pairs] < threshold).mean()))
-    return curve
 
 
 if __name__ == "__main__":

@@ -21,10 +21,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
+    from serfiq_widgets.datasets import score_table
     from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
+    from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import AlignedFace, find_face
     from serfiq_widgets.images import read_image
@@ -38,9 +41,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "QualityResult",
@@ -52,13 +57,16 @@ __all__ = [
     "find_face",
     "heatmap",
     "read_image",
+    "score_table",
 ]
 
 _HOMES = {
     "AlignedFace": "faces",
+    "BiasExplorer": "bias_explorer",
     "Camera": "camera",
     "ComparePanel": "compare",
     "DegradationLab": "lab",
+    "EvaluationExplorer": "evaluation_explorer",
     "Explorer": "explorer",
     "PredictPanel": "predict",
     "QualityResult": "results",
@@ -70,6 +78,7 @@ _HOMES = {
     "find_face": "faces",
     "heatmap": "sensitivity",
     "read_image": "images",
+    "score_table": "datasets",
 }
 
 

@@ -73,6 +73,7 @@ def measure(
     engine: str = "auto",
     device: str = "auto",
     *,
+    precision: str = "auto",
     passes: int = 100,
     batches: Sequence[int] = BATCHES,
     rounds: int = 60,
@@ -82,7 +83,7 @@ def measure(
 
     Parameters
     ----------
-    model, engine, device
+    model, engine, device, precision
         As for `Scorer`.
     passes : int
         Dropout passes T of the score.
@@ -97,14 +98,15 @@ def measure(
     Yields
     ------
     dict
-        ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is the
-        whole result, its exact limit included. ``reference_ms`` is the reference's way, T copies
+        ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is a
+        score with its interval and exact limit: `Scorer.score` of one face, `Scorer.scores` of
+        more. ``reference_ms`` is the reference's way, T copies
         through the whole network, on the same engine. ``peak_mb`` is the most memory that this
         process held before it took the reference's way, in megabytes, None where the system does
         not say. Stages of the way (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one
         move of the slider at 200 passes without the browser, None where there are no widgets.
     """
-    scorer = Scorer(model, engine, device)
+    scorer = Scorer(model, engine, device, precision=precision)
     photo = sample_images()[0]
     one = find_face(photo)
     stages = _photo_stages(photo, rounds, seconds / 10)
@@ -113,7 +115,7 @@ def measure(
         faces = list(islice(cycle(_faces()), batch))
         jobs: dict[str, Job] = {
             "embedding": lambda faces=faces: scorer.embed(faces),  # type: ignore[misc]
-            "score": lambda faces=faces: list(scorer.score_many(faces, passes)),  # type: ignore[misc]
+            "score": lambda faces=faces: _score(scorer, faces, passes),  # type: ignore[misc]
             "limit": lambda faces=faces: scorer.settled(faces),  # type: ignore[misc]
         }
         for job in WARM_UP * list(jobs.values()):
@@ -128,6 +130,7 @@ def measure(
             "model": scorer.card.name,
             "engine": scorer.engine.name,
             "device": scorer.engine.device,
+            "precision": scorer.engine.precision,
             "passes": passes,
             "batch": batch,
             **{f"{name}_ms": milliseconds for name, milliseconds in medians.items()},
@@ -141,6 +144,10 @@ def measure(
             **_result_stages(scorer, faces, passes),
             "slider_ms": slider,
         }
+
+
+def _score(scorer: Scorer, faces: list[AlignedFace], passes: int) -> object:
+    return scorer.score(faces[0], passes) if len(faces) == 1 else scorer.scores(faces, passes)
 
 
 def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:

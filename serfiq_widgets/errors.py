@@ -41,6 +41,10 @@ class BadTable(SerfiqError):
     """A table cannot be read or written, or lacks a column; the message names both."""
 
 
+class ClusterUnavailable(SerfiqError):
+    """A Dask scheduler cannot be reached, or its workers cannot do what is asked of them."""
+
+
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
 

@@ -25,7 +25,7 @@ from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.sandbox import Photo
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (
     DistanceView,
@@ -39,6 +39,7 @@ from serfiq_widgets.views import (
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
 
+TRUST, GROUPS = 3, 4  # tabs that are built when they are opened
 THUMBNAIL_SIDE = 96
 MOST_OWN, MOST_OWN_BYTES = 30, 40_000_000  # of one visitor's photos that are kept in memory
 TOUR = {
@@ -102,7 +103,7 @@ class Explorer(w.VBox):
         detector: str = "centerface",
         passes: int = 100,
     ) -> None:
-        self.state = ExplorerState(Scorer(model, engine, device, seed, detector=detector))
+        self.state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
         self._build()
@@ -149,9 +150,16 @@ class Explorer(w.VBox):
         )
         explore = w.VBox([pictures, DegradationLab(state=state)])
         more = w.VBox([SettingsPanel(state=state), TakeHomePanel(state=state)])
+        self._later = {TRUST: w.VBox(), GROUPS: w.VBox()}
         self._tabs = w.Tab(
-            [explore, ComparePanel(state=state), PredictPanel(state=state), more],
-            titles=("Explore", "Compare", "Predict", "Settings"),
+            [
+                explore,
+                ComparePanel(state=state),
+                PredictPanel(state=state),
+                *self._later.values(),
+                more,
+            ],
+            titles=("Explore", "Compare", "Predict", "Trust", "Groups", "Settings"),
         )
         self._body = w.HBox([card, self._tabs])
         boxes = {"head": self._head, "card": card, "buttons": bar, "more": more}
@@ -168,6 +176,7 @@ class Explorer(w.VBox):
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(lambda _: self._count_pins(), "pinned")
         state.observe(lambda _: self._forget(), "erasures")
+        self._tabs.observe(kindly(state, self._build_later), "selected_index")
         self._gallery.observe(kindly(state, self._choose_photo), "chosen")
         self._pin.on_click(kindly(state, lambda _: state.pin()))
 
@@ -180,6 +189,20 @@ class Explorer(w.VBox):
 
     def _begin_tour(self) -> None:
         self._tabs.selected_index = 0
+
+    def _build_later(self, change: dict[str, Any]) -> None:
+        """Build what few visitors open, about datasets, when its tab is opened first."""
+        box = self._later.get(change["new"])
+        if box is None or box.children:
+            return
+        if change["new"] == TRUST:
+            from serfiq_widgets.evaluation_explorer import EvaluationExplorer
+
+            box.children = [EvaluationExplorer(explorer=self.state)]
+        else:
+            from serfiq_widgets.bias_explorer import BiasExplorer
+
+            box.children = [BiasExplorer()]
 
     def _count_pins(self) -> None:
         count = len(self.state.pinned)

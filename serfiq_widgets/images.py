@@ -64,7 +64,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
 
     if isinstance(source, Image.Image):
         return _from_pillow(source, name)
-    picture = essentials(_read_bytes(source, name), name)
+    picture = essentials(read_bytes(source, name), name)
     with decoded(picture.content, name) as image:
         pixels = _to_rgb(image)
     if pixels.nbytes > MUCH:
@@ -72,7 +72,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     return upright(pixels, picture.orientation)
 
 
-def name_of(source: ImageSource) -> str:
+def name_of(source: Any) -> str:
     """What messages call an image: its file name, if it has one."""
     if isinstance(source, (str, Path)):
         return clean_name(Path(source).name or str(source))
@@ -80,8 +80,14 @@ def name_of(source: ImageSource) -> str:
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
-def _read_bytes(source: Any, name: str) -> bytes:
-    """Return the bytes of a path, buffer or file object, never more than the limit."""
+def read_bytes(source: Any, name: str) -> bytes:
+    """Return the bytes of a path, buffer or file object, never more than the limit.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        As `read_image`.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source) if len(source) <= MAX_BYTES else b"\0" * (MAX_BYTES + 1)
     elif isinstance(source, (str, Path)):

@@ -26,7 +26,7 @@ TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "
     "and page hold no photo unless you tick it."
 )
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 BIGGEST_SEED = 10**6
 
 

@@ -73,14 +73,15 @@ class Part(anywidget.AnyWidget):
 
 
 class Plot(Part):
-    """Shows a plotly figure, or a film that follows a slider in the browser by itself.
+    """Shows a plotly figure or a film; either can follow a slider in the browser by itself.
 
     Attributes
     ----------
     figure : dict
         The figure as plotly's JSON; set it through `show`.
     clock : Slider
-        Whose value says how many passes a film shows.
+        Whose value says how many passes a film shows, or where another figure's shapes,
+        lines across, stand.
     chosen : int
         Index of the chosen point, -1 for none; people choose one if ``choosable`` is set.
     label : str
@@ -150,6 +151,13 @@ class Slider(Part):
             label=label, value=value, min=least, max=most, step=step, playable=playable
         )
 
+    def stretch(self, least: float, most: float, step: float) -> None:
+        """Give it another range; the value stays if it lies within."""
+        self._least, self._most = least, most
+        with self.hold_sync():
+            self.min, self.max, self.step = least, most, step
+            self.value = min(max(self.value, least), most)
+
     @t.validate("value")
     def _clamp(self, proposal: dict[str, Any]) -> float:
         value = proposal["value"]
@@ -204,12 +212,15 @@ class Table(Part):
     ----------
     columns, rows : list
         Headings, and one list of str, int or float per row.
+    places : list of int
+        Decimal places of each column's floats; four where it says nothing.
     """
 
     _esm = STATIC / "table.js"
     caption = t.Unicode().tag(sync=True)
     columns = t.List(t.Unicode()).tag(sync=True)
     rows = t.List(t.List()).tag(sync=True)
+    places = t.List(t.Int()).tag(sync=True)
     action = t.Unicode().tag(sync=True)
 
 

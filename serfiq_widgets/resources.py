@@ -1,4 +1,4 @@
-"""Where the notebooks, the sample images and the page template lie, in a checkout or installed."""
+"""Where notebooks, sample images, tables and the page lie, in a checkout or installed."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def folder(name: str) -> Path:
 def sample_images() -> list[Path]:
     """Return the sample photos: each original before its ruined versions."""
     return sorted(folder("sample_images").glob("*.jpg"), key=lambda p: p.stem.replace("_", " "))
+
+
+def bundled() -> Path:
+    """Return the evaluation that ships with the package: LFW with the bundled network.
+
+    Numbers alone; `docs/evaluation.md` says which command made it.
+    """
+    return PACKAGE / "bundled" / "lfw-mini.npz"

@@ -68,6 +68,7 @@ class QualityResult:
     model_sha256: str
     engine: str
     device: str
+    precision: str
     rate: float
     alpha: float
     r: float
@@ -108,6 +109,25 @@ class QualityResult:
         """`settled` as a quality component value, 0..100."""
         scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The numbers of many faces, without what they come from; see `QualityResult` for each.
+
+    Attributes
+    ----------
+    raw, low, high, limit, scaled : (N,) ndarray of float64
+        ``low`` and ``high`` are the ends of the interval.
+    quality : (N,) ndarray of int64
+    """
+
+    raw: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    scaled: NDArray[np.float64]
+    quality: NDArray[np.int64]
 
 
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:

@@ -105,6 +105,27 @@ def running_standard_error(distances: NDArray[np.float64]) -> NDArray[np.float64
     return error
 
 
+def standard_error(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Jackknife standard error of the mean distance after all passes, for many faces.
+
+    Parameters
+    ----------
+    means : (N, T) ndarray of float64
+        Mean distance h_i of each pass to the others, one row per face.
+
+    Returns
+    -------
+    (N,) ndarray of float64
+        The last entry of `running_standard_error` of each face; NaN for T = 2.
+    """
+    t = means.shape[1]
+    if t <= 2:  # noqa: PLR2004  # of two, none can be left out
+        return np.full(len(means), np.nan)
+    squares = ((means - means.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    error: NDArray[np.float64] = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * squares)
+    return error
+
+
 def leave_one_out(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean distance over the pairs that are left when one pass is taken away, for every pass.
 
@@ -129,26 +150,32 @@ def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
 
 
 def score_interval(
-    mean_distance: NDArray[np.float64], error: NDArray[np.float64], confidence: float = CONFIDENCE
+    mean_distance: NDArray[np.float64],
+    error: NDArray[np.float64],
+    passes: int | None = None,
+    confidence: float = CONFIDENCE,
 ) -> NDArray[np.float64]:
-    """Confidence interval of the raw score, for every t at once.
+    """Confidence intervals of raw scores.
 
     Student's t with t - 1 degrees of freedom around the mean distance, carried through
     `raw_score` (which falls as the distance grows, so the ends change places).
 
     Parameters
     ----------
-    mean_distance, error : (T,) ndarray of float64
-        From `running_mean_distance` and `running_standard_error`.
+    mean_distance, error : (N,) ndarray of float64
+        From `running_mean_distance` and `running_standard_error`, or of many faces.
+    passes : int, optional
+        How many all of them come from; if not given, entry t-1 belongs to t passes.
     confidence : float
         Coverage, 0..1.
 
     Returns
     -------
-    (T, 2) ndarray of float64
+    (N, 2) ndarray of float64
         Low and high end; NaN where the error is.
     """
-    reach = _student_quantiles(len(mean_distance), 0.5 + confidence / 2) * error
+    quantiles = _student_quantiles(passes or len(mean_distance), 0.5 + confidence / 2)
+    reach = (quantiles[-1] if passes else quantiles) * error
     return np.stack(
         [raw_score(mean_distance + reach), raw_score(np.maximum(mean_distance - reach, 0.0))],
         axis=1,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
-from serfiq_widgets.engines import open_engine
+from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError, without_frames
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.networks import Settings, open_network
-from serfiq_widgets.results import QualityResult, check_passes, check_whole
+from serfiq_widgets.results import QualityResult, Scores, check_passes, check_whole
 from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Scorer:
     model : str, Path or torch.nn.Module
         A named model (`zoo.usable`), the path of an MXNet checkpoint, of an ONNX file or of an
         on-top head, or a module.
-    engine : {"auto", "onnxruntime", "mxnet"}
+    engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
         Runtime; "auto" takes the fastest that works.
-    device : {"auto", "cpu", "cuda", "cuda:1", ...}
+    device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Where it runs.
     seed : int
         Seed of the dropout masks. Every image sees the same masks (common random numbers), so
@@ -66,6 +66,8 @@ class Scorer:
         by trying.
     detector : {"centerface", "mtcnn", "yunet"}
         Who finds the faces; the files of all but the first are the user's (`open_detector`).
+    precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
+        What the engine computes in; "auto" is fp32 where it can.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Scorer:
         r: float | None = None,
         card: Settings | None = None,
         detector: str = "centerface",
+        precision: str = "auto",
     ) -> None:
         self.options: dict[str, Any] = {
             "model": model,
@@ -112,6 +115,7 @@ class Scorer:
             "r": r,
             "card": card,
             "detector": detector,
+            "precision": precision,
         }
         self.detector = check_detector(detector)
         if detector != DETECTORS[0]:
@@ -132,6 +136,7 @@ class Scorer:
             self.rate,
             engine=engine,
             device=device,
+            precision=precision,
             normalisation=self.card.normalisation,
         )
         head = self.network.head
@@ -190,6 +195,33 @@ class Scorer:
             for slot in slots:
                 yield next(results) if slot is None else slot
 
+    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
+        """Score aligned faces in one batch and keep the numbers only: the road of datasets.
+
+        They are those of `score_many`; on a GPU the embeddings stay there.
+
+        Parameters
+        ----------
+        faces : list of AlignedFace
+            One batch.
+        passes : int
+            Dropout passes T, 2 to 2000.
+        limit : bool
+            Compute the exact limits too, which are NaN otherwise.
+        """
+        passes = check_passes(passes)
+        pixels = np.stack([face.pixels for face in faces])
+        features, means = spread(self.engine, pixels, self.masks(passes))
+        self._check(features)
+        mean = means.mean(axis=1)
+        raw = robustness.raw_score(mean)
+        error = robustness.standard_error(means)
+        low, high = robustness.score_interval(mean, error, passes).T
+        scaled = robustness.scaled_score(raw, self.card.alpha, self.card.r)
+        limits = self._limits(features) if limit else np.full(len(faces), np.nan)
+        quality = np.array([robustness.quality_component(one) for one in scaled], np.int64)
+        return Scores(raw, low, high, limits, scaled, quality)
+
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face, without drawing a mask.
 
@@ -215,7 +247,9 @@ class Scorer:
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
-        features = self.engine.trunk(np.stack([face.pixels for face in faces]))
+        return self._check(self.engine.trunk(np.stack([face.pixels for face in faces])))
+
+    def _check(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(features).all():
             raise CorruptModel(f"'{self.network.name}' gives numbers that are not finite.")
         return features
@@ -325,6 +359,7 @@ class Scorer:
             model_sha256=self.network.sha256,
             engine=self.engine.name,
             device=self.engine.device,
+            precision=self.engine.precision,
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,

@@ -17,11 +17,12 @@ import traitlets as t
 
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.sandbox import Photo, forget
+from serfiq_widgets.sandbox import forget
 from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import find, open_scorer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,13 @@ class Entry:
     result: dict[str, str | int | float]
 
 
-class ExplorerState(t.HasTraits):
+class Speaking(t.HasTraits):
+    """A state with a message for people, empty when nothing went wrong."""
+
+    message = t.Unicode("")
+
+
+class ExplorerState(Speaking):
     """What an explorer shows, without any widget.
 
     Attributes
@@ -109,7 +116,6 @@ class ExplorerState(t.HasTraits):
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
     consent = t.Bool(False)  # noqa: FBT003  # traitlets takes the default so
     erasures = t.Int(0)
-    message = t.Unicode("")
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
@@ -156,7 +162,7 @@ class ExplorerState(t.HasTraits):
         """Find and score a face; it takes the place of the last one if that went well."""
         self.message = self.missed = ""
         start = perf_counter()
-        face = find(image, which, self.scorer.detector)
+        face = find(self.scorer, image, which)
         milliseconds = 1e3 * (perf_counter() - start)
         clean = self.scorer.score(face, MOST_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
@@ -191,7 +197,7 @@ class ExplorerState(t.HasTraits):
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
         self.message = ""
         with self._saying():
-            self.scorer = Scorer(**{**self.scorer.options, **changes})
+            self.scorer = open_scorer(**{**self.scorer.options, **changes})
 
     @t.observe("scorer")
     def _score_anew(self, _: dict[str, Any]) -> None:
@@ -200,7 +206,7 @@ class ExplorerState(t.HasTraits):
         face = self.clean.face
         if face.detector not in ("", self.scorer.detector):
             with self._saying():
-                face = find(self.source, face.which, self.scorer.detector)
+                face = find(self.scorer, self.source, face.which)
         self.clean = self.scorer.score(face, MOST_PASSES)
 
     @t.observe("clean", "ruin")
@@ -264,18 +270,7 @@ class ExplorerState(t.HasTraits):
             self.pinned = (*self.pinned, entry)
 
 
-def find(image: Any, which: int, detector: str) -> AlignedFace:
-    """Find one face of what an explorer is given; an aligned face is taken as it is."""
-    if isinstance(image, AlignedFace):
-        return image
-    if isinstance(image, Photo):
-        return find_face(image.pixels(), name=image.name, which=which, detector=detector)
-    if hasattr(image, "seek"):
-        image.seek(0)
-    return find_face(image, which=which, detector=detector)
-
-
-def kindly(state: ExplorerState, callback: Callable[..., None]) -> Callable[..., None]:
+def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
     """Wrap a callback so that what it raises becomes the state's message."""
 
     def guarded(*arguments: Any) -> None:

@@ -1,23 +1,27 @@
-"""What commands share: tables and bars for the terminal, and a scorer whose notes are said."""
+"""What commands share: tables and bars for the terminal, a scorer whose notes are said, scores."""
 
 from __future__ import annotations
 
 import io
+import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from serfiq_widgets.errors import ModelWarning
+from serfiq_widgets.errors import BadSetting, BadTable, EngineUnavailable, ModelWarning
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from serfiq_widgets.bias_groups import ScoreTable
     from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
 
@@ -48,6 +52,24 @@ def render(table: Table) -> str:
     return capture.get()
 
 
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..., mps."
+)
+PRECISION = click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"]),
+    help="auto (fp32), or on a GPU tf32, bf16, fp16.",
+)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --engine, --device and --precision."""
+    words = "auto, onnxruntime, mxnet, torch or tensorrt."
+    engine = click.option("--engine", default="auto", show_default=True, help=words)
+    return engine(DEVICE(PRECISION(command)))
+
+
 def open_scorer(
     model: str,
     engine: str = "auto",
@@ -55,28 +77,101 @@ def open_scorer(
     seed: int = 0,
     card: Path | None = None,
     detector: str = "centerface",
+    precision: str = "auto",
 ) -> Scorer:
     """Open a scorer, and say on standard error what is to be known about its network."""
     from serfiq_widgets.scorer import Scorer
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # the notes say the same
-        scorer = Scorer(model, engine, device, seed, card=card, detector=detector)
-    for note in scorer.card.notes:
-        click.echo(f"Note: {note}", err=True)
+        scorer = Scorer(
+            model, engine, device, seed, card=card, detector=detector, precision=precision
+        )
+    say_notes(scorer.card)
     return scorer
+
+
+def say_notes(card: Card) -> None:
+    """Say on standard error what is to be known about a network."""
+    for note in card.notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal's standard error, nothing elsewhere: call it with done and total."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
+    class RateColumn(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} images/s")
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), RateColumn(""))
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def read_scores(
+    source: Path,
+    model: str = "mini",
+    passes: int = 100,
+    *,
+    aligned: bool = False,
+    sample: int | None = None,
+) -> ScoreTable:
+    """Read a table of scores, or score the images of a folder.
+
+    Raises
+    ------
+    BadTable
+        There is no image in the folder, or no table in the file.
+    """
+    from serfiq_widgets import bias_groups, tables
+    from serfiq_widgets.batch import find_images, score_files
+    from serfiq_widgets.results import check_passes
+
+    name = source.resolve().name.encode(errors="replace").decode()
+    if source.suffix.lower() == ".npz":
+        return bias_groups.load(source)
+    if not source.is_dir():
+        return bias_groups.as_table(tables.read_table(source), name=name)
+    check_passes(passes)
+    images = find_images([source])
+    if not images:
+        raise BadTable(f"There is no JPEG, PNG or WebP image in '{source}'.")
+    if sample is not None and sample < len(images):
+        images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
+    scorer = open_scorer(model)
+    rows = []
+    with counting("scoring") as progress:
+        for row in score_files(scorer, images, passes, aligned=aligned):
+            rows.append(asdict(row))
+            progress(len(rows), len(images))
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    return bias_groups.as_table(columns, name=name)
+
+
+def check_page(path: Path | None, option: str = "--plot") -> None:
+    """Say before the long work why a page with pictures could not be written."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadSetting(f"{option} {path.name}: it is a page, so name a file that ends in .html.")
+    if not path.absolute().parent.is_dir():
+        raise BadSetting(f"{option} {path}: there is no such folder.")
+    try:
+        import plotly  # noqa: F401  # an extra: only whether it is here
+    except ImportError as error:
+        raise EngineUnavailable(
+            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
+        ) from error

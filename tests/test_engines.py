@@ -81,7 +81,10 @@ def test_the_mxnet_engine_refuses_onnx_files(tmp_path, y1):
 
 def test_auto_takes_onnxruntime_on_a_machine_without_a_gpu(scorer):
     engine = open_engine(scorer.network, 0.4)
-    assert engine.device == "cuda" or (engine.name, engine.device) == ("onnxruntime", "cpu")
+    assert engine.device in ("cuda", "mps") or (engine.name, engine.device) == (
+        "onnxruntime",
+        "cpu",
+    )
 
 
 @pytest.mark.usefixtures("mx")
@@ -96,7 +99,7 @@ def test_without_onnxruntime_auto_takes_mxnet(monkeypatch, scorer):
 def test_with_no_runtime_at_all_the_error_says_what_to_install(monkeypatch, scorer):
     import sys
 
-    for name in ("onnxruntime", "mxnet"):
+    for name in ("onnxruntime", "mxnet", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EngineUnavailable, match=r"(?s)pip install onnxruntime.*mxnet==1\.9\.1"):
         open_engine(scorer.network, 0.4)

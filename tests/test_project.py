@@ -18,23 +18,34 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "camera compare degrade explorer faces images lab predict results scorer sensitivity views"
+        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
+        "images lab predict results scorer sensitivity views"
     ),
-    "batch": "results scorer",
+    "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
+    "bias": "",
+    "bias_explorer": "bias bias_state figures parts state views",
+    "bias_groups": "bias",
+    "bias_state": "bias bias_groups resources state",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts privacy sandbox state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch cli_benchmark cli_calibrate cli_models cli_on_top demo doctor results "
-        "terminal zoo"
+        "__init__ cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models cli_on_top "
+        "cli_report cli_score demo doctor terminal"
     ),
     "cli_benchmark": "benchmark results terminal",
+    "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
+    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
+    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
+    "cli_score": "batch cluster datasets results sources tables terminal",
+    "cluster": "__init__ batch results scorer zoo",
     "compare": "faces figures images parts privacy sandbox state views wording",
     "containers": "",
+    "datasets": "batch cluster detectors journal scorer sources tables zoo",
     "decoder": "containers",
     "degrade": "faces opencv",
     "demo": "resources server",
@@ -43,24 +54,34 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
+    "evaluation": "",
+    "evaluation_explorer": (
+        "evaluation evaluation_files evaluation_state faces figures images measurements "
+        "parts resources scorer state views"
+    ),
+    "evaluation_files": "evaluation tables",
+    "evaluation_state": "evaluation state",
     "explorer": (
-        "camera compare degrade face_card faces images lab panels parts predict privacy resources "
-        "results sandbox scorer state views wording"
+        "bias_explorer camera compare degrade evaluation_explorer face_card faces images lab "
+        "panels parts predict privacy resources results sandbox service state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
     "face_card": "faces figures images parts results sandbox sensitivity state",
     "faces": "detectors images opencv",
-    "figures": "calibration degrade results robustness sensitivity",
+    "figures": "bias calibration degrade evaluation results robustness sensitivity",
     "images": "containers decoder memory",
+    "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
+    "measurements": "batch evaluation results scorer",
     "memory": "",
     "networks": "checkpoints engines on_top store trial zoo",
     "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "figures images",
-    "predict": "degrade faces figures parts resources results state views",
+    "predict": "degrade faces figures parts resources results service state views",
     "privacy": "parts state wording",
+    "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
@@ -68,19 +89,23 @@ ARROWS = {
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
-    "state": "degrade faces resources results sandbox scorer",
+    "service": "cluster faces images results sandbox scorer",
+    "sources": "batch tables",
+    "state": "degrade faces resources results sandbox scorer service",
     "store": "",
     "tables": "",
-    "terminal": "scorer",
+    "terminal": "batch bias_groups results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
-    "views": "faces figures images parts results scorer state wording",
+    "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
 WIDGETS = {
+    "BiasExplorer",
     "Camera",
     "ComparePanel",
     "DegradationLab",
+    "EvaluationExplorer",
     "Explorer",
     "PredictPanel",
     "RunningScoreView",

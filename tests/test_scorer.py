@@ -78,6 +78,18 @@ def test_score_many_equals_one_by_one_and_goes_on(scorer):
             assert result.raw == pytest.approx(scorer.score(image, 50).raw, abs=1e-5)
 
 
+@pytest.mark.parametrize("passes", [2, 3, 100])
+def test_the_road_of_datasets_gives_the_same_numbers(scorer, passes):
+    faces = [find_face(path) for path in sample_images()[:4]]
+    scores = scorer.scores(faces, passes)
+    for i, one in enumerate(scorer.score_many(faces, passes)):
+        # the same float32 embeddings; sums of float64 in another order
+        numbers = (scores.raw[i], scores.limit[i], scores.scaled[i], scores.low[i], scores.high[i])
+        np.testing.assert_allclose(numbers, (one.raw, one.limit, one.scaled, *one.interval), 1e-9)
+        assert scores.quality[i] == one.quality
+    assert np.isnan(scorer.scores(faces, passes, limit=False).limit).all()
+
+
 def test_ruined_samples_score_below_their_originals(scorer, y1_scorer):
     for one in (scorer, y1_scorer):
         limits = {path.stem: one.score(path, 200) for path in sample_images()}

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets import robustness
+from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -23,9 +25,16 @@ if TYPE_CHECKING:
 MODULES = {
     "onnxruntime": "serfiq_widgets.engines.onnxruntime",
     "mxnet": "serfiq_widgets.engines.mxnet",
+    "torch": "serfiq_widgets.engines.torch",
+    "tensorrt": "serfiq_widgets.engines.tensorrt",
 }
+PREFERRED = {  # what "auto" tries on each kind of device, the fastest first
+    "cuda": ("torch", "onnxruntime", "mxnet"),
+    "mps": ("torch",),
+    "cpu": ("onnxruntime", "mxnet", "torch"),
+}
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FACE_SIZE = (112, 112)  # height and width of aligned faces
-DEVICE_KINDS = ("cuda", "cpu")  # in the order of preference
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,7 @@ class Normalisation:
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn (N, H, W, 3) RGB uint8 into the network's (N, 3, H, W) float32."""
-        if faces.shape[1:3] != self.size:
-            faces = np.stack([_resized(face, self.size) for face in faces])
+        faces = self.fit(faces)
         channels = faces if self.colour == "RGB" else faces[..., ::-1]
         pixels = np.ascontiguousarray(channels.transpose(0, 3, 1, 2), dtype=np.float32)
         if self.mean:
@@ -48,6 +56,12 @@ class Normalisation:
         if self.scale != 1.0:
             pixels *= np.float32(self.scale)
         return pixels
+
+    def fit(self, faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring faces (N, H, W, 3) uint8 to the network's height and width."""
+        if faces.shape[1:3] == self.size:
+            return faces
+        return np.stack([_resized(face, self.size) for face in faces])
 
 
 def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -61,10 +75,11 @@ def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 class Engine(Protocol):
-    """What every engine offers; ``name`` and ``device`` say which one it is."""
+    """What every engine offers; ``name``, ``device`` and ``precision`` say which one it is."""
 
     name: str
     device: str
+    precision: str
     normalisation: Normalisation
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -93,6 +108,7 @@ class Runtime:
     version: str
     devices: tuple[str, ...]
     problem: str = ""
+    gpus: tuple[str, ...] = ()  # their names, if the runtime tells them
 
 
 def runtimes() -> Iterator[Runtime]:
@@ -104,12 +120,63 @@ def runtimes() -> Iterator[Runtime]:
             yield Runtime(name, "", (), str(error))
 
 
+def check_precision(name: str, device: str, wanted: str, able: tuple[str, ...]) -> str:
+    """Return the precision that is meant; "auto" is the first that an engine is able to do.
+
+    Raises
+    ------
+    EngineUnavailable
+        The engine computes otherwise on this device; the text says how, and which engine does.
+    """
+    if wanted == "auto":
+        return able[0]
+    if wanted not in able:
+        raise EngineUnavailable(
+            f"{name} on {device} computes in {' or '.join(able)}, not in {wanted}. Take --engine "
+            "torch: it does fp32 everywhere, bf16 and fp16 where the device can, and tf32 on "
+            "NVIDIA GPUs since Ampere."
+        )
+    return wanted
+
+
+def spread(
+    engine: Engine, faces: NDArray[np.uint8], masks: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Run trunk and passes of many faces and tell only how far apart the passes lie.
+
+    On a GPU this is the quick road: (T, D) embeddings of every face never leave it.
+
+    Parameters
+    ----------
+    engine : Engine
+        From `open_engine`.
+    faces : (N, 112, 112, 3) ndarray of uint8
+        Aligned faces, RGB.
+    masks : (T, M) ndarray of bool
+        The same for all faces; T at least 2.
+
+    Returns
+    -------
+    features : (N, F) ndarray of float32
+    distances : (N, T) ndarray of float64
+        Mean distance of each pass to the others. The mean of a row is the mean over the pairs.
+    """
+    own = getattr(engine, "spread", None)
+    if own is not None:
+        features, means = own(faces, masks)
+        return features, means.astype(np.float64)
+    features = engine.trunk(faces)
+    sums = [robustness.pairwise_distances(engine.passes(f, masks)).sum(axis=1) for f in features]
+    return features, np.array(sums).reshape(-1, len(masks)) / (len(masks) - 1)
+
+
 def open_engine(
     network: Network,
     rate: float,
     *,
     engine: str = "auto",
     device: str = "auto",
+    precision: str = "auto",
     normalisation: Normalisation | None = None,
 ) -> Engine:
     """Open an engine on a network.
@@ -120,38 +187,53 @@ def open_engine(
         From `checkpoints.load_network`.
     rate : float
         Dropout rate p in [0, 1).
-    engine : {"auto", "onnxruntime", "mxnet"}
-        "auto" takes the fastest that works: a GPU one first, else ONNX Runtime, else mxnet.
-    device : {"auto", "cpu", "cuda", "cuda:1", ...}
+    engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
+        "auto" takes the fastest that works: one on a GPU first, else ONNX Runtime, mxnet, torch.
+    device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Where to run.
+    precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
+        Of the trunk and of the passes' products; "auto" is fp32 (for TensorRT, which knows no
+        plain fp32 on newer GPUs, tf32).
     normalisation : Normalisation, optional
         How the network wants its pixels; default raw RGB 0..255.
 
     Raises
     ------
     BadSetting
-        Unknown engine or device word.
+        Unknown engine, device or precision word.
     EngineUnavailable
         None of the wanted combinations works here; the text says why and what to install.
     """
-    if engine != "auto" and engine not in MODULES:
-        raise BadSetting(f"There is no engine '{engine}'. Take one of: auto, {', '.join(MODULES)}.")
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", *DEVICE_KINDS) or (
-        number and not (kind == "cuda" and number.isdecimal())
-    ):
-        raise BadSetting(f"There is no device '{device}'. Take one of: auto, cpu, cuda, cuda:1 ...")
-    names = list(MODULES) if engine == "auto" else [engine]
-    devices = list(DEVICE_KINDS) if device == "auto" else [device]
+    _check_words(engine, device, precision)
+    kinds = [device] if device != "auto" else ["cuda", "mps", "cpu"] if gpu_is_likely() else ["cpu"]
+    if engine == "tensorrt" and device == "auto":
+        kinds = ["cuda"]
     problems: list[str] = []
-    for wanted in devices:
+    for wanted in kinds:
+        names = PREFERRED[wanted.partition(":")[0]] if engine == "auto" else (engine,)
         for name in names:
             try:
                 opener = importlib.import_module(MODULES[name]).open_on
-                opened: Engine = opener(network, rate, normalisation or Normalisation(), wanted)
+                opened: Engine = opener(
+                    network, rate, normalisation or Normalisation(), wanted, precision
+                )
             except EngineUnavailable as error:
                 if str(error) not in problems:
                     problems.append(str(error))
             else:
                 return opened
     raise EngineUnavailable("\n".join(problems))
+
+
+def _check_words(engine: str, device: str, precision: str) -> None:
+    if engine != "auto" and engine not in MODULES:
+        raise BadSetting(f"There is no engine '{engine}'. Take one of: auto, {', '.join(MODULES)}.")
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", *PREFERRED) or (number and not (kind == "cuda" and number.isdecimal())):
+        raise BadSetting(
+            f"There is no device '{device}'. Take one of: auto, cpu, cuda, cuda:1 ..., mps."
+        )
+    if precision not in ("auto", *PRECISIONS):
+        raise BadSetting(
+            f"There is no precision '{precision}'. Take one of: auto, {', '.join(PRECISIONS)}."
+        )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.checkpoints import checkpoint_files
 from serfiq_widgets.checkpoints.params import read_params
-from serfiq_widgets.engines import Normalisation, Runtime
+from serfiq_widgets.engines import Normalisation, Runtime, check_precision
 from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.robustness import normalise
 
@@ -50,10 +50,10 @@ def runtime() -> Runtime:
 
 
 def open_on(
-    network: Network, rate: float, normalisation: Normalisation, device: str
+    network: Network, rate: float, normalisation: Normalisation, device: str, precision: str
 ) -> MxnetEngine:
     """Open the engine on ``cpu``, ``cuda`` or ``cuda:1``."""
-    return MxnetEngine(network, rate, normalisation, device)
+    return MxnetEngine(network, rate, normalisation, device, precision)
 
 
 class MxnetEngine:
@@ -62,8 +62,16 @@ class MxnetEngine:
     name = "mxnet"
 
     def __init__(
-        self, network: Network, rate: float, normalisation: Normalisation, device: str
+        self,
+        network: Network,
+        rate: float,
+        normalisation: Normalisation,
+        device: str,
+        precision: str,
     ) -> None:
+        if device == "mps":
+            raise EngineUnavailable("mxnet knows no mps. Take --engine torch or --device cpu.")
+        self.precision = check_precision(self.name, device, precision, ("fp32",))
         self._mx = mx = _import()
         files = checkpoint_files(network.path) if network.path else None
         if files is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.engines import Normalisation, Runtime
+from serfiq_widgets.engines import Normalisation, Runtime, check_precision
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable, one_line
 from serfiq_widgets.robustness import normalise
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.heads import Head
     from serfiq_widgets.checkpoints.split import Network
 
-CUDA = "CUDAExecutionProvider"
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+INSTALL_CUDA = (
+    "On a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+)
 
 
 def _import() -> Any:
@@ -53,9 +56,11 @@ def runtime() -> Runtime:
     return Runtime("onnxruntime", ort.__version__, devices)
 
 
-def open_on(network: Network, rate: float, normalisation: Normalisation, device: str) -> OnnxEngine:
+def open_on(
+    network: Network, rate: float, normalisation: Normalisation, device: str, precision: str
+) -> OnnxEngine:
     """Open the engine on ``cpu``, ``cuda`` or ``cuda:1``."""
-    return OnnxEngine(network, rate, normalisation, device)
+    return OnnxEngine(network, rate, normalisation, device, precision)
 
 
 def _dropout_graph(head: Head) -> bytes:
@@ -96,37 +101,56 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(
-        self, network: Network, rate: float, normalisation: Normalisation, device: str
+        self,
+        network: Network,
+        rate: float,
+        normalisation: Normalisation,
+        device: str,
+        precision: str,
     ) -> None:
-        ort = _import()
+        if device == "mps":
+            raise EngineUnavailable(
+                f"{self.name} knows no mps. Take --engine torch or --device cpu."
+            )
+        self.precision = check_precision(self.name, device, precision, self._precisions(device))
         self.device = device
         self.normalisation = normalisation
         self._keep = 1.0 - rate
         self._head = network.head
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if device.startswith("cuda"):
-            if CUDA not in ort.get_available_providers():
-                raise EngineUnavailable(
-                    "This ONNX Runtime has no CUDA. On a machine with an NVIDIA GPU: "
-                    "pip uninstall onnxruntime; pip install onnxruntime-gpu"
-                )
-            providers.insert(0, (CUDA, {"device_id": int(device.partition(":")[2] or 0)}))
+        providers = [*self._providers(_import().get_available_providers()), CPU]
         try:
             self._session = session(network.trunk, providers)
             self._dropout = None
             if self._head.is_affine:
-                self._dropout = session(_dropout_graph(self._head), providers)
+                # in TensorRT it would be built anew for every number of passes
+                self._dropout = session(_dropout_graph(self._head), providers[-2:])
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(
                 f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"
             ) from error
-        if device.startswith("cuda") and self._session.get_providers()[0] != CUDA:
+        if self._session.get_providers()[0] != _name(providers[0]):
             raise EngineUnavailable(
                 "ONNX Runtime found no usable CUDA device: check nvidia-smi, the CUDA 12 and "
                 "cuDNN 9 libraries, or take --device cpu."
             )
         self._input = self._session.get_inputs()[0].name
         self._model = network.name
+
+    def _precisions(self, device: str) -> tuple[str, ...]:
+        return ("fp32",) if device == "cpu" else ("fp32", "tf32")
+
+    def _providers(self, available: list[str]) -> list[Any]:
+        """Return what is tried before the CPU, each with its settings."""
+        if self.device == "cpu":
+            return []
+        if CUDA not in available:
+            raise EngineUnavailable(f"This ONNX Runtime has no CUDA. {INSTALL_CUDA}")
+        settings = {"device_id": self._number, "use_tf32": int(self.precision == "tf32")}
+        return [(CUDA, settings)]
+
+    @property
+    def _number(self) -> int:
+        return int(self.device.partition(":")[2] or 0)
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
@@ -154,3 +178,7 @@ class OnnxEngine:
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
         return normalise(self._head(features))
+
+
+def _name(provider: Any) -> str:
+    return provider if isinstance(provider, str) else str(provider[0])

@@ -6,8 +6,15 @@ fonts and grid lines are left to the page's theme. What a slider moves is a `Fil
 
 from __future__ import annotations
 
+from serfiq_widgets.figures.bias import (
+    densities_figure,
+    histogram_figure,
+    rates_figure,
+    shares_figure,
+)
 from serfiq_widgets.figures.calibration import calibration_figure
 from serfiq_widgets.figures.compare import clouds_figure, draws_figure
+from serfiq_widgets.figures.evaluation import caption, det_figure, discard_figure, scores_figure
 from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.passes import (
     distance_film,
@@ -25,13 +32,21 @@ __all__ = [
     "ORANGE",
     "Film",
     "calibration_figure",
+    "caption",
     "clouds_figure",
+    "densities_figure",
+    "det_figure",
+    "discard_figure",
     "distance_film",
     "draws_figure",
     "heat_picture",
+    "histogram_figure",
     "on_sphere",
     "principal",
+    "rates_figure",
     "running_film",
+    "scores_figure",
+    "shares_figure",
     "spread_film",
     "sweep_figure",
 ]

@@ -1,5 +1,5 @@
-// A plotly figure, drawn in the page's own colours; if it is a film, cut to the passes that a slider
-// shows. Plotly itself is unpacked once per page, out of the library model that all plots point to.
+// A plotly figure, drawn in the page's own colours. With a slider, a film is cut to the passes that it
+// shows; of any other figure the lines across stand where the slider stands. Plotly itself is unpacked once per page, out of the library model that all plots point to.
 
 async function other(model, name) {
   const reference = model.get(name);
@@ -100,8 +100,13 @@ async function render({ model, el }) {
     look ??= themed(model.get("figure"), el);
     const data = cut(look, clock ? clock.get("value") : Infinity, model.get("chosen"));
     const fresh = !area.data;
-    Plotly.react(area, data, look.layout, CONFIG);
+    Plotly.react(area, data, { ...look.layout, shapes: lines() }, CONFIG);
     if (fresh) area.on("plotly_click", ({ points }) => choose(points[0]));
+  };
+  const lines = () => {
+    const shapes = look.layout.shapes ?? [];
+    const x = clock?.get("value");
+    return clock && !look.film ? shapes.map((shape) => ({ ...shape, x0: x, x1: x })) : shapes;
   };
   const soon = () => { frame ||= requestAnimationFrame(draw); };
   const anew = () => { look = null; soon(); };
@@ -140,7 +145,12 @@ async function render({ model, el }) {
   model.on("change:chosen", soon);
   // In this very frame, for browsers send one move of a slider per frame; but after the move has been
   // sent to Python, which works meanwhile.
-  const follow = () => queueMicrotask(draw);
+  const move = () => {
+    if (!look || look.film || !area.data) return draw();
+    const places = lines().flatMap(({ x0, x1 }, i) => [[`shapes[${i}].x0`, x0], [`shapes[${i}].x1`, x1]]);
+    if (places.length) Plotly.relayout(area, Object.fromEntries(places));
+  };
+  const follow = () => queueMicrotask(move);
   clock?.on("change:value", follow);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", anew);

@@ -38,11 +38,13 @@ function render({ model, el }) {
     const body = table.createTBody();
     for (const { cells, index } of rows) {
       const row = body.insertRow();
-      for (const value of cells) {
+      cells.forEach((value, column) => {
         const cell = row.insertCell();
-        cell.textContent = typeof value === "number" && !Number.isInteger(value) ? value.toFixed(4) : value;
+        const places = model.get("places")[column];
+        const whole = Number.isInteger(value) && places === undefined;
+        cell.textContent = typeof value === "number" && !whole ? value.toFixed(places ?? 4) : value;
         if (typeof value === "number") cell.className = "serfiq-number";
-      }
+      });
       if (model.get("action")) {
         const button = document.createElement("button");
         button.type = "button";
@@ -54,7 +56,7 @@ function render({ model, el }) {
     }
     el.replaceChildren(table);
   };
-  const traits = ["rows", "columns", "caption", "action"];
+  const traits = ["rows", "columns", "places", "caption", "action"];
   for (const name of traits) model.on(`change:${name}`, show);
   show();
   return () => { for (const name of traits) model.off(`change:${name}`, show); };

@@ -85,13 +85,21 @@ def dashboard(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2, 3, 4, 5])
 def lesson(request, tmp_path):
     """Number and address of a served lesson."""
     command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
     number = ("--lesson", str(request.param))
     with served(tmp_path / "log.txt", *command, *number) as address:
         yield request.param, address
+
+
+@pytest.fixture
+def bias_lesson(tmp_path):
+    """The address of lesson 5, served."""
+    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    with served(tmp_path / "log.txt", *command, "--lesson", "5") as address:
+        yield address
 
 
 @pytest.fixture

@@ -417,7 +417,7 @@ def test_no_serious_accessibility_violation(open_page, scheme):
     page.wait_for_timeout(500)
     page.locator(".serfiq-pin-this").click()
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    for name in ("Explore", "Compare", "Predict", "Settings"):
+    for name in ("Explore", "Compare", "Predict", "Trust", "Groups", "Settings"):
         tab(page, name)
         if name == "Predict":
             page.locator(".serfiq-next").click()

@@ -16,13 +16,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.lfw_pairs import accuracy, read_pairs
 from serfiq_widgets import AlignedFace, Ruin, Scorer, SerfiqError, find_face
+from serfiq_widgets.evaluation import (
+    accuracy,
+    compare_all,
+    compare_pairs,
+    discard_curve,
+    fnmr_at,
+    read_pairs,
+    threshold_at,
+)
 
 FMR = 1e-3
 DISCARDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 PASSES = 100
-ROWS = 512  # of the similarity matrix at a time
 # Where the stretch puts the median face, and the median face under a drawn medical mask
 CLEAN_AT, MASKED_AT = 0.74, 0.07
 SOME = 200  # faces that are ruined, to see whether the score falls
@@ -92,13 +99,9 @@ class Figures:
 
 def true_accept_rate(scores: Floats, genuine: NDArray[np.bool_], far: float = FMR) -> float:
     """Share of genuine scores above the threshold that a share ``far`` of the impostors passes."""
-    return float((scores[genuine] > threshold_at(scores[~genuine], far)).mean())
-
-
-def threshold_at(impostors: Floats, fmr: float) -> float:
-    """Return the impostor score that at most a share ``fmr`` of the others lies above."""
-    allowed = math.floor(fmr * len(impostors))
-    return float(-np.partition(-impostors, allowed)[allowed])
+    images = np.arange(2 * len(scores))
+    compared = compare_pairs(images[::2], images[1::2], scores, genuine)
+    return 1 - fnmr_at(compared, threshold_at(compared, far))
 
 
 def error_versus_discard(
@@ -120,25 +123,11 @@ def error_versus_discard(
     dict of str to list of float
         For each measure the FNMR at each of `DISCARDS`; the threshold is that of all images.
     """
-    genuine, impostors = [], []
-    for start in range(0, len(people), ROWS):
-        scores = embeddings[start : start + ROWS] @ embeddings.T
-        rows = np.arange(start, start + len(scores))[:, None]
-        later = rows < np.arange(len(people))
-        same = people[rows] == people
-        first, second = np.nonzero(later & same)
-        genuine.append(np.column_stack([first + start, second, scores[first, second]]))
-        impostors.append(scores[later & ~same])
-    pairs = np.concatenate(genuine)
-    missed = pairs[:, 2] <= threshold_at(np.concatenate(impostors), FMR)
-    both = pairs[:, :2].astype(np.int64)
-    curves = {}
-    for name, values in quality.items():
-        rank = np.empty(len(values), np.int64)
-        rank[np.argsort(values, kind="stable")] = np.arange(len(values))
-        lower = rank[both].min(axis=1)
-        curves[name] = [float(missed[lower >= share * len(values)].mean()) for share in DISCARDS]
-    return curves
+    compared = compare_all(embeddings, people)
+    return {
+        name: discard_curve(compared, values, FMR).at(DISCARDS).tolist()
+        for name, values in quality.items()
+    }
 
 
 def stretch(clean: NDArray[np.float64], masked: NDArray[np.float64]) -> tuple[float, float]:
@@ -161,7 +150,7 @@ def evaluate(model: str | Path, folder: Path, pairs: Path) -> Figures:
     folder : Path
         One folder of aligned LFW faces per person.
     pairs : Path
-        A list of pairs, as `benchmarks/lfw_pairs.py` reads it.
+        A list of pairs, as `serfiq_widgets.evaluation.read_pairs` reads it.
     """
     scorer = Scorer(model)
     paths = sorted(folder.glob("*/*.jpg"))
@@ -171,6 +160,7 @@ def evaluate(model: str | Path, folder: Path, pairs: Path) -> Figures:
     listed = read_pairs(pairs)
     scores = np.array([embeddings[number[a]] @ embeddings[number[b]] for a, b, _ in listed])
     genuine = np.array([same for *_, same in listed])
+    listed_accuracy = accuracy(scores, genuine)
     people = np.unique([path.parent.name for path in paths], return_inverse=True)[1]
     curves = error_versus_discard(embeddings, people, {"passes": raw, "limit": limit})
     step = max(1, len(faces) // SOME)
@@ -180,7 +170,8 @@ def evaluate(model: str | Path, folder: Path, pairs: Path) -> Figures:
     }
     alpha, r = stretch(raw, ruined["mask"])
     return Figures(
-        *accuracy(scores, genuine),
+        listed_accuracy.best,
+        listed_accuracy.mean,
         true_accept_rate(scores, genuine),
         **curves,
         falls={name: float((low < raw[::step]).mean()) for name, low in ruined.items()},

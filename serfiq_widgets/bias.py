@@ -1,0 +1,328 @@
+"""How scores differ between groups: distributions, shares, discard rates, effect sizes, tests.
+
+Pure functions on arrays. A difference between groups says what one recognition network makes of
+one collection of images: quality follows the network's own bias, and it is no verdict on people.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from serfiq_widgets.errors import BadSetting
+
+SMALL = 30
+"""Groups with fewer images are marked: what is said of them may be chance."""
+CONFIDENCE = 0.95
+EXACT_PAIRS = 10_000  # pairs of images up to which the Kolmogorov-Smirnov test is exact
+LOWEST = 0.005  # of the scores: outliers, which would make every picture narrow
+LEAST_WIDTH = 1 / 200  # of a kernel, as a share of the range that is drawn
+
+
+class Labels(NamedTuple):
+    """The group of every image.
+
+    Attributes
+    ----------
+    codes : (N,) ndarray of int
+        Index into ``names``, -1 where the group is not known.
+    names : tuple of str
+        The groups, in the order in which they are shown.
+    ordered : bool
+        Whether that order means something, as for ages.
+    """
+
+    codes: NDArray[np.intp]
+    names: tuple[str, ...]
+    ordered: bool = False
+
+
+class Effect(NamedTuple):
+    """How far a group's scores lie from those of all others.
+
+    Attributes
+    ----------
+    delta : float
+        Cliff's delta, -1..1; above 0 where the group's scores are higher.
+    ks, p : float
+        Two-sample Kolmogorov-Smirnov statistic and its p-value.
+    p_holm : float
+        The p-value, corrected after Holm for as many tests as there are groups.
+    """
+
+    delta: float
+    ks: float
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group at one threshold; what does not exist (an effect without a rest) is NaN.
+
+    ``rate`` is the share of the group that lies below the threshold, ``low`` and ``high`` its 95 %
+    Wilson interval; ``share`` is the group's part of all images and ``share_kept`` its part of
+    those that stay. ``small`` marks groups below ``SMALL`` images.
+    """
+
+    group: str
+    n: int
+    small: bool
+    median: float
+    quartile_1: float
+    quartile_3: float
+    below: int
+    rate: float
+    low: float
+    high: float
+    share: float
+    share_kept: float
+    delta: float
+    ks: float
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedScores:
+    """Scores by group, sorted once, so that every threshold costs a binary search.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The groups that have a score.
+    scores : tuple of (n,) ndarray of float64
+        The scores of each, rising.
+    ordered : bool
+        As in `Labels`.
+    left_out : int
+        Images without a score or without a group.
+    """
+
+    names: tuple[str, ...]
+    scores: tuple[NDArray[np.float64], ...]
+    ordered: bool = False
+    left_out: int = 0
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Images (G,) of each group."""
+        return np.array([len(scores) for scores in self.scores], np.int64)
+
+    @property
+    def small(self) -> NDArray[np.bool_]:
+        """Which groups (G,) are too small to say much."""
+        return self.counts < SMALL
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """Where thresholds make a difference: the scores of all, without the lowest 0.5 %."""
+        low, high = np.quantile(np.concatenate(self.scores), [LOWEST, 1])
+        return float(low), float(high)
+
+    def below(self, thresholds: ArrayLike) -> NDArray[np.int64]:
+        """Images (G, K) of each group with a score below each of K thresholds."""
+        at = np.atleast_1d(np.asarray(thresholds, np.float64))
+        return np.array([np.searchsorted(scores, at) for scores in self.scores], np.int64)
+
+    def shares(self, thresholds: ArrayLike) -> NDArray[np.float64]:
+        """Each group's part (G, K) of the images that stay at each of K thresholds.
+
+        They add up to 1; NaN where no image stays.
+        """
+        kept = self.counts[:, None] - self.below(thresholds)
+        total = kept.sum(axis=0)
+        return np.divide(kept, total, out=np.full(kept.shape, np.nan), where=total > 0)
+
+    @cached_property
+    def effects(self) -> tuple[Effect, ...]:
+        """What sets each group apart from all others."""
+        if len(self.scores) == 1:
+            return (Effect(*[math.nan] * 4),)
+        found = []
+        for i, own in enumerate(self.scores):
+            rest = np.sort(np.concatenate([*self.scores[:i], *self.scores[i + 1 :]]))
+            found.append((cliffs_delta(own, rest), *kolmogorov_smirnov(own, rest)))
+        corrected = holm([p for *_, p in found])
+        return tuple(
+            Effect(*numbers, float(p)) for numbers, p in zip(found, corrected, strict=True)
+        )
+
+    def densities(
+        self, grid: NDArray[np.float64], bounds: tuple[float, float] | None = None
+    ) -> NDArray[np.float64]:
+        """Density (G, K) of each group's scores on a grid (K,); see `density`."""
+        return np.array([density(scores, grid, bounds) for scores in self.scores])
+
+    def rows(self, threshold: float) -> list[GroupRow]:
+        """All that is said of each group at a threshold."""
+        below = self.below(threshold)[:, 0]
+        low, high = wilson_interval(below, self.counts)
+        share = self.counts / self.counts.sum()
+        kept = self.shares(threshold)[:, 0]
+        quartiles = [np.quantile(scores, [0.25, 0.5, 0.75]) for scores in self.scores]
+        return [
+            GroupRow(
+                group=name,
+                n=int(self.counts[i]),
+                small=bool(self.small[i]),
+                median=float(quartiles[i][1]),
+                quartile_1=float(quartiles[i][0]),
+                quartile_3=float(quartiles[i][2]),
+                below=int(below[i]),
+                rate=float(below[i] / self.counts[i]),
+                low=float(low[i]),
+                high=float(high[i]),
+                share=float(share[i]),
+                share_kept=float(kept[i]),
+                **self.effects[i]._asdict(),
+            )
+            for i, name in enumerate(self.names)
+        ]
+
+
+def group_scores(scores: ArrayLike, labels: Labels) -> GroupedScores:
+    """Sort scores (N,) into groups; images without a finite score or a group are counted.
+
+    Raises
+    ------
+    BadSetting
+        There are not as many labels as scores, or nothing is left to compare.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.shape != labels.codes.shape:
+        raise BadSetting(f"There are {values.size} scores but {labels.codes.size} labels.")
+    known = np.isfinite(values) & (labels.codes >= 0)
+    if not known.any():
+        raise BadSetting("No image has both a score and a group: there is nothing to compare.")
+    sorted_ = [np.sort(values[known & (labels.codes == i)]) for i in range(len(labels.names))]
+    present = [i for i, own in enumerate(sorted_) if len(own)]
+    return GroupedScores(
+        tuple(labels.names[i] for i in present),
+        tuple(sorted_[i] for i in present),
+        labels.ordered,
+        int((~known).sum()),
+    )
+
+
+def false_non_matches(genuine: ArrayLike, labels: Labels, threshold: float) -> list[GroupRow]:
+    """FNMR of each group at a fixed threshold: the demographic differential.
+
+    Parameters
+    ----------
+    genuine : (N,) array_like of float
+        Comparison scores of genuine pairs, higher for the more alike.
+    labels : Labels
+        The group of each pair.
+    threshold : float
+        Pairs below it are false non-matches. It is the same for all groups, as in operation.
+
+    Returns
+    -------
+    list of GroupRow
+        ``rate`` is the group's FNMR. Its interval takes pairs as independent; where one person
+        is in many pairs, the truth is less certain.
+    """
+    return group_scores(genuine, labels).rows(threshold)
+
+
+def wilson_interval(
+    hits: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Wilson's score interval of shares ``hits / trials``; it stays within 0..1.
+
+    References
+    ----------
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    n = np.asarray(trials, np.float64)
+    share = np.asarray(hits, np.float64) / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = np.minimum(middle - reach, share), np.maximum(middle + reach, share)
+    return np.maximum(low, 0.0), np.minimum(high, 1.0)
+
+
+def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
+    """Cliff's delta: how much likelier a score of ``a`` (N,) beats one of ``b`` (M,) than loses.
+
+    Exact over all N*M pairs, in O((N+M) log M); ties count for neither side.
+
+    References
+    ----------
+    Cliff, "Dominance statistics: ordinal analyses to answer ordinal questions", 1993.
+    """
+    own, other = np.asarray(a, np.float64), np.sort(np.asarray(b, np.float64))
+    wins = int(np.searchsorted(other, own, "left").sum())
+    losses = own.size * other.size - int(np.searchsorted(other, own, "right").sum())
+    return (wins - losses) / (own.size * other.size)
+
+
+def kolmogorov_smirnov(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
+    """Two-sample Kolmogorov-Smirnov statistic and two-sided p-value.
+
+    Exact for small samples, else asymptotic. With ties, as whole-number qualities have, the p-value
+    is on the cautious side.
+    """
+    from scipy.stats import ks_2samp
+
+    own, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    method = "exact" if own.size * other.size <= EXACT_PAIRS else "asymp"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where exact fails, asymptotic follows
+        result = ks_2samp(own, other, method=method)
+    return float(result.statistic), float(result.pvalue)
+
+
+def holm(p: Sequence[float]) -> NDArray[np.float64]:
+    """Correct p-values (N,) for as many tests by Holm's step-down method.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * np.arange(values.size, 0, -1)
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def density(
+    scores: NDArray[np.float64],
+    grid: NDArray[np.float64],
+    bounds: tuple[float, float] | None = None,
+) -> NDArray[np.float64]:
+    """Gaussian kernel density of scores (N,) on a grid (K,), its width after Silverman.
+
+    With bounds (0 and 100 of a quality), what would leak across them is reflected, so that all of
+    the density lies within.
+    """
+    iqr = np.subtract(*np.quantile(scores, [0.75, 0.25])) / 1.349
+    deviations = [d for d in (float(np.std(scores)), float(iqr)) if d > 0]
+    least = float(np.ptp(grid)) * LEAST_WIDTH
+    width = max(0.9 * min(deviations, default=0.0) * scores.size**-0.2, least)
+
+    def at(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = np.zeros(points.shape)
+        for start in range(0, scores.size, 4096):  # bounded memory
+            part = (points[:, None] - scores[start : start + 4096]) / width
+            total += np.exp(-0.5 * part**2).sum(axis=1)
+        mean: NDArray[np.float64] = total / (scores.size * width * math.sqrt(2 * math.pi))
+        return mean
+
+    if bounds is None:
+        return at(grid)
+    low, high = bounds
+    folded = at(grid) + at(2 * low - grid) + at(2 * high - grid)
+    return np.where((grid >= low) & (grid <= high), folded, 0.0)

@@ -1,0 +1,320 @@
+"""Where groups come from: columns of a table, ages in decades, UTKFace's file names.
+
+A table is a mapping of column names to arrays of one length, and what is known of its scores.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.bias import Labels
+from serfiq_widgets.errors import BadTable, one_line
+
+MOST_GROUPS, PLACES = 24, 4
+DECADES = tuple(range(0, 100, 10))
+SCORES = ("quality", "raw", "limit")  # what is saved of a score, best known first
+ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
+GENDERS = ("male", "female")
+ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")
+UTKFACE = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+")
+ABOUT = ("model", "passes", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Columns of one length, and what is known of the scores.
+
+    Attributes
+    ----------
+    columns : dict of str to (N,) ndarray
+        Scores, groups, and whatever else.
+    about : dict of str to str or int
+        ``name`` of the population, ``model``, ``passes`` and ``seed``, as far as they are known.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    about: dict[str, str | int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column, or raise BadTable that lists those there are."""
+        if name not in self.columns:
+            raise BadTable(
+                f"The table has no column '{name}'; it has: {', '.join(sorted(self.columns))}."
+            )
+        return self.columns[name]
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return a column (N,) of numbers, NaN where there is none; BadTable if it is no such."""
+        values = self.column(name)
+        try:
+            if values.dtype == object:
+                values = np.array([np.nan if value is None else value for value in values])
+            return values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise BadTable(f"The column '{name}' holds something that is no number.") from error
+
+    def only(self, rows: NDArray[np.bool_]) -> ScoreTable:
+        """Return the table of these rows; BadTable if there is none."""
+        return as_table({name: values[rows] for name, values in self.columns.items()}, **self.about)
+
+    @property
+    def scores(self) -> list[str]:
+        """The columns that hold scores."""
+        return [name for name in SCORES if name in self.columns]
+
+
+def as_table(table: Any, **about: str | int) -> ScoreTable:
+    """Make a table of a mapping of arrays or a data frame.
+
+    Model, passes and seed are taken from its columns where these say the same in every row.
+
+    Raises
+    ------
+    BadTable
+        It is neither, it is empty, or its columns are not of one length.
+    """
+    if isinstance(table, ScoreTable):
+        return table
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        raise BadTable(f"A {type(table).__name__} is no table: give a mapping or a data frame.")
+    names = table.keys() if isinstance(table, Mapping) else table.columns
+    columns = {str(name): np.asarray(table[name]) for name in names}
+    lengths = {values.shape for values in columns.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1 or next(iter(lengths)) == (0,):
+        raise BadTable("A table needs columns of one and the same length, with a row at least.")
+    found: dict[str, str | int] = {}
+    for name in (name for name in ABOUT if name in columns):
+        values = {value for value in columns[name].tolist() if not _missing(value)}
+        if len(values) == 1:
+            value = values.pop()
+            found[name] = value if isinstance(value, str) else int(value)
+    return ScoreTable(columns, {**found, **about})
+
+
+def labels(table: ScoreTable, name: str, edges: Sequence[float] | None = None) -> Labels:
+    """Return the groups of a column: its values, or bins of its numbers.
+
+    Parameters
+    ----------
+    table : ScoreTable
+        With that column.
+    name : str
+        Ages (a column of numbers called ``age``) are binned into decades if no edges are given.
+    edges : sequence of float, optional
+        Where the bins begin, rising; the last is open to above.
+
+    Raises
+    ------
+    BadTable
+        There is no such column, or it has more than 24 different values.
+    """
+    values = table.column(name)
+    if edges is None and name == "age" and values.dtype.kind in "iuf":
+        edges = DECADES
+    if edges is not None:
+        return binned(table.numbers(name), edges)
+    texts = ["" if _missing(value) else _text(value) for value in values.tolist()]
+    names = sorted(set(texts) - {""}, key=_natural)
+    if len(names) > MOST_GROUPS:
+        raise BadTable(
+            f"The column '{name}' has {len(names)} different values, more than {MOST_GROUPS} "
+            f"groups. Numbers can be binned: --edges {name}=0,18,40,60"
+        )
+    codes = {text: code for code, text in enumerate(names)} | {"": -1}
+    return Labels(np.array([codes[text] for text in texts], np.intp), tuple(names))
+
+
+def binned(values: NDArray[np.float64], edges: Sequence[float]) -> Labels:
+    """Bin numbers (N,) from edge to edge; those below the first edge have no group.
+
+    Raises
+    ------
+    BadTable
+        The edges do not rise.
+    """
+    edges = list(edges)
+    if not edges or any(b <= a for a, b in pairwise(edges)):
+        raise BadTable(f"The edges {edges} must rise.")
+    whole = all(float(edge).is_integer() for edge in edges)
+    names = [
+        (f"{a:g}-{b - 1:g}" if b - 1 > a else f"{a:g}") if whole else f"{a:g} to {b:g}"
+        for a, b in pairwise(edges)
+    ]
+    codes = np.digitize(values, edges) - 1
+    codes[np.isnan(values)] = -1
+    return Labels(codes.astype(np.intp), (*names, f"{edges[-1]:g}+"), ordered=True)
+
+
+def utkface(paths: Sequence[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Read age, gender and ethnicity from file names such as ``26_1_4_20170116.jpg``.
+
+    Returns
+    -------
+    dict of str to (N,) ndarray
+        ``age`` (NaN where unknown), ``gender`` and ``ethnicity`` (empty where unknown).
+    list of str
+        The names that say something else.
+    """
+    ages, genders, ethnicities, malformed = [], [], [], []
+    for path in paths:
+        name = PurePath(path).name
+        match = UTKFACE.match(name)
+        if match is None:
+            malformed.append(name)
+        age, gender, ethnicity = match.groups() if match else (np.nan, None, None)
+        ages.append(float(age))
+        genders.append("" if gender is None else GENDERS[int(gender)])
+        ethnicities.append("" if ethnicity is None else ETHNICITIES[int(ethnicity)])
+    found = (np.array(ages), np.array(genders), np.array(ethnicities))
+    return dict(zip(ATTRIBUTES, found, strict=True)), malformed
+
+
+def with_groups(table: ScoreTable, by: Sequence[str] = ()) -> tuple[ScoreTable, list[str]]:
+    """Add what UTKFace's file names say, if the wanted groups are not in the table already.
+
+    Returns
+    -------
+    ScoreTable, list of str
+        The wider table, and the file names that say something else (these images have no group).
+
+    Raises
+    ------
+    BadTable
+        Neither the table nor a file name says the groups.
+    """
+    wanted = by or ATTRIBUTES
+    here = [name for name in wanted if name in table.columns]
+    if (len(here) == len(wanted)) or (here and not by) or set(wanted) - {*here, *ATTRIBUTES}:
+        for name in by:
+            table.column(name)
+        return table, []
+    found, malformed = utkface([str(path) for path in table.column("path")])
+    if len(malformed) == len(table):
+        raise BadTable(
+            f"Nothing says the groups: there is no column {' or '.join(wanted)}, and a file name "
+            f"like '{malformed[0]}' is not age_gender_ethnicity_date. Give them with --groups."
+        )
+    return ScoreTable({**found, **table.columns}, table.about), malformed
+
+
+def join(table: ScoreTable, groups: ScoreTable, on: str = "path") -> tuple[ScoreTable, int]:
+    """Add the columns of another table, row by row of the same path, or else of the same file name.
+
+    Returns
+    -------
+    ScoreTable, int
+        The wider table, and how many of its rows found no partner (they have no group).
+
+    Raises
+    ------
+    BadTable
+        A path stands twice in ``groups``, or nothing fits.
+    """
+    own = [str(path) for path in table.column(on)]
+    other = [str(path) for path in groups.column(on)]
+    if len(set(other)) < len(other):
+        raise BadTable(f"The groups name one {on} in two rows.")
+    found = _partners(own, other) or _partners(_file_names(own), _file_names(other))
+    if not found:
+        raise BadTable(f"No {on} of the groups is in the scores: '{other[0]}' and '{own[0]}'.")
+    picked = {name: _picked(values, found) for name, values in groups.columns.items() if name != on}
+    return ScoreTable({**table.columns, **picked}, table.about), found.count(-1)
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    return [PurePath(path).name for path in paths]
+
+
+def _partners(own: Sequence[str], other: Sequence[str]) -> list[int]:
+    """Return where each of ours stands in the other, -1 for nowhere; empty if none fits at all."""
+    rows = {path: row for row, path in enumerate(other)}
+    found = [rows.get(path, -1) for path in own]
+    return found if len(rows) == len(other) and max(found) >= 0 else []
+
+
+def _picked(values: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
+    """Take these rows; where there is none (-1), NaN among numbers and else None."""
+    if values.dtype.kind in "iuf":
+        numbers: NDArray[Any] = np.where(np.array(rows) < 0, np.nan, values[rows].astype(float))
+        return numbers
+    picked: NDArray[Any] = np.empty(len(rows), object)
+    picked[:] = [values[row] if row >= 0 else None for row in rows]
+    return picked
+
+
+def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
+    """Write groups and scores, and nothing that names an image, as a small ``.npz``.
+
+    Rows without a score are left out; the others are sorted by what they say, so that their order
+    tells nothing. Raw scores are rounded to four places.
+    """
+    columns = {name: table.column(name) for name in attributes}
+    columns |= {name: table.numbers(name) for name in table.scores}
+    known = np.all([np.isfinite(columns[name]) for name in table.scores], axis=0)
+    for name in attributes:
+        known &= [not _missing(value) for value in columns[name].tolist()]
+    small = {name: _small(values[known]) for name, values in columns.items()}
+    order = np.lexsort([*small.values()][::-1])
+    kept = {name: values[order] for name, values in small.items()}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **kept, about=np.array(json.dumps(table.about)))
+
+
+def load(path: str | Path) -> ScoreTable:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    BadTable
+        It is something else; the text names the file.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = {name: _exact(archive[name]) for name in archive.files}
+        about = json.loads(str(columns.pop("about", "{}")))
+    except (OSError, ValueError, BadZipFile) as error:
+        raise BadTable(f"The table '{path.name}' cannot be read: {one_line(error)}") from error
+    return as_table(columns, **about)
+
+
+def _exact(values: NDArray[Any]) -> NDArray[Any]:
+    """Return float32 as the number with four places that was meant, so that thresholds meet it."""
+    return np.round(values.astype(np.float64), PLACES) if values.dtype == np.float32 else values
+
+
+def _small(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers 0..255 as one byte each, other numbers as float32 with four places."""
+    if values.dtype.kind not in "iuf":
+        return values.astype(str)
+    if (values == np.round(values)).all() and values.min() >= 0 and values.max() <= 255:  # noqa: PLR2004
+        return values.astype(np.uint8)
+    rounded: NDArray[Any] = np.round(values, PLACES).astype(np.float32)
+    return rounded
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or value != value  # noqa: PLR0124  # NaN is unlike itself
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _natural(text: str) -> list[Any]:
+    """Sort key that takes digits as numbers: 9 before 10."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]

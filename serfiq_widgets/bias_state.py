@@ -1,0 +1,175 @@
+"""What the BiasExplorer shows, without any widget: table, attribute, score, threshold, rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import traitlets as t
+
+from serfiq_widgets import bias_groups
+from serfiq_widgets.bias import GroupedScores, GroupRow, group_scores
+from serfiq_widgets.bias_groups import SCORES, ScoreTable
+from serfiq_widgets.errors import BadTable, SerfiqError
+from serfiq_widgets.resources import PACKAGE
+from serfiq_widgets.state import Speaking
+
+BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
+NO_GROUPS = (*SCORES, "path", "sha256", "box", "error")
+SPANS = {"quality": (0.0, 100.0)}
+QUALITY_MIDDLE = 50.0
+STEPS = 100  # at least as many thresholds over a range
+
+
+class BiasState(Speaking):
+    """Groups of scored images at a threshold.
+
+    Parameters
+    ----------
+    table : mapping of arrays, data frame or ScoreTable, optional
+        Scores and groups; the bundled table of UTKFace if none is given.
+    by : sequence of str, optional
+        The columns that say groups; all that can if not given.
+    edges : mapping of str to sequence of float, optional
+        Bins of a column of numbers.
+
+    Attributes
+    ----------
+    attribute, column : str
+        Which column says the groups, and which one is the score; one of ``attributes`` and
+        ``columns``.
+    threshold : float
+        Images below it are discarded; kept within ``span``.
+    grouped : GroupedScores
+        The scores by group (read it, don't set it).
+    rows : list of GroupRow
+        What is said of each group at the threshold (read it, don't set it).
+    message : str
+        What went wrong last, empty when nothing did.
+
+    Raises
+    ------
+    BadTable
+        It is no table, or no column says groups or scores.
+    """
+
+    attribute = t.Unicode()
+    column = t.Unicode()
+    threshold = t.Float(QUALITY_MIDDLE)
+    grouped = t.Instance(GroupedScores)
+    rows: list[GroupRow] = t.List()  # type: ignore[assignment]  # traitlets gives the list
+
+    def __init__(
+        self,
+        table: Any = None,
+        by: Sequence[str] | None = None,
+        edges: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        given = bias_groups.load(BUNDLED) if table is None else bias_groups.as_table(table)
+        self._edges = dict(edges or {})
+        self.table = self._with_names(given)
+        self.columns = self.table.scores
+        if not self.columns:
+            raise BadTable(f"The table has no column of scores: {', '.join(SCORES)}.")
+        self.attributes = list(by) if by else self._groupings()
+        if not self.attributes:
+            raise BadTable("No column of the table says two to 24 groups: name them with by=[...].")
+        self._known: dict[tuple[str, str], GroupedScores] = {}
+        self.grouped = self._group(self.attributes[0], self.columns[0])
+        with self.hold_trait_notifications():
+            self.attribute, self.column = self.attributes[0], self.columns[0]
+        self.threshold = self.middle
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Lowest and highest threshold."""
+        if self.column in SPANS:
+            return SPANS[self.column]
+        low, high = self.grouped.range
+        step = self.step
+        return round(math.floor(low / step) * step, 9), round(math.ceil(high / step) * step, 9)
+
+    @property
+    def step(self) -> float:
+        """A round step that leaves enough thresholds."""
+        if self.column in SPANS:
+            return 1.0
+        low, high = self.grouped.range
+        step: float = 10 ** math.floor(math.log10(max(high - low, 1e-9) / STEPS))
+        return step
+
+    @property
+    def middle(self) -> float:
+        """A threshold to begin with: 50 of a quality, else where a tenth is discarded."""
+        if self.column in SPANS:
+            return QUALITY_MIDDLE
+        low, high = self.span
+        total = self.grouped.counts.sum()
+        while high - low > self.step:
+            middle = (low + high) / 2
+            fewer = self.grouped.below(middle).sum() < total / 10
+            low, high = (middle, high) if fewer else (low, middle)
+        return round(round(low / self.step) * self.step, 9)
+
+    @t.validate("attribute")
+    def _an_attribute(self, proposal: dict[str, Any]) -> str:
+        return self._one_of(self.attributes, proposal["value"])
+
+    @t.validate("column")
+    def _a_column(self, proposal: dict[str, Any]) -> str:
+        return self._one_of(self.columns, proposal["value"])
+
+    @t.validate("threshold")
+    def _within(self, proposal: dict[str, Any]) -> float:
+        low, high = self.span
+        value: float = proposal["value"]
+        return self.middle if math.isnan(value) else min(max(value, low), high)
+
+    @staticmethod
+    def _one_of(names: Sequence[str], name: str) -> str:
+        if name not in names:
+            raise BadTable(f"'{name}' is not among {', '.join(names)}.")
+        return name
+
+    @t.observe("attribute", "column")
+    def _regroup(self, change: dict[str, Any]) -> None:
+        self.grouped = self._group(self.attribute, self.column)
+        if change["name"] == "column":
+            self.threshold = self.middle
+
+    @t.observe("grouped", "threshold")
+    def _count(self, _: dict[str, Any]) -> None:
+        self.rows = self.grouped.rows(self.threshold)
+
+    def _group(self, attribute: str, column: str) -> GroupedScores:
+        """Sort the scores into groups, once per attribute and score."""
+        key = (attribute, column)
+        if key not in self._known:
+            codes = bias_groups.labels(self.table, attribute, self._edges.get(attribute))
+            self._known[key] = group_scores(self.table.numbers(column), codes)
+        return self._known[key]
+
+    def _with_names(self, table: ScoreTable) -> ScoreTable:
+        """Add what file names say, if they say something."""
+        if "path" not in table.columns:
+            return table
+        try:
+            return bias_groups.with_groups(table)[0]
+        except BadTable:
+            return table
+
+    def _groupings(self) -> list[str]:
+        """Return the columns that sort the images into a few groups."""
+        found = []
+        for name in self.table.columns:
+            if name in NO_GROUPS:
+                continue
+            try:
+                codes = bias_groups.labels(self.table, name, self._edges.get(name)).codes
+            except SerfiqError:
+                continue
+            if len(set(codes.tolist()) - {-1}) > 1:
+                found.append(name)
+        return found

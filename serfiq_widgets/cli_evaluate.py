@@ -1,0 +1,257 @@
+"""The `serfiq evaluate` command: whether a quality says which comparisons fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.terminal import engine_options
+
+if TYPE_CHECKING:
+    from serfiq_widgets.evaluation import Accuracy, Evaluation, Table
+
+SOURCE = click.Path(exists=True, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW = click.Path(dir_okay=False, path_type=Path)
+SHARE = click.FloatRange(0, 1, max_open=True)
+FMR = click.FloatRange(0, 1, min_open=True)
+TITLE = "Error versus discard"
+CAPTIONS = (
+    "FNMR while the images of lowest quality are discarded, with 95 % bands over people.",
+    "Scores of genuine and impostor comparisons, and the threshold.",
+    "FNMR over FMR (DET curve).",
+)
+WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --pairs."
+
+
+@click.command()
+@click.argument("source", metavar="[FOLDER]", required=False, type=SOURCE)
+@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
+@click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
+@engine_options
+@click.option("--seed", default=0, show_default=True, help="Of the masks, and of what is random.")
+@click.option("--embeddings", type=EXISTING, help="No images: (N, D) in .npy or .csv; or .npz.")
+@click.option("--labels", type=EXISTING, help="Who each embedding shows: one label a line.")
+@click.option("--pairs", type=EXISTING, help="Compare these alone: LFW's list, or a table.")
+@click.option("--scores", multiple=True, type=EXISTING, help="Rivals: a table joined by its path.")
+@click.option("--fmr", default=1e-3, show_default=True, type=FMR, help="The FMR that is allowed.")
+@click.option(
+    "--discard", "shares", multiple=True, type=SHARE, help="A share to tell FNMR at, repeatable."
+)
+@click.option(
+    "--by", default="image", show_default=True, type=click.Choice(["image", "comparison"])
+)
+@click.option(
+    "--threshold",
+    default="fixed",
+    show_default=True,
+    type=click.Choice(["fixed", "re-derived"]),
+    help="Of all images, or anew of those that are left.",
+)
+@click.option("--draws", default=300, show_default=True, help="Of the bootstrap; 0 for none.")
+@click.option("--name", help="What the data are called; the folder's name if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
+@click.option("--plot", type=NEW, help="Draw the curves into this .html page.")
+@click.option("--save", "keep", type=NEW, help="Save numbers without names: a .npz file.")
+def evaluate(
+    source: Path | None,
+    model: str,
+    aligned: bool,
+    passes: int,
+    engine: str,
+    device: str,
+    precision: str,
+    seed: int,
+    embeddings: Path | None,
+    labels: Path | None,
+    pairs: Path | None,
+    scores: tuple[Path, ...],
+    fmr: float,
+    shares: tuple[float, ...],
+    by: Any,
+    threshold: Any,
+    draws: int,
+    name: str | None,
+    as_json: bool,
+    plot: Path | None,
+    keep: Path | None,
+) -> None:
+    """Error versus discard: FNMR while the images of lowest quality are left out.
+
+    FOLDER holds one sub-folder per person; or it is a file that --save wrote. Qualities: SER-FIQ's
+    raw score (serfiq), its exact limit, length of the embedding (norm), sharpness, brightness,
+    random, and an oracle that knows the errors. --pairs is LFW's pairs.txt, or a table with
+    path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
+    may hold arrays labels and paths too.
+    """
+    from serfiq_widgets import evaluation
+    from serfiq_widgets.evaluation.table import SHARES
+    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.terminal import check_page
+
+    check_passes(passes)
+    check_page(plot)
+    if labels is not None and embeddings is None:
+        raise click.UsageError("--labels belong to --embeddings.")
+    if embeddings is not None and (source or pairs):
+        raise click.UsageError("--embeddings stand alone: no folder, no --pairs.")
+    accuracy = None
+    if source is not None and source.is_file():
+        table = evaluation.load(source)
+    elif source is not None:
+        options = {"model": model, "engine": engine, "device": device, "seed": seed}
+        options["precision"] = precision
+        table, accuracy = _from_folder(source, options, passes, pairs, aligned=aligned)
+    elif embeddings is not None:
+        table = _from_embeddings(embeddings, labels)
+    elif pairs is not None:
+        from serfiq_widgets.evaluation_files import scored_pairs
+
+        table, values, same = scored_pairs(pairs)
+        accuracy = evaluation.accuracy(values, same)
+    else:
+        raise click.UsageError(WHAT)
+    if name is not None:
+        table = replace(table, about={**table.about, "data": name})
+    table = _joined(table, scores, source).with_baselines(fmr, seed)
+    result = evaluation.evaluate(
+        table,
+        fmr,
+        shares=sorted({0.0, *shares}) if shares else SHARES,
+        by=by,
+        threshold=threshold,
+        draws=draws,
+        seed=seed,
+    )
+    if keep is not None:
+        evaluation.save(keep, table)
+        click.echo(f"Saved in {keep}", err=True)
+    if plot is not None:
+        _draw(result, plot)
+    click.echo(_as_json(result, accuracy) if as_json else _as_table(result, accuracy), nl=False)
+
+
+def _from_folder(
+    folder: Path, options: dict[str, Any], passes: int, pairs: Path | None, *, aligned: bool
+) -> tuple[Table, Accuracy | None]:
+    from serfiq_widgets import evaluation
+    from serfiq_widgets.measurements import measure
+    from serfiq_widgets.terminal import counting, open_scorer
+
+    scorer = open_scorer(**options)
+    with counting("scoring") as progress:
+        measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
+    if measured.errors:
+        click.echo(
+            f"Note: {len(measured.errors)} images could not be used and are left out. "
+            f"{measured.errors[0]}",
+            err=True,
+        )
+    if pairs is None:
+        return measured.table(), None
+    from serfiq_widgets.evaluation_files import listed_pairs
+
+    names, vectors, people = measured.names, measured.embeddings, measured.people
+    compared, values, same = listed_pairs(pairs, names, vectors, people, folder)
+    return measured.table(compared), evaluation.accuracy(values, same)
+
+
+def _from_embeddings(file: Path, labels: Path | None) -> Table:
+    from serfiq_widgets.cli_on_top import read_embeddings, same_length
+    from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
+    from serfiq_widgets.evaluation_files import read_archive
+
+    more = read_archive(file) if file.suffix == ".npz" else {}
+    vectors = more["embeddings"] if more else read_embeddings(file)
+    if labels is not None:
+        people = labels.read_text(encoding="utf-8").splitlines()
+    elif "labels" in more:
+        people = more["labels"].tolist()
+    else:
+        raise click.UsageError("Who is on each image? --labels FILE, one a line.")
+    paths = tuple(map(str, more.get("paths", ())))
+    if not len(people) == len(vectors) == (len(paths) or len(vectors)):
+        raise BadSetting(
+            f"'{file.name}' has {len(vectors)} embeddings, but there are {len(people)} labels"
+            + (f" and {len(paths)} paths." if paths else ".")
+        )
+    qualities = {} if same_length(vectors) else {"norm": embedding_norm(vectors)}
+    return Table(compare_all(vectors, people), qualities, paths, {"data": file.stem})
+
+
+def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table:
+    if not files:
+        return table
+    from serfiq_widgets.evaluation_files import join_scores
+
+    for file in files:
+        table, missing = join_scores(table, file, source or Path())
+        if missing:
+            text = f"Note: {missing} images have no row in {file.name} and count as its lowest."
+            click.echo(text, err=True)
+    return table
+
+
+def _as_json(result: Evaluation, accuracy: Accuracy | None) -> str:
+    from dataclasses import asdict
+
+    record = result.as_dict()
+    if accuracy is not None:
+        record["accuracy"] = asdict(accuracy)
+    return json.dumps(record, indent=1) + "\n"
+
+
+def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
+    from serfiq_widgets.terminal import new_table, render
+
+    record = result.as_dict()
+    shares = [f"{share:.0%}" for share in result.shares]
+    areas = ["pAUC 20%", "30%", "full"]
+    table = new_table("FNMR, discarded", *shares, *areas, right=[*shares, *areas])
+    for name, column in record["qualities"].items():
+        values = [*column["fnmr"], *column["pauc"].values()]
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    return "\n".join([*_lines(result, accuracy), render(table)])
+
+
+def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:
+    compared = result.table.comparisons
+    lines = [
+        f"{compared.images:,} images of {compared.persons:,} people",
+        f"{len(compared.genuine):,} genuine and {compared.impostors:,} impostor comparisons",
+        f"at FMR {result.fmr:g}: threshold {result.threshold:.4f}, FNMR {result.fnmr:.4f}",
+    ]
+    if accuracy is not None:
+        folds = f"{accuracy.mean:.4f} \u00b1 {accuracy.deviation:.4f} in ten folds"
+        lines.append(f"verification accuracy {folds}, {accuracy.best:.4f} at the best threshold")
+    return lines
+
+
+def _draw(result: Evaluation, path: Path) -> None:
+    """Write a page with the three pictures, which needs no net."""
+    from serfiq_widgets import figures
+    from serfiq_widgets.evaluation import det
+
+    table, fmr = result.table, result.fmr
+    pictures = (
+        figures.discard_figure(result.curves, result.shares.max(), bands=result.bands),
+        figures.scores_figure(table.comparisons, result.threshold),
+        figures.det_figure(det(table.comparisons), (fmr, result.fnmr)),
+    )
+    parts = [f"<!doctype html><meta charset='utf-8'><title>{TITLE}</title><h1>{TITLE}</h1>"]
+    for number, (words, picture) in enumerate(zip(CAPTIONS, pictures, strict=True)):
+        page = picture.to_html(
+            full_html=False,
+            include_plotlyjs=not number,
+            default_height="60vh",
+            config={"displayModeBar": False},
+        )
+        parts.append(f"<p>{words} {figures.caption(table, fmr)}</p>{page}")
+    path.write_text("\n".join(parts), encoding="utf-8")
+    click.echo(f"The curves are drawn in {path}", err=True)

@@ -1,0 +1,203 @@
+"""What is evaluated, and the result: curves of several qualities, in one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from serfiq_widgets.evaluation import baselines
+from serfiq_widgets.evaluation.bootstrap import Resampled, ends, resample
+from serfiq_widgets.evaluation.comparisons import Comparisons
+from serfiq_widgets.evaluation.curves import (
+    By,
+    Curve,
+    Threshold,
+    det,
+    discard_curve,
+    fnmr_at,
+    threshold_at,
+)
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+AREAS = (0.2, 0.3, 1.0)
+DRAWS = 300
+DET_AT = (*(m * 10.0**e for e in range(-5, 0) for m in (1, 2, 5)), 1.0)
+BASELINES = RANDOM, ORACLE = "random", "oracle"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Compared images and their qualities.
+
+    Attributes
+    ----------
+    comparisons : Comparisons
+        Of N images.
+    qualities : dict of str to (N,) ndarray
+        By name; higher is better, NaN is the lowest.
+    names : tuple of str
+        Of the images, or empty: then they have numbers alone.
+    about : dict
+        Where it comes from: data, model, passes, seed ...
+    """
+
+    comparisons: Comparisons
+    qualities: dict[str, NDArray[Any]]
+    names: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def with_baselines(self, fmr: float = 1e-3, seed: int = 0) -> Table:
+        """Return a table with the qualities ``random`` and ``oracle`` (at this FMR) besides."""
+        images = self.comparisons.images
+        more: dict[str, NDArray[Any]] = {RANDOM: baselines.chance(images, seed)}
+        more[ORACLE] = baselines.oracle(self.comparisons, fmr)
+        return replace(self, qualities={**self.qualities, **more})
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Error versus discard of several qualities at one FMR.
+
+    Attributes
+    ----------
+    table : Table
+    fmr, threshold, fnmr : float
+        The FMR that is allowed, the threshold it gives, and FNMR there without any discard.
+    curves : dict of str to Curve
+    resampled : dict of str to Resampled
+        By the same names, or empty.
+    shares : (S,) ndarray of float64
+        The discarded shares that are told.
+    by, variant : str
+        See `discard_curve`.
+    """
+
+    table: Table
+    fmr: float
+    threshold: float
+    fnmr: float
+    curves: dict[str, Curve]
+    resampled: dict[str, Resampled]
+    shares: NDArray[np.float64]
+    by: By
+    variant: Threshold
+
+    @property
+    def bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
+        """By quality the shares (S,), and the lower and upper end of FNMR's 95 % band there."""
+        return {name: (drawn.shares, *drawn.band()) for name, drawn in self.resampled.items()}
+
+    def difference(self, one: str, other: str, most: float = 0.3) -> tuple[float, float, float]:
+        """PAUC of one quality minus that of another, and the ends of its 95 % band.
+
+        Both are taken on the same drawn people, so that what they share cancels out.
+        """
+        low, high = ends(self.resampled[one].pauc[most] - self.resampled[other].pauc[most])
+        return self.curves[one].pauc(most) - self.curves[other].pauc(most), float(low), float(high)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it in plain Python, fit for JSON; what is not known is None."""
+        compared = self.table.comparisons
+        fmr, fnmr = det(compared)
+        places = np.searchsorted(fmr, np.array(DET_AT) + 1e-12, side="right") - 1
+        return {
+            **self.table.about,
+            "images": compared.images,
+            "people": compared.persons,
+            "genuine": len(compared.genuine),
+            "impostor": compared.impostors,
+            "fmr": self.fmr,
+            "threshold": _plain(self.threshold),
+            "fnmr": self.fnmr,
+            "discard_by": self.by,
+            "threshold_variant": self.variant,
+            "det": {
+                "fmr": [fmr[place].item() for place in places if place >= 0],
+                "fnmr": [fnmr[place].item() for place in places if place >= 0],
+            },
+            "qualities": {name: self._column(name) for name in self.curves},
+        }
+
+    def _column(self, name: str) -> dict[str, Any]:
+        curve = self.curves[name]
+        column: dict[str, Any] = {
+            "discard": self.shares.tolist(),
+            "fnmr": [_plain(value) for value in curve.at(self.shares)],
+            "pauc": {f"{area:g}": _plain(curve.pauc(area)) for area in AREAS},
+            "pauc_above_best": {
+                f"{area:g}": _plain(curve.pauc(area, above_best=True)) for area in AREAS
+            },
+        }
+        if name in self.resampled:
+            drawn = self.resampled[name]
+            bands = {f"{area:g}": ends(drawn.pauc[area]) for area in AREAS}
+            column["fnmr_band"] = np.transpose(drawn.band()).tolist()
+            column["pauc_band"] = {area: [float(e) for e in band] for area, band in bands.items()}
+        return column
+
+
+def evaluate(
+    table: Table,
+    fmr: float = 1e-3,
+    *,
+    shares: ArrayLike = SHARES,
+    by: By = "image",
+    threshold: Threshold = "fixed",
+    draws: int = DRAWS,
+    seed: int = 0,
+    columns: Sequence[str] | None = None,
+) -> Evaluation:
+    """Take the error-versus-discard curves of a table's qualities.
+
+    Parameters
+    ----------
+    table : Table
+    fmr : float
+        The FMR that is allowed, above 0 to 1.
+    shares : (S,) array_like of float
+        Discarded shares at which FNMR and its band are told.
+    by, threshold : str
+        See `discard_curve`.
+    draws, seed : int
+        Of the bootstrap, see `resample`; none with 0 draws or with re-derived thresholds.
+    columns : sequence of str, optional
+        Which qualities; all if not given.
+
+    Raises
+    ------
+    BadSetting
+        A number is not possible.
+    """
+    names = list(table.qualities) if columns is None else list(columns)
+    chosen = {name: table.qualities[name] for name in names}
+    compared = table.comparisons
+    level = threshold_at(compared, fmr)
+    points = np.asarray(shares, np.float64)
+    banded = draws > 0 and threshold == "fixed"
+    return Evaluation(
+        table=table,
+        fmr=fmr,
+        threshold=level,
+        fnmr=fnmr_at(compared, level),
+        curves={
+            name: discard_curve(compared, quality, fmr, by=by, threshold=threshold)
+            for name, quality in chosen.items()
+        },
+        resampled=resample(
+            compared, chosen, fmr, shares=points, areas=AREAS, by=by, draws=draws, seed=seed
+        )
+        if banded
+        else {},
+        shares=points,
+        by=by,
+        variant=threshold,
+    )
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

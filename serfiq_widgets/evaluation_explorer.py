@@ -1,0 +1,253 @@
+"""The evaluation explorer: move FMR and the discard, see curve, threshold and images that go.
+
+It observes an `EvaluationState`, which holds what is true and knows no widget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+from PIL import Image
+
+from serfiq_widgets import figures
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.evaluation import Table, load
+from serfiq_widgets.evaluation_files import join_scores
+from serfiq_widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
+from serfiq_widgets.faces import find_face
+from serfiq_widgets.images import read_image
+from serfiq_widgets.measurements import measure
+from serfiq_widgets.parts import Gallery, Notice, Plot, Slider, data_url
+from serfiq_widgets.parts import Table as Rows
+from serfiq_widgets.resources import bundled
+from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.state import kindly
+from serfiq_widgets.views import heading
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN, THUMBNAIL_SIDE = 12, 96
+COLUMNS = ["image", "quality", "comparisons", "missed"]
+LAST, FIRST = "the last to go", "the first to go"
+CURVES = (
+    "How many genuine comparisons are missed when the worst images are left out. "
+    "<b>A good quality score falls fast;</b> a random one stays level. The shade is where 95 of "
+    "100 draws of the people would lie."
+)
+SCORES = (
+    "Each comparison of two images has a score. <b>What lies left of the dashed threshold is "
+    "rejected:</b> blue there are misses, orange right of it false matches."
+)
+DET = "The price of each: a lower FMR makes FNMR rise. <b>The diamond is where you are.</b>"
+
+
+class EvaluationExplorer(w.VBox):
+    """Shows what it is worth to discard images by their quality.
+
+    Parameters
+    ----------
+    source : Table or path of a ``.npz`` file, optional
+        What is evaluated: from `measurements.measure`, or saved by ``serfiq evaluate --save``.
+    folder : path, optional
+        Where the images lie, so that those that go can be seen. Without a source it is measured
+        now: one sub-folder per person. Without both, a table that ships with the package is shown.
+    model, passes, aligned
+        The network and how its images are scored, when a folder is measured; see `measure`.
+    scores : path or DataFrame, optional
+        Rivals' scores to show beside ours, joined by their column ``path``; see `join_scores`.
+    on_open : callable of (path: Path), optional
+        Called with an image that people choose.
+    explorer : Explorer or ExplorerState, optional
+        Opens the image that people choose.
+    fmr, share, quality
+        Where it starts; see `EvaluationState`.
+
+    Attributes
+    ----------
+    state : EvaluationState
+        Its traits ``fmr``, ``share`` and ``quality`` can be set, all can be observed.
+
+    Examples
+    --------
+    >>> from serfiq_widgets import EvaluationExplorer
+    >>> explorer = EvaluationExplorer()
+    >>> before = explorer.state.fnmr
+    >>> explorer.state.share = 0.3
+    >>> explorer.state.at() < before / 2
+    True
+    """
+
+    def __init__(
+        self,
+        source: Table | str | Path | None = None,
+        *,
+        folder: str | Path | None = None,
+        model: str | Path = "mini",
+        passes: int = 100,
+        aligned: bool = False,
+        scores: str | Path | pd.DataFrame | None = None,
+        on_open: Callable[[Path], None] | None = None,
+        explorer: Any = None,
+        **settings: Any,
+    ) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._aligned, self._on_open, self._explorer = aligned, on_open, explorer
+        if source is None and folder is not None:
+            source = measure(Scorer(model), folder, passes, aligned=aligned).table()
+        elif not isinstance(source, Table):
+            source = load(bundled() if source is None else Path(source))
+        if scores is not None:
+            scores = Path(scores) if isinstance(scores, str) else scores
+            source, _ = join_scores(source, scores, self._folder or Path())
+        fmr = settings.get("fmr", 1e-3)
+        self.state = EvaluationState(source.with_baselines(fmr), **settings)
+        self._thumbnail = cache(self._read_thumbnail)
+        super().__init__(self._build())
+        for name in ("serfiq", "serfiq-trust"):
+            self.add_class(name)
+        self._wire()
+        self._follow_fmr({})
+        self._follow_discard({})
+
+    def _build(self) -> list[w.Widget]:
+        state = self.state
+        low, high = math.log10(LEAST_FMR), math.log10(MOST_FMR)
+        self._fmr = Slider("log\u2081\u2080 of FMR", math.log10(state.fmr), low, high, 0.1)
+        self._share = Slider("discarded, %", 100 * state.share, 0, 100 * MOST_SHARE, 0.5)
+        self._quality = w.Dropdown(
+            options=list(state.table.qualities), value=state.quality, description="by"
+        )
+        moves = w.HBox([self._fmr, self._share, self._quality])
+        self._notice, self._says, self._caption = Notice(), w.HTML(), w.HTML()
+        self._curves = Plot(label="Error-versus-discard curves", name="serfiq-discard")
+        self._scores = Plot(label="Genuine and impostor scores", name="serfiq-scores")
+        self._det = Plot(label="FNMR over FMR", name="serfiq-det")
+        self._which = w.Dropdown(options=[LAST, FIRST], description="shown")
+        self._gone_text = w.HTML()
+        gone = w.VBox([self._gone_text, self._which, *self._gone_part()])
+        pictures = w.HBox(
+            [
+                _picture("Error versus discard", CURVES, self._curves),
+                _picture("Scores and threshold", SCORES, self._scores),
+                w.VBox([gone]),
+                _picture("DET curve", DET, self._det),
+            ]
+        )
+        named = {"moves": moves, "pictures": pictures, "gone": gone}
+        for name, box in named.items():
+            box.add_class(f"serfiq-{name}")
+        pictures.children[2].add_class("serfiq-picture")
+        for name, part in {"fmr": self._fmr, "share": self._share, "by": self._quality}.items():
+            part.add_class(f"serfiq-move-{name}")
+        return [self._notice, moves, self._says, pictures, self._caption]
+
+    def _gone_part(self) -> list[w.Widget]:
+        """Make thumbnails where there are images, else rows of numbers."""
+        self._gallery, self._rows = Gallery(), Rows(columns=COLUMNS)
+        visible = self._folder is not None and self.state.table.names
+        return [self._gallery] if visible else [self._rows]
+
+    def _wire(self) -> None:
+        state = self.state
+        state.observe(lambda change: self._notice.say(change["new"]), "message")
+        state.observe(kindly(state, self._follow_fmr), "curves")
+        state.observe(kindly(state, self._follow_discard), "gone")
+        self._fmr.observe(kindly(state, self._move("fmr", lambda x: 10**x)), "value")
+        self._share.observe(kindly(state, self._move("share", lambda x: x / 100)), "value")
+        self._quality.observe(kindly(state, self._move("quality", str)), "value")
+        self._which.observe(kindly(state, lambda _: self._show_gone()), "value")
+        self._gallery.observe(kindly(state, self._open), "chosen")
+
+    def _move(self, name: str, of: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
+        def move(change: dict[str, Any]) -> None:
+            self.state.message = ""
+            setattr(self.state, name, of(change["new"]))
+
+        return move
+
+    def _follow_fmr(self, _: dict[str, Any]) -> None:
+        state = self.state
+        compared = state.table.comparisons
+        self._fmr.value = round(math.log10(state.fmr), 3)
+        self._scores.show(figures.scores_figure(compared, state.threshold))
+        self._det.show(figures.det_figure(state.det, (state.fmr, state.fnmr)))
+        self._caption.value = f"<p>{escape(figures.caption(state.table, state.fmr))}</p>"
+        self._follow_discard({})
+
+    def _follow_discard(self, _: dict[str, Any]) -> None:
+        state = self.state
+        self._share.value = round(100 * state.share, 3)
+        self._quality.value = state.quality
+        self._curves.show(
+            figures.discard_figure(
+                state.curves,
+                MOST_SHARE,
+                share=state.share,
+                chosen=state.quality,
+                bands={state.quality: state.band},
+            )
+        )
+        self._says.value = (
+            f"<p>At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and "
+            f"<b>{state.fnmr:.2%} of the genuine comparisons are missed.</b> Without the "
+            f"{len(state.gone):,} images ({state.share:.1%}) that "
+            f"<b>{escape(state.quality)}</b> rates lowest it is <b>{state.at():.2%}.</b></p>"
+        )
+        self._show_gone()
+
+    def _show_gone(self) -> None:
+        """Show some of the images that go, those at the cut or the worst."""
+        state = self.state
+        last = self._which.value == LAST
+        self._numbers = state.gone[::-1][:SHOWN] if last else state.gone[:SHOWN]
+        text = (
+            f"{len(state.gone):,} images, which take part in {state.taken():.0%} of the misses. "
+            f"Here {len(self._numbers)} of them, with their genuine comparisons."
+        )
+        self._gone_text.value = heading("The images that would go", text)
+        quality = state.table.qualities[state.quality]
+        rows = [
+            [int(i), float(quality[i]), int(state.partners[i]), int(state.errors[i])]
+            for i in self._numbers
+        ]
+        if self._gallery.comm is not None and self._folder is not None and state.table.names:
+            self._gallery.chosen = -1
+            self._gallery.items = [
+                {"label": f"{missed} of {pairs} missed", "src": self._thumbnail(number)}
+                for number, _, pairs, missed in rows
+            ]
+        else:
+            self._rows.rows = rows
+
+    def _path(self, number: int) -> Path:
+        if self._folder is None:
+            raise BadSetting("There is no folder with the images: give folder=...")
+        return self._folder / self.state.table.names[number]
+
+    def _read_thumbnail(self, number: int) -> str:
+        picture = Image.fromarray(read_image(self._path(number)))
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        return data_url(picture)
+
+    def _open(self, change: dict[str, Any]) -> None:
+        """Hand an image that was chosen to whoever wants it."""
+        if not 0 <= change["new"] < len(self._numbers):
+            return
+        path = self._path(int(self._numbers[change["new"]]))
+        if self._on_open is not None:
+            self._on_open(path)
+        if self._explorer is not None:
+            self._explorer.image = find_face(path, aligned=True) if self._aligned else path
+
+
+def _picture(title: str, text: str, plot: Plot) -> w.VBox:
+    box = w.VBox([w.HTML(heading(title, text)), plot])
+    box.add_class("serfiq-picture")
+    return box

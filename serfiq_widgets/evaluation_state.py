@@ -1,0 +1,143 @@
+"""What an evaluation explorer shows, without any widget: FMR, discard, curves, images that go."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import traitlets as t
+from numpy.typing import NDArray
+
+from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
+from serfiq_widgets.state import Speaking
+
+LEAST_FMR, MOST_FMR = 1e-5, 0.1
+MOST_SHARE = 0.6
+BAND_SHARES = np.linspace(0, MOST_SHARE, 31)
+Indices = NDArray[np.int32]
+DRAWS = 60  # enough to see a band's width while a slider moves
+
+
+class EvaluationState(Speaking):
+    """What an evaluation explorer shows, without any widget.
+
+    What does not depend on FMR is made once, so that a move costs sums alone.
+
+    Attributes
+    ----------
+    orders : dict of str to Order
+        By quality.
+    partners, errors : (N,) ndarrays of int
+        How many genuine comparisons each image takes part in, and how many of them are missed.
+    det : two (P,) ndarrays of float64
+        FMR and FNMR of the DET curve.
+    table : Table
+        What is evaluated; at least one quality.
+    fmr : float
+        The FMR that is allowed, 1e-5 to 0.1.
+    share : float
+        Share of the images that are discarded, 0 to 0.6.
+    quality : str
+        The quality by which they are.
+    threshold, fnmr : float
+        At this FMR, without any discard (read them, don't set them).
+    curves : dict of str to Curve
+        By quality (read it).
+    band : tuple of (S,) ndarrays
+        Shares, lower and upper end of the quality's 95 % band over people (read it).
+    gone : (K,) ndarray of int
+        Numbers of the images that go, the worst first (read it).
+    """
+
+    table = t.Instance(Table)
+    fmr = t.Float(1e-3)
+    share = t.Float(0.1)
+    quality = t.Unicode()
+    threshold = t.Float()
+    fnmr = t.Float()
+    curves = t.Dict()
+    band = t.Any(())
+    gone = t.Any(())
+
+    def __init__(self, table: Table, **settings: Any) -> None:
+        if not table.qualities:
+            raise BadSetting("This table has no quality: there is nothing to discard by.")
+        super().__init__(table=table)
+        compared = table.comparisons
+        self.orders = {name: Order.of(compared, q) for name, q in table.qualities.items()}
+        self.det = det(compared)
+        self._resamplers: dict[str, Resampler] = {}
+        self.errors = self.partners = self._count(compared.first, compared.second)
+        self.quality = next(iter(table.qualities))
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._judge()
+        self._discard()
+
+    @t.validate("fmr")
+    def _possible_fmr(self, proposal: dict[str, Any]) -> float:
+        return _within(proposal["value"], LEAST_FMR, MOST_FMR)
+
+    @t.validate("share")
+    def _possible_share(self, proposal: dict[str, Any]) -> float:
+        return _within(proposal["value"], 0, MOST_SHARE)
+
+    @t.validate("quality")
+    def _known(self, proposal: dict[str, Any]) -> str:
+        name: str = proposal["value"]
+        if name not in self.table.qualities:
+            raise BadSetting(f"There is no quality '{name}': {', '.join(self.table.qualities)}.")
+        return name
+
+    @t.observe("fmr")
+    def _follow_fmr(self, _: dict[str, Any]) -> None:
+        self._judge()
+
+    @t.observe("share", "quality")
+    def _follow_discard(self, change: dict[str, Any]) -> None:
+        if change["name"] == "quality":
+            self.band = self._band()
+        self._discard()
+
+    def at(self, name: str | None = None) -> float:
+        """FNMR of a quality, or of the chosen one, at the discarded share."""
+        return float(self.curves[name or self.quality].at(self.share))
+
+    def taken(self) -> float:
+        """Share of the misses that an image that goes takes part in."""
+        goes = np.zeros(self.table.comparisons.images, bool)
+        goes[self.gone] = True
+        first, second = self._missed
+        return float((goes[first] | goes[second]).mean()) if len(first) else 0.0
+
+    def _judge(self) -> None:
+        """Take threshold, errors and curves at the FMR."""
+        compared = self.table.comparisons
+        level = threshold_at(compared, self.fmr)
+        missed = compared.genuine < level
+        self._missed = compared.first[missed], compared.second[missed]
+        self.errors = self._count(*self._missed)
+        with self.hold_trait_notifications():
+            self.threshold, self.fnmr = level, fnmr_at(compared, level)
+            self.curves = {name: order.curve(self.fmr) for name, order in self.orders.items()}
+            self.band = self._band()
+
+    def _discard(self) -> None:
+        self.gone = self.orders[self.quality].gone(self.share)
+
+    def _band(self) -> tuple[NDArray[np.float64], ...]:
+        name = self.quality
+        if name not in self._resamplers:
+            self._resamplers[name] = Resampler(self.orders[name], BAND_SHARES, draws=DRAWS)
+        return (BAND_SHARES, *self._resamplers[name].at(self.fmr).band())
+
+    def _count(self, first: Indices, second: Indices) -> NDArray[np.int64]:
+        """How many of these comparisons each image (N,) takes part in."""
+        ends = np.concatenate([first, second])
+        return np.bincount(ends, minlength=self.table.comparisons.images)
+
+
+def _within(value: float, least: float, most: float) -> float:
+    return least if math.isnan(value) else min(max(value, least), most)

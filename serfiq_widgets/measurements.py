@@ -1,0 +1,131 @@
+"""From a folder of faces to what an evaluation needs: embeddings, people, qualities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.batch import find_images
+from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.evaluation import (
+    Comparisons,
+    Table,
+    brightness,
+    compare_all,
+    embedding_norm,
+    sharpness,
+)
+
+if TYPE_CHECKING:
+    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scorer import Scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a network says of the images of a folder that could be used.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The N images, as paths from the folder.
+    people : tuple of str
+        Who is on each: the name of the folder that the image lies in.
+    embeddings : (N, D) ndarray of float32
+        As the network gives them, not scaled; under an on-top head those of its base.
+    qualities : dict of str to (N,) ndarray of float64
+        ``serfiq`` (raw score of the passes), ``limit`` (of infinitely many, where there is one),
+        ``norm`` of the embedding, ``sharpness``, ``brightness``.
+    errors : tuple of str
+        Why the other images could not be used.
+    about : dict
+        Data, model, its SHA-256, passes, seed.
+    """
+
+    names: tuple[str, ...]
+    people: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+    qualities: dict[str, NDArray[np.float64]]
+    errors: tuple[str, ...]
+    about: dict[str, Any]
+
+    def table(self, comparisons: Comparisons | None = None) -> Table:
+        """Return what is to be evaluated: all images compared, or as they were already."""
+        compared = comparisons or compare_all(self.embeddings, self.people)
+        return Table(compared, dict(self.qualities), self.names, self.about)
+
+
+def measure(
+    scorer: Scorer,
+    folder: str | Path,
+    passes: int = 100,
+    *,
+    aligned: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Score and embed the images of a folder; a bad image is counted, not a stop.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    folder : str or Path
+        With one sub-folder per person.
+    passes : int
+        Dropout passes T.
+    aligned : bool
+        The images are aligned face crops: skip detection.
+    progress : callable, optional
+        Called after each image with how many are done, and how many there are.
+
+    Raises
+    ------
+    BadSetting
+        No image could be used.
+    """
+    folder = Path(folder)
+    images = find_images([folder])
+    used, rows, embeddings, errors = [], [], [], []
+    for path, result in zip(
+        images, scorer.score_many(images, passes, aligned=aligned), strict=True
+    ):
+        if isinstance(result, SerfiqError):
+            errors.append(str(result))
+        else:
+            pixels = result.face.pixels
+            used.append(path)
+            embeddings.append(_embedding(scorer, result))
+            rows.append((result.raw, result.limit, sharpness(pixels), brightness(pixels)))
+        if progress is not None:
+            progress(len(used) + len(errors), len(images))
+    if not used:
+        raise BadSetting(f"No image in '{folder}' could be used. {' '.join(errors[:1])}".strip())
+    raw, limit, sharp, bright = np.array(rows).T
+    vectors = np.stack(embeddings)
+    qualities = {"serfiq": raw, "limit": limit, "norm": embedding_norm(vectors)}
+    qualities |= {"sharpness": sharp, "brightness": bright}
+    if np.isnan(limit).all():
+        del qualities["limit"]
+    return Measured(
+        names=tuple(path.relative_to(folder).as_posix() for path in used),
+        people=tuple(path.parent.name for path in used),
+        embeddings=vectors,
+        qualities=qualities,
+        errors=tuple(errors),
+        about={
+            "data": folder.resolve().name,
+            "model": scorer.card.name,
+            "model_sha256": scorer.network.sha256,
+            "passes": passes,
+            "seed": scorer.seed,
+        },
+    )
+
+
+def _embedding(scorer: Scorer, result: QualityResult) -> NDArray[np.float32]:
+    head = scorer.network.head
+    return head(result.features[None])[0] if head.is_affine else result.features

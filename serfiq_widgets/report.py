@@ -1,0 +1,311 @@
+"""One page about a folder's scores that opens offline: numbers, pictures, groups, how to cite.
+
+No image is in it unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from serfiq_widgets import __version__, bias_groups, figures
+from serfiq_widgets.bias import SMALL, GroupedScores, group_scores
+from serfiq_widgets.errors import BadTable, SerfiqError
+from serfiq_widgets.images import read_image
+from serfiq_widgets.parts import data_url
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from serfiq_widgets.bias_groups import ScoreTable
+
+QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+THUMBNAIL_SIDE = 112
+MOST_ERRORS = 50  # that are listed
+LEAST_P, CURVE_HEIGHT = 1e-16, 400
+CAUTION = (
+    "A quality is the opinion of one recognition network about one photo: how far its embedding "
+    "can be relied on. It says nothing about the person."
+)
+ABOUT_GROUPS = (
+    "What differs between groups follows the network and these photos: their age, sharpness and "
+    "cropping, and labels that may be wrong. It is no statement about people, and by itself no "
+    "verdict on fairness. Intervals: Wilson, 95 %. \u03b4: Cliff's, above 0 where the group's "
+    "qualities are higher than all others'. p: Kolmogorov-Smirnov, corrected after Holm for the "
+    f"groups of one table. * fewer than {SMALL} images: what is said of them may be chance."
+)
+CITE = """\
+@inproceedings{terhoerst2020serfiq,
+  title     = {{SER-FIQ}: Unsupervised Estimation of Face Image Quality Based on Stochastic
+               Embedding Robustness},
+  author    = {Terh\\"orst, Philipp and Kolf, Jan Niklas and Damer, Naser and Kirchbuchner, Florian
+               and Kuijper, Arjan},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2020}
+}"""
+HEADINGS = ("group", "images", "median", "below", "95 % interval", "share", "kept")
+PAGE = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Face image quality: {name}</title>
+<style>
+  :root {{ --ink: #24292f; --soft: #57606a; --line: #d8dee4; --card: #ffffff; --page: #f6f8fa; }}
+  @media (prefers-color-scheme: dark) {{
+    :root {{ color-scheme: dark; --ink: #e6edf3; --soft: #9da7b3; --line: #3d444d;
+      --card: #161b22; --page: #0d1117; }}
+  }}
+  * {{ box-sizing: border-box; }}
+  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: var(--ink);
+    background: var(--page); }}
+  main {{ max-width: 1080px; margin: 0 auto; padding: 16px; display: grid; gap: 16px;
+    grid-template-columns: minmax(0, 1fr); }}
+  h1 {{ margin: 8px 0 0; overflow-wrap: anywhere; }} h2 {{ margin: 0 0 8px; font-size: 20px; }}
+  section {{ background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+    padding: 16px; min-width: 0; }}
+  p {{ margin: 8px 0; color: var(--soft); }} b {{ color: var(--ink); }}
+  dl {{ display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 24px;
+    margin: 0; }}
+  dt {{ color: var(--soft); }} dd {{ margin: 0; overflow-wrap: anywhere; }}
+  .wide {{ overflow-x: auto; }} .two {{ display: grid; gap: 16px;
+    grid-template-columns: repeat(2, minmax(0, 1fr)); }}
+  @media (max-width: 800px) {{ .two {{ grid-template-columns: minmax(0, 1fr); }} }}
+  table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+  th, td {{ padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);
+    white-space: nowrap; }}
+  th:first-child, td:first-child {{ text-align: left; }}
+  pre {{ overflow-x: auto; font-size: 13px; }}
+  .faces {{ display: flex; flex-wrap: wrap; gap: 12px; }}
+  figure {{ margin: 0; width: {side}px; font-size: 13px; overflow-wrap: anywhere; }}
+  figure img {{ display: block; max-width: 100%; border-radius: 8px; }}
+  .xtick text, .ytick text, .xtitle, .ytitle, .legendtext {{ fill: var(--ink) !important; }}
+  .gridlayer path, .zerolinelayer path {{ stroke: var(--line) !important; }}
+</style></head>
+<body><main>
+<h1>Face image quality: {name}</h1>
+<section><h2>Summary</h2><dl>{summary}</dl>{errors}</section>
+{sections}
+<section><h2>Method and citation</h2><p>{caution}</p>
+<p>SER-FIQ looks at each face many times with other features of the network switched off (dropout),
+and calls it good if the embeddings stay together. Raw scores of a network crowd in a narrow range;
+a logistic curve spreads them to the quality from 0 to 100. The exact limit is the raw score of
+infinitely many passes. Made with serfiq_widgets {version}; cite the method as</p>
+<pre>{cite}</pre></section>
+</main></body></html>
+"""
+
+
+def report_html(
+    table: ScoreTable,
+    *,
+    by: Sequence[str] = (),
+    threshold: float = MIDDLE,
+    images: int = 0,
+    curves: Mapping[str, tuple[str, go.Figure]] | None = None,
+) -> str:
+    """Return a page about a table of scores.
+
+    Parameters
+    ----------
+    table : ScoreTable
+        With a column ``quality``; ``path``, ``raw``, ``limit`` and ``error`` are used if there.
+    by : sequence of str
+        Columns that say groups.
+    threshold : float
+        The quality below which an image counts as discarded.
+    images : int
+        As many of the best and of the worst faces are shown, read anew from their paths.
+    curves : mapping of str to (str, plotly Figure), optional
+        More pictures by their titles, each with what is to be said of it, such as
+        error-versus-discard curves.
+
+    Raises
+    ------
+    BadTable
+        There is no quality in it.
+    """
+    quality = table.numbers(QUALITY)
+    known = quality[np.isfinite(quality)]
+    if not known.size:
+        raise BadTable("No image has a quality: there is nothing to report.")
+    drawn = _Drawn()
+    histogram = figures.histogram_figure(known, threshold, SPAN, QUALITY)
+    sections = [
+        _section(
+            "Distribution of quality",
+            f"<p>{len(known):,} images; dotted: the threshold {threshold:g}.</p>"
+            f"{drawn(histogram)}{_quantiles(table)}",
+        )
+    ]
+    if images:
+        sections.append(_faces(table, quality, images))
+    for name in by:
+        grouped = group_scores(quality, bias_groups.labels(table, name))
+        sections.append(_groups(name, grouped, threshold, drawn))
+    if by:
+        sections.append(f"<p>{ABOUT_GROUPS}</p>")
+    sections += [
+        _section(title, f"<p>{escape(text)}</p>{drawn(figure, CURVE_HEIGHT)}")
+        for title, (text, figure) in (curves or {}).items()
+    ]
+    return PAGE.format(
+        name=escape(str(table.about.get("name", "a table"))),
+        side=THUMBNAIL_SIDE,
+        summary=_summary(table, known, threshold),
+        errors=_errors(table),
+        sections="\n".join(sections),
+        caution=CAUTION,
+        version=__version__,
+        cite=escape(CITE),
+    )
+
+
+class _Drawn:
+    """Figures as HTML; the first one brings the plotly library along, for all of them."""
+
+    def __init__(self) -> None:
+        self._first = True
+
+    def __call__(self, figure: go.Figure, height: int = 320) -> str:
+        html: str = figure.to_html(
+            full_html=False,
+            include_plotlyjs=self._first,
+            default_height=f"{height}px",
+            config={"displayModeBar": False, "responsive": True},
+        )
+        self._first = False
+        return html
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _summary(table: ScoreTable, known: Any, threshold: float) -> str:
+    about = table.about
+    facts: dict[str, Any] = {
+        "images": f"{len(table):,}",
+        "scored": f"{len(known):,}",
+        "not scored": f"{len(table) - len(known):,}",
+        "model": about.get("model", "not stated"),
+        "SHA-256 of the model": _only(table, "model_sha256"),
+        "dropout passes T": about.get("passes", "not stated"),
+        "seed": about.get("seed", "not stated"),
+        "engine, device": ", ".join(filter(None, (_only(table, "engine"), _only(table, "device")))),
+        "median quality": f"{np.median(known):.0f}",
+        f"below {threshold:g}": f"{(known < threshold).mean():.1%}",
+        "median exact limit": _median(table, "limit"),
+    }
+    return "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"
+        for name, value in facts.items()
+        if value != ""
+    )
+
+
+def _only(table: ScoreTable, name: str) -> str:
+    """Return what a column says in every row that says something; empty if there is no such."""
+    values = {str(value) for value in table.columns.get(name, np.array([])).tolist() if value}
+    return values.pop() if len(values) == 1 else ""
+
+
+def _median(table: ScoreTable, name: str) -> str:
+    values = table.numbers(name) if name in table.columns else np.array([np.nan])
+    return f"{np.nanmedian(values):.4f}" if np.isfinite(values).any() else ""
+
+
+def _errors(table: ScoreTable) -> str:
+    texts = [
+        text
+        for text in table.columns.get("error", np.array([])).tolist()
+        if isinstance(text, str) and text
+    ]
+    if not texts:
+        return ""
+    lines = "".join(f"<li>{escape(text)}</li>" for text in texts[:MOST_ERRORS])
+    more = f"<li>and {len(texts) - MOST_ERRORS} more</li>" if len(texts) > MOST_ERRORS else ""
+    return f"<details><summary>Why not scored</summary><ul>{lines}{more}</ul></details>"
+
+
+def _quantiles(table: ScoreTable) -> str:
+    head = "".join(f"<th>{quantile} %</th>" for quantile in QUANTILES)
+    rows = ""
+    for name in table.scores:
+        values = table.numbers(name)
+        values = values[np.isfinite(values)]
+        if values.size:
+            form = ".0f" if name == QUALITY else ".4f"
+            cells = "".join(f"<td>{q:{form}}</td>" for q in np.percentile(values, QUANTILES))
+            rows += f"<tr><td>{name}</td>{cells}</tr>"
+    return f'<div class="wide"><table><tr><th>quantile</th>{head}</tr>{rows}</table></div>'
+
+
+def _faces(table: ScoreTable, quality: Any, count: int) -> str:
+    """Show the best and the worst, by raw score where qualities are equal."""
+    raw = table.numbers("raw") if "raw" in table.columns else quality
+    order = np.lexsort([raw, quality])
+    order = order[np.isfinite(quality[order])]
+    paths = table.column("path")
+    content = ""
+    for title, rows in (("Best", order[::-1][:count]), ("Worst", order[:count])):
+        faces = "".join(_face(str(paths[row]), quality[row]) for row in rows)
+        content += f'<h3>{title}</h3><div class="faces">{faces}</div>'
+    return _section("Best and worst images", content)
+
+
+def _face(path: str, quality: float) -> str:
+    name = escape(PurePath(path).name)
+    try:
+        picture = Image.fromarray(read_image(path))
+    except SerfiqError as error:
+        image = f"<p>{escape(str(error))}</p>"
+    else:
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        image = f'<img src="{data_url(picture)}" alt="">'
+    return f"<figure>{image}<figcaption>{quality:.0f}: {name}</figcaption></figure>"
+
+
+def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) -> str:
+    rows = grouped.rows(threshold)
+    head = "".join(f"<th>{title}</th>" for title in (*HEADINGS, "\u03b4", "p"))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{cell}</td>"
+            for cell in (
+                escape(row.group) + ("*" if row.small else ""),
+                f"{row.n:,}",
+                f"{row.median:.0f}",
+                f"{row.rate:.1%}",
+                f"{row.low:.1%} to {row.high:.1%}",
+                f"{row.share:.1%}",
+                _number(row.share_kept, ".1%"),
+                _number(row.delta, "+.2f"),
+                "&lt; 1e-16" if row.p_holm < LEAST_P else _number(row.p_holm, ".1g"),
+            )
+        )
+        + "</tr>"
+        for row in rows
+    )
+    left_out = f" {grouped.left_out:,} images without a quality or a group are left out."
+    height = max(260, 110 + 26 * len(rows))
+    pictures = (
+        drawn(figures.shares_figure(grouped, threshold, SPAN, QUALITY), height),
+        drawn(figures.rates_figure(grouped, rows, f"below {threshold:g}"), height),
+    )
+    return _section(
+        f"Groups by {name}",
+        f"<p>{int(grouped.counts.sum()):,} images.{left_out if grouped.left_out else ''}</p>"
+        f'<div class="two"><div>{pictures[0]}</div><div>{pictures[1]}</div></div>'
+        f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>',
+    )
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
