@@ -14,6 +14,7 @@ from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.images import read_image
+from serfiq_widgets.opencv import fitted, shrunk
 from serfiq_widgets.parts import FaceView, PhotoView, Slider, data_url
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.sandbox import PREVIEW_SIDE, Photo
@@ -150,6 +151,5 @@ def preview(image: ImageSource | Photo, side: int) -> Image.Image:
         if hasattr(image, "seek"):
             image.seek(0)
         pixels = read_image(image)
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side))
-    return picture
+    height, width = pixels.shape[:2]
+    return Image.fromarray(shrunk(pixels, fitted(width, height, side)))

@@ -23,7 +23,8 @@ from ipywidgets import HTML, Widget, widget_serialization
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from serfiq_widgets.errors import ImageTooLarge, SerfiqError, clean_name
+from serfiq_widgets.containers import too_large
+from serfiq_widgets.errors import SerfiqError, clean_name
 from serfiq_widgets.figures import Film
 from serfiq_widgets.images import MAX_BYTES
 
@@ -402,9 +403,4 @@ class Upload(Part):
 
     def _refuse(self, name: str) -> None:
         self._content = None
-        self._on_error(
-            ImageTooLarge(
-                f"'{name}' is larger than {MAX_BYTES // 10**6} MB. "
-                "Save it smaller (1,000 pixels across are plenty) and try again."
-            )
-        )
+        self._on_error(too_large(name, f"is larger than {MAX_BYTES // 10**6} MB"))

@@ -26,6 +26,7 @@ from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, READY, REQUEST
 from serfiq_widgets.errors import EngineUnavailable, UnreadableImage, clean_name
 from serfiq_widgets.images import check_bytes, upright
 from serfiq_widgets.memory import give_back
+from serfiq_widgets.opencv import fitted, shrunk
 
 MEMORY = 300_000_000  # bytes above what the process has when it starts
 SECONDS = 2  # for one photo
@@ -34,6 +35,12 @@ IDLE_S = 60
 MOST_TEXT = 2000  # bytes of a refusal's text
 KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds a secret
 PREVIEW_SIDE = 360
+CHILD = """\
+import sys
+sys.path.insert(0, {!r})
+from serfiq_widgets.decoder import serve
+serve({}, {}, {})
+"""
 NO_PROCESS = (
     "Photos are decoded in a program of their own, and this machine starts no further one just "
     "now. Try again in a moment."
@@ -86,7 +93,8 @@ class Photo:
         """
         pixels = upright(_child.decode(self._picture.content, self.name), self._picture.orientation)
         if self.preview is None:
-            self.preview = _small(pixels)
+            height, width = pixels.shape[:2]
+            self.preview = shrunk(pixels, fitted(width, height, PREVIEW_SIDE))
         return pixels
 
 
@@ -136,10 +144,7 @@ class _Child:
 
 def _start() -> subprocess.Popen[bytes]:
     """Start a child; it finds this package where it lies, and inherits nothing of ours."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
-        f"from serfiq_widgets.decoder import serve; serve({MEMORY}, {SECONDS}, {IDLE_S})"
-    )
+    code = CHILD.format(str(Path(__file__).parents[1]), MEMORY, SECONDS, IDLE_S)
     try:
         process = subprocess.Popen(  # noqa: S603  # this Python, and code of ours
             [sys.executable, "-I", "-c", code],
@@ -208,14 +213,6 @@ def _read(source: IO[bytes], size: int) -> bytes:
     if len(content) < size:
         raise EOFError
     return content
-
-
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    return np.asarray(picture)
 
 
 _child = _Child()
