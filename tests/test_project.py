@@ -50,7 +50,7 @@ ARROWS = {
     "degrade": "faces opencv",
     "demo": "resources server",
     "detectors": "checkpoints engines memory opencv store zoo",
-    "doctor": "__init__ detectors engines opencv scorer",
+    "doctor": "__init__ detectors engines opencv scorer zoo",
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
