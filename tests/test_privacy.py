@@ -1,6 +1,7 @@
 """Erase now: nothing of a photo is left in the state, the widgets, or the memory of the process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,26 @@ def test_after_erase_the_process_holds_nothing_of_the_photo():
         after = found(session.pid, marks)
         session.stdin.close()
     assert after == set()
+
+
+def test_scoring_writes_nothing_anywhere(tmp_path):
+    """Not even what ONNX Runtime would write about its users, to send it."""
+    code = (
+        "from serfiq_widgets import Explorer, Scorer; from serfiq_widgets.resources import *; "
+        "Scorer(engine='onnxruntime').score(sample_images()[0]); Explorer()"
+    )
+    names = [
+        "HOME",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+    ]
+    environment = {**os.environ, **dict.fromkeys(names, str(tmp_path))}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ runtime's for the cores, and its kernels are the faster ones. An on-top head sta
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,12 @@ INSTALL_CUDA = (
 
 
 def _import() -> Any:
+    """Import the runtime, and let it neither collect nor send what it would tell its makers.
+
+    From 1.32 on it writes a number of this device and what ran into a database in the user's cache
+    folder, for sending.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

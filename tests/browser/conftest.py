@@ -41,14 +41,15 @@ def port():
 
 
 @contextmanager
-def served(log, *command):
-    """Run a program that serves the dashboard; yields its address."""
+def served(log, *command, **how):
+    """Run a program that serves the dashboard; yields its address. ``how`` is Popen's."""
     port = free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            **how,
         )
         try:
             address = f"http://localhost:{port}"
