@@ -29,6 +29,7 @@ from serfiq_widgets.cluster import (
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
+from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -54,16 +55,28 @@ def open_scorer(*arguments: Any, **options: Any) -> Scorer:
 
 
 def find(
-    scorer: Scorer, image: ImageSource | AlignedFace, which: int = 0, *, aligned: bool = False
+    scorer: Scorer,
+    image: ImageSource | AlignedFace | Photo,
+    which: int = 0,
+    *,
+    aligned: bool = False,
 ) -> AlignedFace:
-    """Find a face (see `find_face`) where the scorer works; an aligned one is taken as it is."""
+    """Find a face (see `find_face`) where the scorer works; an aligned one is taken as it is.
+
+    A visitor's photo is decoded there too, apart.
+    """
     if isinstance(image, AlignedFace):
         return image
     if hasattr(image, "seek"):
         image.seek(0)
     if isinstance(scorer, RemoteScorer):
         return scorer.find(image, which, aligned=aligned)
-    return find_face(image, which=which, aligned=aligned, detector=scorer.detector)
+    return _find_here(image, name_of(image), which, aligned, scorer.detector)
+
+
+def _find_here(image: Any, name: str, which: int, aligned: bool, detector: str) -> AlignedFace:
+    image = image.pixels() if isinstance(image, Photo) else image
+    return find_face(image, name=name, which=which, aligned=aligned, detector=detector)
 
 
 class RemoteScorer(Scorer):
@@ -101,10 +114,12 @@ class RemoteScorer(Scorer):
         self.rate, self.seed = settings["rate"], settings["seed"]
         self.detector = settings["detector"]
 
-    def find(self, image: ImageSource, which: int = 0, *, aligned: bool = False) -> AlignedFace:
+    def find(
+        self, image: ImageSource | Photo, which: int = 0, *, aligned: bool = False
+    ) -> AlignedFace:
         """Find a face as `find_face` does; what is sent is the file as it is."""
         name = name_of(image)
-        if not isinstance(image, np.ndarray | Image.Image):
+        if not isinstance(image, np.ndarray | Image.Image | Photo):
             image = read_bytes(image, name)
         face: AlignedFace = self._work(_find, image, name, which, aligned)
         return face
@@ -212,7 +227,7 @@ def connected(address: str) -> tuple[Any, Any]:
 
 def _find(packed: bytes, image: Any, name: str, which: int, aligned: bool) -> AlignedFace:
     scorer, _ = cached_scorer(packed)
-    return find_face(image, name=name, which=which, aligned=aligned, detector=scorer.detector)
+    return _find_here(image, name, which, aligned, scorer.detector)
 
 
 def _call(packed: bytes, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -18,7 +18,9 @@ import traitlets as t
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
+from serfiq_widgets.sandbox import forget
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.service import find, open_scorer
 
@@ -63,7 +65,7 @@ class ExplorerState(Speaking):
     scorer : Scorer
         The network; a new one scores the face anew, and finds it anew with another detector (see
         `configure`).
-    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace
+    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array, AlignedFace or Photo
         Setting it scores it and takes the ruin away. If that fails, ``message`` says why and the
         last result stays.
     which : int
@@ -90,6 +92,10 @@ class ExplorerState(Speaking):
         Whether that is a frame of the running camera, which is kept nowhere else.
     entries, pinned : tuple of Entry
         What was scored in this session, oldest first, and what was pinned of it.
+    consent : bool
+        Whether people were told what happens to their photos, and agreed.
+    erasures : int
+        How often all faces were erased; what holds one observes it, and lets go.
     message, missed : str
         What went wrong last, empty when nothing did; ``missed`` if it was a frame of the running
         camera, where the next one is on its way.
@@ -108,6 +114,8 @@ class ExplorerState(Speaking):
     quality = t.Int(None, allow_none=True)
     entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
+    consent = t.Bool(False)  # noqa: FBT003  # traitlets takes the default so
+    erasures = t.Int(0)
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
@@ -170,6 +178,20 @@ class ExplorerState(Speaking):
         """Score a frame of the running camera."""
         self._frame = frame
         self.image = frame
+
+    def erase(self) -> None:
+        """Forget every image, face and result of this session; the first sample is shown then.
+
+        Consent is asked for again. A kiosk calls this when nobody is there any more.
+        """
+        self.image = self.source = self._frame = None
+        self.live = self.consent = False
+        self.message = self.missed = ""
+        self.entries = self.pinned = ()
+        self.chosen = -1
+        self.erasures += 1
+        self.image = sample_images()[0]
+        forget()
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""

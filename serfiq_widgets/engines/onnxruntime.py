@@ -6,6 +6,7 @@ runtime's for the cores, and its kernels are the faster ones. An on-top head sta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,12 @@ INSTALL_CUDA = (
 
 
 def _import() -> Any:
+    """Import the runtime, and let it neither collect nor send what it would tell its makers.
+
+    From 1.32 on it writes a number of this device and what ran into a database in the user's cache
+    folder, for sending.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -37,14 +44,16 @@ def _import() -> Any:
     return onnxruntime
 
 
-def session(graph: bytes, providers: list[Any]) -> Any:
+def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
     """Open a session whose threads sleep while they wait.
 
     By default they spin, which takes the cores from NumPy and from whoever shares the machine.
+    Without ``hoard`` it keeps no memory from one run for the next.
     """
     ort = _import()
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = hoard
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(graph, options, providers=providers)
 
