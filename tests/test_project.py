@@ -259,6 +259,11 @@ def test_readmes_commands_run(command, tmp_path, monkeypatch):
     arguments = shlex.split(command, comments=True)[1:]
     if "faces" in arguments:
         readers_own_faces(tmp_path / "faces")
+    if "people" in arguments:
+        for name in ("collins", "hopper"):
+            (tmp_path / "people" / name).mkdir(parents=True)
+            for path in (ROOT / "sample_images").glob(f"{name}*.jpg"):
+                (tmp_path / "people" / name / path.name).symlink_to(path)
     result = CliRunner().invoke(main, arguments, input="y")
     missing = NEEDS.get(" ".join(arguments[:2]))
     if missing:
