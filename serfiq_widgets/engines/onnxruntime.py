@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.heads import Head
     from serfiq_widgets.checkpoints.split import Network
 
-# Trunk and head of each network, by engine, device and precision: sessions keep nothing of a run, so
-# all engines on one network share them.
+# Trunk and head of each network, by engine, device and precision. Sessions keep nothing of a run,
+# so that all engines on one network share them.
 _sessions: WeakKeyDictionary[Network, dict[tuple[str, ...], tuple[Any, Any]]] = WeakKeyDictionary()
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
