@@ -175,6 +175,7 @@ def _load() -> None:
 def _live(order: dict[str, Any]) -> None:
     """Become a kernel."""
     from ipykernel.kernelapp import IPKernelApp
+    from ipywidgets import register_comm_target
 
     parent = os.getppid()
     os.setsid()
@@ -185,7 +186,10 @@ def _live(order: dict[str, Any]) -> None:
     _limit(order["mb"] * 10**6)
     arguments = [*order["arguments"], *(text.format(parent) for text in ARGUMENTS)]
     try:
-        IPKernelApp.launch_instance(arguments)
+        app = IPKernelApp.instance()
+        app.initialize(arguments)
+        register_comm_target()  # ipywidgets does it when it is imported, but then there was no kernel
+        app.start()
     finally:
         os._exit(0)
 
