@@ -329,8 +329,8 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
             self.close(1008, str(error))
             return
         await self._pace(len(ws_message))
-        if self.place is None or self.connection is None:
-            return
+        if self.place is None or self.ws_connection is None:
+            return  # closed meanwhile
         if message.kind == "comm_msg":
             self.place.touch()
         self._unanswered[message.name] = len(ws_message)
@@ -342,7 +342,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
         self._allowed_at = max(self._allowed_at, now - 1.0) + cost  # a second's worth at once
         await asyncio.sleep(max(0.0, self._allowed_at - now))
-        while self.connection is not None and (  # noqa: ASYNC110  # a closing page sets nothing
+        while self.ws_connection is not None and (  # noqa: ASYNC110  # a closing page sets nothing
             len(self._unanswered) >= MOST_UNANSWERED
             or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES
         ):

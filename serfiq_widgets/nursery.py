@@ -188,7 +188,7 @@ def _live(order: dict[str, Any]) -> None:
     try:
         app = IPKernelApp.instance()
         app.initialize(arguments)
-        register_comm_target()  # ipywidgets does it when it is imported, but then there was no kernel
+        register_comm_target()  # ipywidgets did when it was imported, before there was a kernel
         app.start()
     finally:
         os._exit(0)

@@ -16,11 +16,12 @@ from itertools import accumulate
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 CONFIG = re.compile(r'<script[^>]* id="jupyter-config-data"[^>]*>(.*?)</script>', re.DOTALL)
 WORD = 8
+OK, MOVED, NO_PLACE = 200, 302, 503
 
 
 class Gone(Exception):
@@ -40,7 +41,8 @@ def unpack(message: bytes) -> tuple[str, list[bytes]]:
     (count,) = struct.unpack_from("<Q", message)
     offsets = struct.unpack_from(f"<{count}Q", message, WORD)
     channel, *parts = (
-        message[a:b] for a, b in zip(offsets, offsets[1:], strict=False)  # noqa: RUF007  # pairs
+        message[a:b]
+        for a, b in zip(offsets, offsets[1:], strict=False)  # noqa: RUF007  # pairs
     )
     return channel.decode(), parts
 
@@ -103,19 +105,25 @@ class Visitor:
             The server refuses.
         """
         ends = time.monotonic() + patience_s
-        while (reply := await self.get(f"/{query}")).code == 503:
+        while (reply := await self.get(f"/{query}")).code in (MOVED, NO_PLACE):
+            if reply.code == MOVED:
+                query = reply.headers["Location"].lstrip("/")
+                continue
             self.waited += 1
             if time.monotonic() > ends:
                 raise TimeoutError
             await asyncio.sleep(float(reply.headers["Retry-After"]))
-        if reply.code != 200:
+        if reply.code != OK:
             raise HTTPClientError(reply.code)
         found = CONFIG.search(reply.body.decode())
-        assert found, "the page names no kernel"
+        if not found:
+            raise Gone
         self.kernel = json.loads(found[1])["kernelId"]
 
     async def connect(self, kernel: str = "", **headers: str) -> None:
         """Open the websocket to the own (or another) kernel."""
+        if self._socket is not None:
+            self._socket.close()
         url = f"{self.address}/api/kernels/{kernel or self.kernel}/channels"
         sent = {"Origin": self.address, "Cookie": self.cookie, **headers}
         request = HTTPRequest(
@@ -167,7 +175,10 @@ class Visitor:
         """Send anything."""
         if self._socket is None or self._socket.close_code is not None:
             raise Gone
-        self._socket.write_message(message, binary=isinstance(message, bytes))
+        try:
+            self._socket.write_message(message, binary=isinstance(message, bytes))
+        except WebSocketClosedError as error:
+            raise Gone from error
 
     async def ask(
         self, kind: str, content: dict[str, Any], timeout_s: float = 30, **more: Any
@@ -225,7 +236,10 @@ class Visitor:
         """Wait until the server has closed the websocket; returns the code."""
         if self._reader is not None:
             await asyncio.wait_for(asyncio.shield(self._reader), timeout_s)
-        return self._socket.close_code if self._socket else None
+        if self._socket is None:
+            return None
+        self._socket.close()
+        return self._socket.close_code
 
     async def leave(self, *, politely: bool = True) -> None:
         """Close the page, or fall silent."""
@@ -240,8 +254,8 @@ class Visitor:
         self._client.close()
 
     async def _read(self) -> None:
-        assert self._socket is not None
-        while (message := await self._socket.read_message()) is not None:
+        socket = self._socket
+        while socket and (message := await socket.read_message()) is not None:
             if isinstance(message, bytes):
                 self._take(*unpack(message))
         for waiting in [*self._replies.values(), self._states]:
