@@ -32,11 +32,10 @@ import psutil
 from tornado.httpclient import HTTPClientError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from visitor import OK, Gone, Visitor
+from visitor import OK, Gone, Visitor, kernel_process
 
 PORT = 8897
 MOVE_S, BACK_S = 2.0, 120.0
-NURSERY = "serfiq_widgets.nursery"
 MEGABYTE = 1e6
 FAULTS = (Gone, TimeoutError, OSError, HTTPClientError, LookupError)
 POLITE = 0.5  # of them close the page, the others just vanish
@@ -131,18 +130,18 @@ async def visit(address: str, ends: float, tally: Tally, guests: list[Visitor]) 
                 passes = random.randrange(2, 201)  # noqa: S311  # a load
                 tally.moves.append(await visitor.set(visitor.slider, value=passes))
             await visitor.leave(politely=random.random() < POLITE)  # noqa: S311  # a load
-            return
+            return  # noqa: TRY300  # the way out
         except FAULTS as error:
             with suppress(ValueError):
                 guests.remove(visitor)
             if not visitor.refused:
                 tally.failed.append(repr(error))
-                return
+                return  # the way out
             tally.recovered += 1
             await visitor.leave(politely=False)
 
 
-async def havoc(place: House, count: int, ends: float, tally: Tally, guests: list[Visitor]) -> None:
+async def havoc(count: int, ends: float, tally: Tally, guests: list[Visitor]) -> None:
     """Kill kernels and cut connections, evenly over the time."""
     for strike in range(2 * count):
         await asyncio.sleep(max(0.1, (ends - time.monotonic()) / (2 * count - strike + 1)))
@@ -155,17 +154,8 @@ async def havoc(place: House, count: int, ends: float, tally: Tally, guests: lis
         if strike % 2:
             await victim.leave(politely=False)
             continue
-        with suppress(psutil.Error):
-            kernel_of(place, victim).kill()
-
-
-def kernel_of(place: House, visitor: Visitor) -> psutil.Process:
-    """Find a visitor's kernel by the connection file that it was born with."""
-    for kernel in place.kernels():
-        with suppress(psutil.Error):
-            if any(visitor.kernel in part for part in kernel.environ().values()):
-                return kernel
-    raise psutil.NoSuchProcess(0)
+        with suppress(psutil.Error, LookupError):
+            kernel_process(victim.kernel).kill()
 
 
 async def knock(address: str, count: int) -> tuple[int, int, int]:
@@ -193,7 +183,7 @@ async def load(
     ]
     extra = []
     if chaos:
-        extra.append(asyncio.ensure_future(havoc(place, chaos, ends, tally, guests)))
+        extra.append(asyncio.ensure_future(havoc(chaos, ends, tally, guests)))
     if knocks:
         extra.append(asyncio.ensure_future(_knocked(place, knocks, ends)))
     extra.append(asyncio.ensure_future(_weigh(place, ends)))
@@ -267,7 +257,7 @@ def main() -> None:
         time.sleep(3)
         if given.hours:
             asyncio.run(soak(place, 3600 * given.hours))
-            return
+            return  # the way out
         before = place.memory()
         tally = asyncio.run(load(place, given.visitors, given.seconds, given.chaos, given.knock))
         report(tally)

@@ -40,8 +40,9 @@ PLAIN_POLICY = (
     "frame-ancestors 'none'; base-uri 'none'"
 )
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self' blob: 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src blob:; "
+    "default-src 'none'; script-src 'self' blob: 'nonce-{nonce}'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "media-src blob:; "
     "connect-src 'self' ws://{host} wss://{host}; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )

@@ -1,6 +1,6 @@
 """A visitor without a browser: speaks HTTP and the kernel's websocket as the dashboard's page does.
 
-For load and attack tests of `serfiq demo --public`; only tornado is needed.
+For load and attack tests of `serfiq demo --public`; only tornado and psutil are needed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import struct
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
+import psutil
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
@@ -45,6 +47,23 @@ def unpack(message: bytes) -> tuple[str, list[bytes]]:
         for a, b in zip(offsets, offsets[1:], strict=False)  # noqa: RUF007  # pairs
     )
     return channel.decode(), parts
+
+
+def kernel_process(kernel: str) -> psutil.Process:
+    """Find the process of a public demo's kernel by its sockets.
+
+    Raises
+    ------
+    LookupError
+        There is none.
+    """
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(psutil.Error):
+            if "serfiq_widgets.nursery" in (process.info["cmdline"] or []) and any(
+                kernel in str(socket.laddr) for socket in process.net_connections("unix")
+            ):
+                return process
+    raise LookupError(kernel)
 
 
 class Visitor:

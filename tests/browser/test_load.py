@@ -1,4 +1,4 @@
-"""Ten visitors for half a minute, as benchmarks/load.py does with fifty: none fails, all goes back."""
+"""Ten visitors for half a minute, as benchmarks/load.py does with fifty: nobody fails."""
 
 import asyncio
 import sys
@@ -31,9 +31,8 @@ def gone(place):
 
 
 def test_ten_visitors_come_and_go(place, elsewhere):
-    elsewhere(
-        lambda: asyncio.run(load.load(place, VISITORS, 3))
-    )  # what a server learns once is no growth
+    # What a server learns once is no growth.
+    elsewhere(lambda: asyncio.run(load.load(place, VISITORS, 3)))
     before = gone(place)
     tally = elsewhere(lambda: asyncio.run(load.load(place, VISITORS, SECONDS, chaos=2)))
     after = gone(place)
