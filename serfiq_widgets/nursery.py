@@ -164,7 +164,7 @@ def _load() -> None:
     import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
     from ipywidgets import Widget
 
-    from serfiq_widgets import Explorer
+    from serfiq_widgets.explorer import Explorer
 
     Explorer()
     Widget.close_all()
@@ -186,7 +186,7 @@ def _live(order: dict[str, Any]) -> None:
     _limit(order["mb"] * 10**6)
     arguments = [*order["arguments"], *(text.format(parent) for text in ARGUMENTS)]
     try:
-        app = IPKernelApp.instance()
+        app: Any = IPKernelApp.instance()
         app.initialize(arguments)
         register_comm_target()  # ipywidgets did when it was imported, before there was a kernel
         app.start()

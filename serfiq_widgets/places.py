@@ -6,7 +6,10 @@ A visitor is let in when a kernel waits warm for them, so that nobody sits befor
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,6 +81,7 @@ class Places:
         self._notebook: str = kernels.notebook_path
         self._taken: dict[str, Place] = {}
         self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
+        self._ended = False  # since the last look
         self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -127,6 +131,7 @@ class Places:
         for page in tuple(place.sockets):
             page.close(1001, "over")
         await self._stop(place.kernel_id)
+        self._ended = True
 
     async def _stop(self, kernel_id: str) -> None:
         if kernel_id in self._kernels:
@@ -161,6 +166,9 @@ class Places:
                     elif self._is_over(place):
                         await self.end(place)
                 await self._mend()
+                if self._ended:
+                    self._ended = False
+                    give_back_memory()
             except Exception:
                 LOG.exception("Looking after the places failed; it goes on.")
 
@@ -183,6 +191,14 @@ class Places:
             if _failed(task) or not await self._lives(kernel_id):
                 await self._stop(kernel_id)
         self._kernels.fill_if_needed(0, self._notebook)
+
+
+def give_back_memory() -> None:
+    """Return to the system what messages of visitors who have gone took; glibc would keep it."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another libc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

@@ -32,8 +32,8 @@ ARROWS = {
     "camera": "face_card parts state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_evaluate cli_models "
-        "cli_on_top cli_report demo doctor results terminal zoo"
+        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_demo cli_evaluate cli_models "
+        "cli_on_top cli_report doctor results terminal zoo"
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
@@ -73,7 +73,7 @@ ARROWS = {
     "messages": "",
     "networks": "checkpoints engines on_top store trial zoo",
     "notices": "",
-    "nursery": "__init__",
+    "nursery": "explorer",
     "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
