@@ -11,6 +11,7 @@ from serfiq_widgets import __version__
 from serfiq_widgets.cli_benchmark import benchmark
 from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate
+from serfiq_widgets.cli_demo import demo
 from serfiq_widgets.cli_evaluate import evaluate
 from serfiq_widgets.cli_models import models
 from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
@@ -20,7 +21,6 @@ from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.terminal import new_table, render
 
 FAILED = 1
-LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 
 
 class KindGroup(click.Group):
@@ -45,6 +45,7 @@ for command in (
     benchmark,
     bias,
     calibrate,
+    demo,
     embed,
     evaluate,
     report,
@@ -53,17 +54,6 @@ for command in (
     train_on_top,
 ):
     main.add_command(command)
-
-
-@main.command()
-@click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
-def demo(port: int, no_browser: bool, lesson: int | None) -> None:
-    """Serve the dashboard on http://localhost:PORT with Voila."""
-    from serfiq_widgets.demo import serve
-
-    serve(port, browser=not no_browser, lesson=lesson)
 
 
 @main.command()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
+from serfiq_widgets import notices
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
+from serfiq_widgets.public import Public, summary, with_token
 from serfiq_widgets.resources import PACKAGE, folder
 
+if TYPE_CHECKING:
+    from serfiq_widgets.server import Dashboard
+
+PORT = 8866
 IDLE_S, CHECK_S = 600, 60
 POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
 # For the kernels: NumPy's products are small, and threads that wait for the next one only take the
@@ -52,27 +61,103 @@ def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
     BadSetting
         Another program listens on the port.
     """
+    _prepare("127.0.0.1", port)
+    from traitlets.config import Config
+
+    from serfiq_widgets.server import Dashboard, KernelManager
+
+    config = Config(settings(port, browser=browser))
+    config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
+    pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
+    _run(Dashboard(config=config), pattern, f"http://localhost:{port}")
+
+
+def serve_public(public: Public, *, browser: bool) -> None:
+    """Serve the dashboard to strangers until interrupted.
+
+    Raises
+    ------
+    EngineUnavailable
+        Voila is not installed.
+    BadSetting
+        Another program listens on the port, or the machine runs Windows.
+    """
+    if sys.platform == "win32":
+        raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
+    public = with_token(public, secrets.token_urlsafe(16))
+    os.environ |= {"SERFIQ_THREADS": "1"}  # visitors share the cores
+    _prepare(public.address, public.port)
+    from traitlets.config import Config
+
+    from serfiq_widgets.booth import Booth
+    from serfiq_widgets.server import KernelManager
+
+    config = Config(settings(public.port, browser=browser))
+    config.merge(Config(public_settings(public)))
+    config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
+    app = Booth(config=config)
+    app.public = public
+    host = "localhost" if public.address in ("127.0.0.1", "0.0.0.0", "::") else public.address  # noqa: S104  # compared only
+    host = f"[{host}]" if ":" in host else host
+    app.address = f"http://{host}:{public.port}/" + (
+        f"?token={public.token}" if public.token else ""
+    )
+    _run(app, "dashboard.ipynb", f"{app.address}", summary(public))
+
+
+def public_settings(public: Public) -> dict[str, dict[str, Any]]:
+    """Return what differs from `settings` when strangers come."""
+    texts = notices.BOOTH
+    told = {
+        "texts": texts,
+        "kiosk": public.kiosk,
+        "idle": public.kiosk_idle_s,
+        "warning": public.warning_s,
+    }
+    static = PACKAGE / "static"
+    booth = {
+        "settings": json.dumps(told),
+        "script": (static / "booth.js").read_text(encoding="utf-8"),
+        "style": (static / "booth.css").read_text(encoding="utf-8"),
+    }
+    return {
+        "Voila": {"ip": public.address, "log_level": "CRITICAL", "config_file_paths": []},
+        "VoilaConfiguration": {
+            "allow_template_override": "NO",
+            "allow_theme_override": "NO",
+            "default_pool_size": public.warm,
+            "resources": {"booth": booth},
+        },
+        "VoilaKernelManager": {"fill_delay": 0},
+        "MappingKernelManager": {"cull_idle_timeout": 0},  # `places` does it
+        "KernelManager": {"autorestart": False},  # a page cannot go on with another kernel
+    }
+
+
+def _prepare(address: str, port: int) -> None:
+    """Set what Voila and its kernels find in the environment; check that all is there."""
     path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
     os.environ.update({name: value for name, value in KERNELS.items() if name not in os.environ})
     try:
-        from tornado.ioloop import IOLoop
-        from traitlets.config import Config
-
-        from serfiq_widgets.server import Dashboard, KernelManager, leave_quietly
+        import voila  # noqa: F401  # to say it kindly
     except ImportError as error:
         raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        if probe.connect_ex((address, port)) == 0:
             raise BadSetting(f"Port {port} is taken. Try another one, such as {port + 1}.")
 
-    config = Config(settings(port, browser=browser))
-    config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
-    app = Dashboard(config=config)
-    pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
+
+def _run(app: Dashboard, pattern: str, address: str, more: str = "") -> None:
+    from tornado.ioloop import IOLoop
+
+    from serfiq_widgets.server import leave_quietly
+
     app.initialize([str(next(folder("notebooks").glob(pattern)))])
-    ready = f"The dashboard is at http://localhost:{port} (stop it with Ctrl-C)."
+    ready = f"The dashboard is at {address} (stop it with Ctrl-C)."
     loop = IOLoop.current()
     loop.asyncio_loop.set_exception_handler(leave_quietly)  # type: ignore[attr-defined]
-    loop.add_callback(print, ready, flush=True)  # once it listens, not before
+    text = "\n".join(filter(None, [ready, more]))
+    loop.add_callback(print, text, flush=True)  # once it listens, not before
     app.start()

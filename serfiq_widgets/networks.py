@@ -12,6 +12,7 @@ import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +97,16 @@ def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
         return _own(_exported(model, said), said)
     if str(model) in zoo.cards():
         card = replace(zoo.genuine(str(model)), **said)
-        return card, load_network(card.weights, site=card.site, side=card.size)
+        load = _bundled if card.bundled else load_network
+        return card, load(card.weights, site=card.site, side=card.size)
     network = load_network(Path(model), site=said.get("site", ""), side=said.get("size", 0))
     return _own(network, said)
+
+
+@cache
+def _bundled(path: Path, *, site: str, side: int) -> Network:
+    """Load a network that ships with the package once: every scorer of a process shares it."""
+    return load_network(path, site=site, side=side)
 
 
 def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:

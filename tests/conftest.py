@@ -29,7 +29,7 @@ def elsewhere():
 
     def run(function):
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(function).result()
+            return pool.submit(function).result()
 
     return run
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from serfiq_widgets.robustness import normalise
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.heads import Head
     from serfiq_widgets.checkpoints.split import Network
+
+# Trunk and head of each network, by engine, device and precision. Sessions keep nothing of a run,
+# so that all engines on one network share them.
+_sessions: WeakKeyDictionary[Network, dict[tuple[str, ...], tuple[Any, Any]]] = WeakKeyDictionary()
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 SEVERAL = 4  # faces whose passes make one product
@@ -49,11 +54,13 @@ def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
 
     By default they spin, which takes the cores from NumPy and from whoever shares the machine.
     Without ``hoard`` it keeps no memory from one run for the next.
+    SERFIQ_THREADS says how many there are; without it, one per core.
     """
     ort = _import()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = hoard
+    options.intra_op_num_threads = int(os.environ.get("SERFIQ_THREADS", "0"))
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(graph, options, providers=providers)
 
@@ -131,16 +138,16 @@ class OnnxEngine:
         self._keep = 1.0 - rate
         self._head = network.head
         providers = [*self._providers(_import().get_available_providers()), CPU]
+        known = _sessions.setdefault(network, {})
+        kind = (self.name, device, self.precision)
         try:
-            self._session = session(network.trunk, providers)
-            self._dropout = None
-            if self._head.is_affine:
-                # in TensorRT it would be built anew for every number of passes
-                self._dropout = session(_dropout_graph(self._head), providers[-2:])
+            if kind not in known:
+                known[kind] = session(network.trunk, providers), self._open_head(providers)
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(
                 f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"
             ) from error
+        self._session, self._dropout = known[kind]
         if self._session.get_providers()[0] != _name(providers[0]):
             raise EngineUnavailable(
                 "ONNX Runtime found no usable CUDA device: check nvidia-smi, the CUDA 12 and "
@@ -148,6 +155,12 @@ class OnnxEngine:
             )
         self._input = self._session.get_inputs()[0].name
         self._model = network.name
+
+    def _open_head(self, providers: list[Any]) -> Any:
+        if not self._head.is_affine:
+            return None
+        # in TensorRT it would be built anew for every number of passes
+        return session(_dropout_graph(self._head), providers[-2:])
 
     def _precisions(self, device: str) -> tuple[str, ...]:
         return ("fp32",) if device == "cpu" else ("fp32", "tf32")

@@ -1,0 +1,275 @@
+"""Many visitors of `serfiq demo --public` at once: failed sessions, answer times, memory.
+
+    python benchmarks/load.py [--visitors 50] [--seconds 300] [--chaos 20] [--knock 300] [--hours 2]
+
+Starts the server, and visitors that speak as the page does, websocket included: each waits for a
+place, takes all widgets, scores a sample, then moves the slider every 2 s. They fetch the page, not
+its scripts, which a browser keeps. An answer counts when the kernel has dealt with the move; the
+page itself draws it before. Memory per visitor is that of the kernels of visitors: RSS counts what
+they share in each of them, PSS in parts.
+
+--chaos kills so many kernels and cuts so many connections at random; those visitors start again.
+--knock lets so many more come while the house is full. --hours runs 10 visitors for so long and
+prints memory, open files and kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from tornado.httpclient import HTTPClientError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from visitor import OK, Gone, Visitor, kernel_process
+
+PORT = 8897
+MOVE_S, BACK_S = 2.0, 120.0
+MEGABYTE = 1e6
+FAULTS = (Gone, TimeoutError, OSError, HTTPClientError, LookupError)
+POLITE = 0.5  # of them close the page, the others just vanish
+FULL = 503
+
+
+@dataclass
+class Tally:
+    """What the visitors met; seconds each."""
+
+    admitted: int = 0
+    failed: list[str] = field(default_factory=list)
+    hit: int = 0
+    recovered: int = 0
+    first: list[float] = field(default_factory=list)
+    samples: list[float] = field(default_factory=list)
+    moves: list[float] = field(default_factory=list)
+    waiting_pages: int = 0
+
+
+class House:
+    """A running server, seen from outside."""
+
+    def __init__(self, port: int, *options: str) -> None:
+        self.address = f"http://localhost:{port}"
+        command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser"]
+        self.log = Path(tempfile.mkstemp(suffix=".log")[1])
+        with self.log.open("w") as output:
+            self.process = psutil.Popen(
+                [*command, "--open", "--port", str(port), *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        while "The dashboard is at" not in self.log.read_text():
+            if self.process.poll() is not None:
+                raise SystemExit(self.log.read_text())
+            time.sleep(0.1)
+
+    def kernels(self) -> list[psutil.Process]:
+        """Return the processes of all kernels; their parent is none."""
+        nursery = self.process.children()[0]
+        return [child for child in nursery.children() if child.status() != psutil.STATUS_ZOMBIE]
+
+    def memory(self) -> dict[str, float]:
+        """Return MB: the server's RSS, and the kernels' mean RSS and PSS with their nursery's."""
+        full = [kernel.memory_full_info() for kernel in self.kernels()]
+        nursery = self.process.children()[0].memory_full_info()
+        count = max(1, len(full))
+        return {
+            "server": self.process.memory_info().rss / MEGABYTE,
+            "rss": sum(one.rss for one in full) / count / MEGABYTE,
+            "pss": (sum(one.pss for one in full) + nursery.pss) / count / MEGABYTE,
+            "sum": (sum(one.pss for one in full) + nursery.pss) / MEGABYTE
+            + self.process.memory_info().rss / MEGABYTE,
+            "kernels": len(full),
+            "files": self.process.num_fds(),
+        }
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@contextmanager
+def house(port: int, *options: str) -> Iterator[House]:
+    """Serve, and stop afterwards."""
+    running = House(port, *options)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+async def visit(address: str, ends: float, tally: Tally, guests: list[Visitor]) -> None:
+    """Be one visitor until the time is up; a session that was hit is begun anew."""
+    while True:
+        visitor = Visitor(address)
+        try:
+            await visitor.enter(patience_s=300)
+            tally.waiting_pages += visitor.waited
+            start = time.perf_counter()
+            await visitor.connect()
+            await visitor.show()
+            float(visitor.scores[-1])
+            tally.first.append(time.perf_counter() - start)
+            tally.admitted += 1
+            guests.append(visitor)
+            tally.samples.append(await visitor.choose(1 + random.randrange(8)))  # noqa: S311  # a load
+            while time.monotonic() < ends:
+                await asyncio.sleep(MOVE_S)
+                passes = random.randrange(2, 201)  # noqa: S311  # a load
+                tally.moves.append(await visitor.set(visitor.slider, value=passes))
+            await visitor.leave(politely=random.random() < POLITE)  # noqa: S311  # a load
+            return  # noqa: TRY300  # the way out
+        except FAULTS as error:
+            with suppress(ValueError):
+                guests.remove(visitor)
+            if not visitor.refused:
+                tally.failed.append(repr(error))
+                return  # the way out
+            tally.recovered += 1
+            await visitor.leave(politely=False)
+
+
+async def havoc(count: int, ends: float, tally: Tally, guests: list[Visitor]) -> None:
+    """Kill kernels and cut connections, evenly over the time."""
+    for strike in range(2 * count):
+        await asyncio.sleep(max(0.1, (ends - time.monotonic()) / (2 * count - strike + 1)))
+        if not guests:
+            continue
+        victim = random.choice(guests)  # noqa: S311  # a load
+        guests.remove(victim)
+        victim.refused = "hit"
+        tally.hit += 1
+        if strike % 2:
+            await victim.leave(politely=False)
+            continue
+        with suppress(psutil.Error, LookupError):
+            kernel_process(victim.kernel).kill()
+
+
+async def knock(address: str, count: int) -> tuple[int, int, int]:
+    """Let so many come at once; how many got a place, a waiting page, or neither."""
+
+    async def one() -> int:
+        visitor = Visitor(address)
+        reply = await visitor.get("/")
+        visitor._client.close()  # noqa: SLF001  # no session
+        waits = reply.code == FULL and "Retry-After" in reply.headers
+        return 1 if waits else 0 if reply.code == OK else 2
+
+    found = await asyncio.gather(*(one() for _ in range(count)))
+    return found.count(0), found.count(1), found.count(2)
+
+
+async def load(
+    place: House, visitors: int, seconds: float, chaos: int = 0, knocks: int = 0
+) -> Tally:
+    """Run the visitors; prints nothing."""
+    tally, guests = Tally(), list[Visitor]()
+    ends = time.monotonic() + seconds
+    crowd = [
+        asyncio.ensure_future(visit(place.address, ends, tally, guests)) for _ in range(visitors)
+    ]
+    extra = []
+    if chaos:
+        extra.append(asyncio.ensure_future(havoc(chaos, ends, tally, guests)))
+    if knocks:
+        extra.append(asyncio.ensure_future(_knocked(place, knocks, ends)))
+    extra.append(asyncio.ensure_future(_weigh(place, ends)))
+    await asyncio.gather(*crowd)
+    await asyncio.gather(*extra)
+    return tally
+
+
+async def _knocked(place: House, count: int, ends: float) -> None:
+    await asyncio.sleep((ends - time.monotonic()) / 2)
+    before = place.memory()["server"]
+    places, waits, neither = await knock(place.address, count)
+    await asyncio.sleep(1)
+    print(f"{count} knocked: {places} got a place, {waits} the waiting page, {neither} neither")
+    print(f"server before and after: {before:.0f} and {place.memory()['server']:.0f} MB")
+
+
+async def _weigh(place: House, ends: float) -> None:
+    await asyncio.sleep(max(0.0, ends - time.monotonic() - 1))
+    memory = await asyncio.to_thread(place.memory)
+    print(
+        f"memory of a visitor: RSS {memory['rss']:.0f} MB, PSS {memory['pss']:.0f} MB "
+        f"({memory['kernels']} kernels); server {memory['server']:.0f} MB"
+    )
+
+
+def report(tally: Tally) -> None:
+    """Print what they met."""
+    print(f"sessions: {tally.admitted}, failed: {len(tally.failed)} {tally.failed[:3]}")
+    if tally.hit:
+        print(f"hit: {tally.hit}, began anew: {tally.recovered}")
+    print(f"waiting pages shown: {tally.waiting_pages}")
+    for name, times in (
+        ("first score after admission", tally.first),
+        ("another sample", tally.samples),
+        ("slider", tally.moves),
+    ):
+        if len(times) > 1:
+            p95 = statistics.quantiles(times, n=20)[-1]
+            print(
+                f"{name}: p50 {1e3 * statistics.median(times):.0f} ms, p95 {1e3 * p95:.0f} ms, "
+                f"max {1e3 * max(times):.0f} ms, n={len(times)}"
+            )
+
+
+async def soak(place: House, seconds: float) -> None:
+    """Let ten visitors come, stay a minute and go, again and again; print what the server holds."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        tally = await load(place, 10, min(60, seconds))
+        await asyncio.sleep(5)
+        memory = place.memory()
+        line = ", ".join(f"{name} {value:.0f}" for name, value in memory.items())
+        print(f"{len(tally.failed)} failed; {line}", flush=True)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--visitors", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--chaos", type=int, default=0)
+    parser.add_argument("--knock", type=int, default=0)
+    parser.add_argument("--hours", type=float, default=0)
+    parser.add_argument("--port", type=int, default=PORT)
+    given = parser.parse_args()
+    cap = max(2, given.visitors)
+    settings = Path(tempfile.mkstemp(suffix=".toml")[1])
+    settings.write_text(f"most_visitors = {cap}\n")
+    with house(given.port, "--settings", str(settings)) as place:
+        time.sleep(3)
+        if given.hours:
+            asyncio.run(soak(place, 3600 * given.hours))
+            return  # the way out
+        before = place.memory()
+        tally = asyncio.run(load(place, given.visitors, given.seconds, given.chaos, given.knock))
+        report(tally)
+        time.sleep(BACK_S)
+        after = place.memory()
+        print(
+            f"all memory before: {before['sum']:.0f} MB, {before['kernels']} kernels, "
+            f"{before['files']} files; {BACK_S:.0f} s after: {after['sum']:.0f} MB, "
+            f"{after['kernels']} kernels, {after['files']} files"
+        )
+        print(place.log.read_text()[-2000:])
+
+
+if __name__ == "__main__":
+    main()

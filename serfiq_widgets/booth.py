@@ -1,0 +1,116 @@
+"""The public demo's server: Voila with few routes, each guarded, and kernels that share memory."""
+
+from __future__ import annotations
+
+import resource
+import threading
+import webbrowser
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+from serfiq_widgets import nursery
+from serfiq_widgets.guard import Alive, Channels, Door, Files, Guarded, Kernel, Leave, Nothing, Page
+from serfiq_widgets.places import Places
+from serfiq_widgets.public import Public
+from serfiq_widgets.server import Dashboard
+
+KERNEL = r"([0-9a-f-]{36})"
+FILE = r"([\w@./-]+)"
+MEGABYTE = 2**20
+PING_MS = 20_000  # keeps a proxy awake, and finds pages that went without a word
+SLOW_S = 15  # for a request to arrive
+MOST_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
+FILES_PER_KERNEL = 40
+UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
+
+
+class Booth(Dashboard):
+    """Voila for strangers: only the routes that the page needs, each behind `guard`'s checks."""
+
+    public: Public
+    address: str  # what people open
+    _nursery: nursery.Nursery | None = None
+
+    def init_settings(self) -> dict[str, Any]:
+        """Have kernels born in the nursery; bound what arrives; log no request."""
+        allow_files(self.public.most_visitors)
+        if nursery.WORKS_HERE:
+            self._nursery = nursery.Nursery(self.public.kernel_mb)
+            nursery.employ(self._nursery)
+        settings = super().init_settings()
+        sockets = FILES_PER_KERNEL * (self.public.most_visitors + RESERVED)
+        self.kernel_manager.context.max_sockets = sockets
+        return {
+            **settings,
+            "websocket_max_message_size": self.public.message_mb * MEGABYTE,
+            "ws_ping_interval": PING_MS,
+            "log_function": lambda _: None,
+            "default_handler_class": Nothing,
+        }
+
+    def init_handlers(self) -> list[Any]:
+        """Serve the page, its files and its kernel's socket; nothing else."""
+        places = Places(self.public, self.kernel_manager)
+        Guarded.public, Guarded.places, Guarded.door = self.public, places, Door(self.public.token)
+        places.watch()
+        scripts = [path for path in self.static_paths if "jupyter_server" not in path]
+        extensions = self.labextensions_path
+        return [
+            (r"/", Page),
+            (rf"/alive/{KERNEL}", Alive),
+            (rf"/api/kernels/{KERNEL}", Kernel),
+            (rf"/api/kernels/{KERNEL}/channels", Channels),
+            (rf"/voila/api/shutdown/{KERNEL}", Leave),
+            (rf"/voila/static/{FILE}", Files, {"paths": scripts}),
+            (rf"/voila/templates/serfiq/static/{FILE}", Files, {"paths": scripts}),
+            (rf"/voila/labextensions/{FILE}", Files, {"paths": extensions}),
+        ]
+
+    def listen(self) -> None:
+        """Serve until interrupted."""
+        server = BoundedServer(
+            self.app,
+            idle_connection_timeout=SLOW_S,
+            body_timeout=SLOW_S,
+            max_header_size=16 * 2**10,
+            max_body_size=16 * 2**10,  # photos come over the websocket
+        )
+        server.listen(self.port, self.ip)
+        self.ioloop = IOLoop.current()
+        if self.open_browser:
+            threading.Thread(target=webbrowser.open, args=[self.address], daemon=True).start()
+        try:
+            self.ioloop.start()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the kernels, too, that are not known yet."""
+        super().stop()
+        if self._nursery is not None:
+            self._nursery.close()
+
+
+class BoundedServer(HTTPServer):
+    """Takes so many connections and no more, and cuts off who does not read."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a connection, or close it."""
+        if len(self._connections) >= MOST_CONNECTIONS:
+            stream.close()
+            return
+        stream.max_write_buffer_size = UNREAD_BYTES
+        super().handle_stream(stream, address)
+
+
+def allow_files(visitors: int) -> None:
+    """Raise the number of files that this process may open, as far as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + RESERVED + FILES_PER_KERNEL * visitors
+    now = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))

@@ -1,0 +1,60 @@
+"""`serfiq demo`: the dashboard for oneself, or, with --public, for strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Where it listens.  [default: 8866]")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
+@click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
+@click.option("--public", is_flag=True, help="Serve to strangers: guarded, capped, kernels shared.")
+@click.option("--address", help="With --public: the address to listen on.  [default: 127.0.0.1]")
+@click.option("--token", help="With --public: what visitors must know; made anew if not given.")
+@click.option("--open", "is_open", is_flag=True, help="With --public: let in everyone.")
+@click.option("--kiosk", is_flag=True, help="With --public: large type, a tour, back when idle.")
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --public: a TOML file like serfiq_widgets/public.toml.",
+)
+def demo(
+    port: int | None,
+    no_browser: bool,
+    lesson: int | None,
+    public: bool,
+    address: str | None,
+    token: str | None,
+    is_open: bool,
+    kiosk: bool,
+    settings: Path | None,
+) -> None:
+    """Serve the dashboard on http://localhost:PORT with Voila."""
+    from serfiq_widgets.demo import PORT, serve, serve_public
+    from serfiq_widgets.public import read_public
+
+    only_public: dict[str, Any] = {
+        "--address": address,
+        "--token": token,
+        "--open": is_open,
+        "--kiosk": kiosk,
+        "--settings": settings,
+    }
+    given = [name for name, value in only_public.items() if value]
+    if given and not public:
+        raise click.UsageError(f"{given[0]} belongs to --public.")
+    if not public:
+        serve(port or PORT, browser=not no_browser, lesson=lesson)
+        return
+    if lesson is not None or (is_open and token):
+        raise click.UsageError("--public goes without --lesson, and --open without --token.")
+    said = {"address": address, "port": port, "token": "" if is_open else token}
+    serve_public(
+        read_public(settings, **said, kiosk=True if kiosk else None), browser=not no_browser
+    )

@@ -1,0 +1,366 @@
+"""The few routes of a public demo, each behind the same checks: host, origin, token, own kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+import socket
+from ipaddress import ip_address
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+from jupyter_server.auth.identity import User
+from tornado.httputil import url_concat
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+from tornado.websocket import WebSocketClosedError
+from voila.static_file_handler import MultiStaticFileHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+
+from serfiq_widgets import notices
+from serfiq_widgets.messages import PROTOCOL, Gate, Refused, answered
+from serfiq_widgets.places import Full, Place, Places
+from serfiq_widgets.public import Public
+
+LOG = logging.getLogger(__name__)
+
+SESSION = re.compile(r"[\w-]{1,64}")
+CACHE_S = 3600
+MOST_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
+MOST_SOCKETS = 2  # of one page, which reconnects before it has lost the first
+MOST_UNANSWERED, MOST_UNANSWERED_BYTES = 64, 24 * 2**20
+PAUSE_S = 0.02
+MEGABYTE = 2**20
+PLAIN_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' blob: 'nonce-{nonce}'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "media-src blob:; "
+    "connect-src 'self' ws://{host} wss://{host}; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), usb=(), payment=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Robots-Tag": "noindex",
+    "Server": "serfiq",
+}
+
+
+class Door:
+    """Compares tokens, and lets those who guess wait."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self._guessing = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is asked for."""
+        return not self._token
+
+    async def lets_in(self, given: str) -> bool:
+        """Compare a token; a wrong one takes a second.
+
+        Raises
+        ------
+        HTTPError
+            Too many are wrong at this moment.
+        """
+        if hmac.compare_digest(given.encode(), self._token):
+            return True
+        if self._guessing >= MOST_GUESSES:
+            raise HTTPError(429)
+        self._guessing += 1
+        try:
+            await asyncio.sleep(GUESS_S)
+        finally:
+            self._guessing -= 1
+        return False
+
+
+def is_ours(host: str, names: tuple[str, ...]) -> bool:
+    """Whether a Host header names this server: by a bare address, or by a name that it has.
+
+    A page of another site can make a browser call us by that site's name (DNS rebinding), never by
+    one of these.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name in ("localhost", socket.gethostname().lower(), *names):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guarded(RequestHandler):
+    """Checks every request, answers plainly, and logs nothing of a visitor."""
+
+    public: Public
+    places: Places
+    door: Door
+
+    def set_default_headers(self) -> None:
+        """Add what keeps browsers from misusing an answer."""
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Content-Security-Policy", PLAIN_POLICY)
+
+    def prepare(self) -> Any:
+        """Refuse foreign hosts and origins."""
+        if not is_ours(self.request.host, self.public.hosts):
+            raise HTTPError(421)
+        origin = self.request.headers.get("Origin")
+        if origin is not None and not self.is_same(origin):
+            raise HTTPError(403)
+
+    def is_same(self, origin: str) -> bool:
+        """Whether an Origin is this page's own."""
+        return urlsplit(origin.lower()).netloc == self.request.host.lower()
+
+    @property
+    def cookie(self) -> str:
+        """Its name: servers on other ports of one machine have their own."""
+        return f"serfiq-{self.public.port}"
+
+    @property
+    def visitor(self) -> str | None:
+        """Who this is, by a signed cookie; None for somebody who was not let in yet."""
+        value = self.get_signed_cookie(self.cookie, max_age_days=1)
+        return value.decode() if value else None
+
+    def own_place(self, kernel_id: str) -> Place:
+        """Return the visitor's place with this kernel, or refuse as if there were none."""
+        place = self.places.of(self.visitor or "", kernel_id)
+        if place is None:
+            raise HTTPError(404)
+        return place
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        """Say the number only."""
+        self.set_header("Content-Type", "text/plain")
+        self.finish(f"{status_code}\n")
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log a fault of ours, without who met it."""
+        expected = (HTTPError, StreamClosedError, WebSocketClosedError)
+        if not isinstance(value, expected):
+            LOG.error("%s failed.", type(self).__name__, exc_info=(typ, value, tb))
+
+
+class Page(Guarded):
+    """The dashboard, or a page that says why not yet."""
+
+    async def get(self) -> None:
+        """Let a visitor in."""
+        if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            raise HTTPError(403)  # a picture or frame of another page would take a place
+        self.set_header("Cache-Control", "no-store")
+        visitor = self.visitor
+        token = self.get_query_argument("token", "")
+        if visitor is None:
+            if not self.door.is_open and not await self._knows(token):
+                return
+            visitor = secrets.token_urlsafe(16)
+            proxied = self.request.headers.get("X-Forwarded-Proto", self.request.protocol)
+            self.set_signed_cookie(
+                self.cookie,
+                visitor,
+                expires_days=None,
+                httponly=True,
+                samesite="Lax",
+                secure=proxied == "https",
+            )
+        if token:  # not to stay in the address
+            rest = [
+                (name, value.decode("utf-8", "replace"))
+                for name, values in self.request.query_arguments.items()
+                for value in values
+                if name != "token"
+            ]
+            self.redirect(url_concat("/", rest))
+            return
+        try:
+            page = await self.places.admit(visitor)
+        except Full as full:
+            self.set_status(503)
+            self.set_header("Retry-After", str(full.retry_s))
+            self.finish(notices.waiting(full.text, full.retry_s))
+            return
+        nonce = secrets.token_urlsafe(16)
+        policy = PAGE_POLICY.format(nonce=nonce, host=self.request.host)  # the host was checked
+        self.set_header("Content-Security-Policy", policy)
+        self.finish(page.replace("<script", f'<script nonce="{nonce}"'))
+
+    async def _knows(self, token: str) -> bool:
+        try:
+            known = bool(token) and await self.door.lets_in(token)
+        except HTTPError as error:
+            self.set_status(error.status_code)
+            self.finish(notices.saying(notices.TOO_MANY))
+            return False
+        if not known:
+            self.set_status(403)
+            self.finish(notices.asking(notices.WRONG if token else notices.ASK))
+        return known
+
+
+class Files(Guarded, MultiStaticFileHandler):  # type: ignore[misc]  # untyped
+    """The page's scripts and styles: files below certain folders, no lists of them."""
+
+    def prepare(self) -> Any:
+        """Refuse ways out of the folders, too."""
+        super().prepare()
+        if ".." in self.path_args[0].split("/"):
+            raise HTTPError(404)
+
+    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # tornado's name
+        """Let browsers keep them for an hour."""
+        self.set_header("Cache-Control", f"max-age={CACHE_S}")
+
+
+class Kernel(Guarded):
+    """What a page asks of its own kernel over HTTP: is it there."""
+
+    def get(self, kernel_id: str) -> None:
+        """Say that it is there."""
+        self.own_place(kernel_id)
+        self.finish({"id": kernel_id, "name": "python3", "connections": 1})
+
+
+class Alive(Guarded):
+    """Whether a page's session goes on; with ``used``, somebody touches it."""
+
+    def get(self, kernel_id: str) -> None:
+        """Answer 204, 410 (over) or 500 (crashed)."""
+        place = self.places.of(self.visitor or "", kernel_id)
+        self.set_header("Cache-Control", "no-store")
+        if place is None:
+            self.finish({"over": "crashed" if self.places.has_crashed(kernel_id) else "over"})
+            return
+        if self.get_query_argument("used", ""):
+            place.touch()
+        self.finish({})
+
+
+class Leave(Guarded):
+    """A page that closes gives its place back at once."""
+
+    async def post(self, kernel_id: str) -> None:
+        """End the kernel."""
+        if "Origin" not in self.request.headers:
+            raise HTTPError(403)
+        await self.places.end(self.own_place(kernel_id))
+        self.set_status(204)
+
+    def check_xsrf_cookie(self) -> None:
+        """Go by the origin: a closing page sends no field."""
+
+
+class Nothing(Guarded):
+    """Every other route."""
+
+    def prepare(self) -> Any:
+        """Refuse."""
+        super().prepare()
+        raise HTTPError(404)
+
+
+class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # as above
+    """The websocket between a page and its own kernel; see `messages` for what may pass."""
+
+    place: Place | None = None
+
+    def initialize(self) -> None:
+        """Start with nothing sent."""
+        self._gate = Gate()
+        self._unanswered: dict[str, int] = {}
+        self._allowed_at = 0.0
+
+    def prepare(self) -> Any:
+        """Refuse whoever is not the page that got this kernel."""
+        super().prepare()
+        self.place = self.own_place(self.path_args[0])
+        if not SESSION.fullmatch(self.get_query_argument("session_id", "")):
+            raise HTTPError(400)
+        if PROTOCOL not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise HTTPError(400)
+        self.current_user = User("visitor")
+
+    def check_origin(self, origin: str | None = None) -> bool:
+        """Want an origin, and that it is ours."""
+        return bool(origin) and self.is_same(str(origin))
+
+    async def get(self, kernel_id: str) -> None:
+        """Want an origin: browsers always send one."""
+        if "Origin" not in self.request.headers:
+            raise HTTPError(403)
+        await VoilaKernelWebsocketHandler.get(self, kernel_id)
+
+    async def open(self, kernel_id: str) -> None:
+        """Connect; a page that connects again and again keeps the newest sockets."""
+        if self.place is None:
+            return
+        for old in [*self.place.sockets][: len(self.place.sockets) - MOST_SOCKETS + 1]:
+            old.close(1001, "replaced")
+        self.place.sockets.add(self)
+        await super().open(kernel_id)
+
+    async def on_message(self, ws_message: bytes | str) -> None:
+        """Pass on what a page may say, no faster than its kernel answers."""
+        try:
+            message = self._gate.read(ws_message)
+        except Refused as error:
+            self.close(1008, str(error))
+            return
+        await self._pace(len(ws_message))
+        if self.place is None or self.ws_connection is None:
+            return  # closed meanwhile
+        if message.kind == "comm_msg":
+            self.place.touch()
+        self._unanswered[message.name] = len(ws_message)
+        super().on_message(ws_message)
+
+    async def _pace(self, size: int) -> None:
+        """Wait until this page has its turn: tornado reads no further meanwhile."""
+        now = monotonic()
+        cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
+        self._allowed_at = max(self._allowed_at, now - 1.0) + cost  # a second's worth at once
+        await asyncio.sleep(max(0.0, self._allowed_at - now))
+        while self.ws_connection is not None and (  # noqa: ASYNC110  # a closing page sets nothing
+            len(self._unanswered) >= MOST_UNANSWERED
+            or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES
+        ):
+            await asyncio.sleep(PAUSE_S)
+
+    def write_message(self, message: Any, binary: bool = False) -> Any:  # noqa: FBT002  # tornado's
+        """Pass on what the kernel says; a page that does not read is cut off."""
+        if isinstance(message, bytes):
+            name = answered(message)
+            if name is not None:
+                self._unanswered.pop(name, None)
+        return super().write_message(message, binary)
+
+    def on_close(self) -> None:
+        """Leave the place to the page, should it come back."""
+        if self.place is not None:
+            self.place.sockets.discard(self)
+            self.place.left = monotonic()
+        if getattr(self, "connection", None) is not None:
+            super().on_close()

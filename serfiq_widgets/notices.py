@@ -1,0 +1,55 @@
+"""What a public demo says around the dashboard: waiting, asking for the token, being over."""
+
+from __future__ import annotations
+
+from html import escape
+
+TITLE = "Face image quality, live"
+FULL = "The demo is full. The next place is free in about a minute."
+SOON = "Your place is being prepared. It takes a few seconds."
+WAIT = "This page tries again by itself; leave it open."
+ASK = "This demo asks for a token. Whoever runs it knows it."
+WRONG = "That is not the token. Look again, or ask whoever runs this demo."
+TOO_MANY = "Too many wrong tokens at the moment. Try again in a minute."
+BOOTH = {  # for static/booth.js
+    "over": "This session has ended, and its photos are gone. Start again whenever you like.",
+    "crashed": "Something went wrong in this session. Nobody else is touched by it.",
+    "again": "Start again",
+    "away": "The demo does not answer. This page tries again by itself.",
+    "warning": "Is anybody there? The demo starts anew in {} s. Touch the screen to go on.",
+    "stay": "Go on",
+}
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{refresh}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:;base64,="><title>{title}</title>
+<style>
+  body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; text-align: center;
+    font: 20px/1.5 system-ui, sans-serif; background: #f6f8fa; color: #1f2328; }}
+  main {{ max-width: 32em; padding: 1em; }}
+  small {{ color: #59636e; }}
+  input, button {{ font: inherit; padding: .3em .7em; }}
+  @media (prefers-color-scheme: dark) {{
+    body {{ background: #0d1117; color: #e6edf3; }} small {{ color: #9198a1; }} }}
+</style></head><body><main><h1>{title}</h1><p role="status">{text}</p>{rest}</main></body></html>
+"""
+FORM = """<form><input name="token" type="password" aria-label="token" autofocus
+autocomplete="off"> <button>Enter</button></form>"""
+
+
+def waiting(text: str, retry_s: int) -> str:
+    """Return a page that says why to wait, and loads itself again."""
+    refresh = f'<meta http-equiv="refresh" content="{retry_s}">'
+    return PAGE.format(
+        title=TITLE, refresh=refresh, text=escape(text), rest=f"<small>{WAIT}</small>"
+    )
+
+
+def asking(text: str) -> str:
+    """Return a page that asks for the token."""
+    return PAGE.format(title=TITLE, refresh="", text=escape(text), rest=FORM)
+
+
+def saying(text: str) -> str:
+    """Return a page with one sentence."""
+    return PAGE.format(title=TITLE, refresh="", text=escape(text), rest="")

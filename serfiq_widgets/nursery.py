@@ -1,0 +1,208 @@
+"""Kernels born of one process that has loaded all that visitors need: they share it.
+
+The nursery imports the dashboard and opens its network once. Each kernel is a fork of it, so it
+holds only what is its own. Linux only; elsewhere kernels start as usual.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+WORKS_HERE = hasattr(os, "pidfd_open")
+ORDER_BYTES = 2**20  # an order holds a command and an environment
+READY = b"ready"
+# No file of what was run, and an end when the nursery has one.
+ARGUMENTS = ("--HistoryManager.enabled=False", "--IPKernelApp.parent_handle={}")
+REAP_S = 1
+
+
+class Born:
+    """A kernel's process, as `subprocess.Popen` would show it; it is not our child."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, handle: int) -> None:
+        self.pid, self._handle = pid, handle
+        self.returncode: int | None = None
+        self._ends = select.poll()
+        self._ends.register(handle, select.POLLIN)
+
+    def poll(self) -> int | None:
+        """Return None while it runs."""
+        if self.returncode is None and self._ends.poll(0):
+            self.returncode = 0
+            os.close(self._handle)
+        return self.returncode
+
+    def wait(self) -> int:
+        """Return once it has ended."""
+        if self.returncode is None:
+            self._ends.poll()
+        return self.poll() or 0
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, if it is still there."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+    terminate = kill
+
+
+class Nursery:
+    """The server's side: starts the nursery, and orders kernels from it.
+
+    Parameters
+    ----------
+    kernel_mb : int
+        Memory that a kernel may take of its own, in MB.
+    """
+
+    def __init__(self, kernel_mb: int) -> None:
+        self._kernel_mb = kernel_mb
+        self._open()
+
+    def _open(self) -> None:
+        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "serfiq_widgets.nursery", str(other.fileno())]
+        self._process = subprocess.Popen(  # noqa: S603  # our own command
+            command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        other.close()
+        if self._socket.recv(len(READY)) != READY:
+            raise ChildProcessError("The kernels' parent process did not start.")
+
+    def bear(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
+        """Start a kernel: the arguments of ipykernel, its environment and its folder."""
+        if self._process.poll() is not None:
+            self._socket.close()
+            self._open()
+        order = {"arguments": arguments, "env": env, "folder": folder, "mb": self._kernel_mb}
+        self._socket.send(json.dumps(order).encode())
+        pid, handles, _, _ = socket.recv_fds(self._socket, 32, 1)
+        return Born(int(pid), handles[0])
+
+    def close(self) -> None:
+        """End the nursery, and with it all its kernels."""
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait()
+
+
+class Provisioner(LocalProvisioner):
+    """Has kernels born in the nursery."""
+
+    nursery: Nursery
+
+    async def launch_kernel(self, cmd: list[str], **how: Any) -> Any:
+        """Start a kernel of a command such as ``python -m ipykernel_launcher -f FILE``."""
+        folder = str(how.get("cwd") or Path.cwd())
+        born = self.nursery.bear(cmd[3:], dict(how["env"]), folder)
+        self.process = born  # type: ignore[assignment]  # as good as a Popen
+        self.pid = self.pgid = born.pid
+        self.cwd = folder
+        return self.connection_info
+
+
+def employ(nursery: Nursery) -> None:
+    """Let the nursery start all kernels of this process."""
+    Provisioner.nursery = nursery
+    usual = "local-provisioner"
+    where = f"{__name__}:{Provisioner.__name__}"
+    KernelProvisionerFactory.instance().provisioners[usual] = EntryPoint(
+        usual, where, KernelProvisionerFactory.GROUP_NAME
+    )
+
+
+def main() -> None:
+    """Load what kernels need, then fork one for each order until the server is gone."""
+    orders = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends us
+    _load()
+    orders.send(READY)
+    orders.settimeout(REAP_S)
+    while True:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        try:
+            order = orders.recv(ORDER_BYTES)
+        except TimeoutError:
+            continue
+        if not order:
+            os._exit(0)  # the server is gone; the kernels see that we are
+        pid = os.fork()
+        if pid == 0:
+            orders.close()
+            _live(json.loads(order))
+        handle = os.pidfd_open(pid)
+        socket.send_fds(orders, [str(pid).encode()], [handle])
+        os.close(handle)
+
+
+def _load() -> None:
+    """Show the dashboard to nobody: all that it imports, reads and opens stays in memory."""
+    import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
+    from ipywidgets import Widget
+
+    from serfiq_widgets.explorer import Explorer
+
+    Explorer()
+    Widget.close_all()
+    gc.collect()
+    gc.freeze()  # so that the collector does not touch, and so copy, what is shared
+
+
+def _live(order: dict[str, Any]) -> None:
+    """Become a kernel."""
+    from ipykernel.kernelapp import IPKernelApp
+    from ipywidgets import register_comm_target
+
+    parent = os.getppid()
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(order["env"])
+    os.chdir(order["folder"])
+    _limit(order["mb"] * 10**6)
+    arguments = [*order["arguments"], *(text.format(parent) for text in ARGUMENTS)]
+    try:
+        app: Any = IPKernelApp.instance()
+        app.initialize(arguments)
+        register_comm_target()  # ipywidgets did when it was imported, before there was a kernel
+        app.start()
+    finally:
+        os._exit(0)
+
+
+def _limit(own: int) -> None:
+    """Bound the memory, leave no dump of it, and be the first to go when the machine has none."""
+    data = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY or data + own < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (data + own, data + own))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    Path("/proc/self/oom_score_adj").write_text("500")
+
+
+if __name__ == "__main__":
+    main()

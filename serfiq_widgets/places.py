@@ -1,0 +1,205 @@
+"""Who may have a kernel, and when it ends: the visitors' places in a public demo.
+
+A visitor is let in when a kernel waits warm for them, so that nobody sits before an empty page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import psutil
+
+from serfiq_widgets import notices
+from serfiq_widgets.public import Public
+
+LOG = logging.getLogger(__name__)
+
+MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
+FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
+LOOK_S = 1.0
+MEGABYTE = 10**6
+
+
+class Full(Exception):
+    """There is no place now; ``text`` says why, ``retry_s`` when to try again."""
+
+    def __init__(self, text: str, between: tuple[int, int]) -> None:
+        super().__init__(text)
+        self.text = text
+        least, most = between
+        self.retry_s = least + int(monotonic() * 1000) % (most - least + 1)
+
+
+@dataclass(eq=False)
+class Place:
+    """One visitor's kernel.
+
+    Attributes
+    ----------
+    kernel_id, visitor : str
+        Whose it is.
+    sockets : set
+        The open websockets of its page.
+    used, left : float
+        Monotonic seconds of the last touch, and since when no page is connected.
+    """
+
+    kernel_id: str
+    visitor: str
+    sockets: set[Any] = field(default_factory=set)
+    used: float = field(default_factory=monotonic)
+    left: float = field(default_factory=monotonic)
+
+    def touch(self) -> None:
+        """Note that somebody is there."""
+        self.used = monotonic()
+
+
+class Places:
+    """Hands out kernels and takes them back.
+
+    Parameters
+    ----------
+    public : Public
+        The caps and times.
+    kernels : VoilaKernelManager
+        Whose pool holds warm kernels with their rendered pages.
+    """
+
+    def __init__(self, public: Public, kernels: Any) -> None:
+        self._public = public
+        self._kernels = kernels
+        self._notebook: str = kernels.notebook_path
+        self._taken: dict[str, Place] = {}
+        self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
+        self._ended = False  # since the last look
+        self._looking: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def of(self, visitor: str, kernel_id: str) -> Place | None:
+        """Return a visitor's place, if this kernel is theirs."""
+        place = self._taken.get(kernel_id)
+        return place if place is not None and place.visitor == visitor else None
+
+    def has_crashed(self, kernel_id: str) -> bool:
+        """Whether a kernel that is no more ended by itself."""
+        return kernel_id in self._broken
+
+    def watch(self) -> None:
+        """Look after the places from now on."""
+        self._looking = asyncio.ensure_future(self._look())
+
+    async def admit(self, visitor: str) -> str:
+        """Give a visitor a place, and return its page.
+
+        Raises
+        ------
+        Full
+            There is none now.
+        """
+        own = [place for place in self._taken.values() if place.visitor == visitor]
+        for place in own[: len(own) - (0 if self._public.kiosk else MOST_TABS - 1)]:
+            await self.end(place)
+        if len(self._taken) >= self._public.most_visitors:
+            raise Full(notices.FULL, FULL_S)
+        if psutil.virtual_memory().available < self._public.keep_free_mb * MEGABYTE:
+            raise Full(notices.FULL, FULL_S)
+        if not self._ready_first():
+            self._kernels.fill_if_needed(0, self._notebook)
+            raise Full(notices.SOON, SOON_S)
+        task, _, kernel_id = await self._kernels.get_rendered_notebook(self._notebook)
+        self._taken[kernel_id] = Place(kernel_id, visitor)
+        snippets, rest = await task
+        return "".join(snippets) + "".join([snippet async for snippet, _ in rest])
+
+    async def end(self, place: Place, *, crashed: bool = False) -> None:
+        """Take a place back: its sockets close, its kernel ends."""
+        self._taken.pop(place.kernel_id, None)
+        if crashed:
+            self._broken.add(place.kernel_id)
+        for page in tuple(place.sockets):
+            page.close(1001, "over")
+        await self._stop(place.kernel_id)
+        self._ended = True
+
+    async def _stop(self, kernel_id: str) -> None:
+        if kernel_id in self._kernels:
+            with suppress(RuntimeError, KeyError):  # it was ending already
+                await self._kernels.shutdown_kernel(kernel_id)
+
+    def _pool(self) -> Iterator[tuple[asyncio.Task[Any], str]]:
+        """Yield the started kernels of the pool: the task of rendering, and the kernel's name."""
+        for started in self._kernels._pools.get(self._notebook, []):  # noqa: SLF001  # no other way
+            if started.done() and not started.cancelled() and not started.exception():
+                yield started.result()["task"], started.result()["kernel_id"]
+
+    def _ready_first(self) -> bool:
+        """Put a kernel whose page is complete first in the pool; whether there is one."""
+        pool = self._kernels._pools.get(self._notebook, [])  # noqa: SLF001  # as above
+        for index, started in enumerate(pool):
+            if started.done() and not started.exception():
+                task = started.result()["task"]
+                if task.done() and not task.exception():
+                    pool.insert(0, pool.pop(index))
+                    return True
+        return False
+
+    async def _look(self) -> None:
+        """Every second: end what is over, mend the pool."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                for place in tuple(self._taken.values()):
+                    if not await self._lives(place.kernel_id):
+                        await self.end(place, crashed=True)
+                    elif self._is_over(place):
+                        await self.end(place)
+                await self._mend()
+                if self._ended:
+                    self._ended = False
+                    give_back_memory()
+            except Exception:
+                LOG.exception("Looking after the places failed; it goes on.")
+
+    async def _lives(self, kernel_id: str) -> bool:
+        if kernel_id not in self._kernels:
+            return False
+        alive: bool = await self._kernels.get_kernel(kernel_id).is_alive()
+        return alive
+
+    def _is_over(self, place: Place) -> bool:
+        now = monotonic()
+        gone = not place.sockets and now - place.left > self._public.gone_s
+        return gone or now - place.used > self._public.unused_s
+
+    async def _mend(self) -> None:
+        """Drop the pool's kernels that failed or died, and start others."""
+        pool = self._kernels._pools.get(self._notebook, [])  # noqa: SLF001  # as above
+        pool[:] = [started for started in pool if not (started.done() and _failed(started))]
+        for task, kernel_id in tuple(self._pool()):
+            if _failed(task) or not await self._lives(kernel_id):
+                await self._stop(kernel_id)
+        self._kernels.fill_if_needed(0, self._notebook)
+
+
+def give_back_memory() -> None:
+    """Return to the system what messages of visitors who have gone took; glibc would keep it."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another libc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -1,0 +1,68 @@
+"""A public demo in a real Chromium: the kiosk's warning, and a crash that one click mends."""
+
+import sys
+from pathlib import Path
+
+from conftest import served
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from visitor import kernel_process  # a script beside the package
+
+TOKEN = "a-token-for-this-test"  # noqa: S105  # of a server that lives for seconds
+KIOSK = 'token = ""\nkiosk = true\nkiosk_idle_s = 7\nwarning_s = 5\n'
+
+
+def kernel_in(page):
+    return page.evaluate(
+        "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
+    )
+
+
+def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
+    settings = tmp_path / "kiosk.toml"
+    settings.write_text(KIOSK)
+    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    with served(tmp_path / "log.txt", *command, "--settings", str(settings)) as address:
+        context = chromium.new_context(viewport={"width": 1400, "height": 900})
+        page = context.new_page()
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda m: problems.append(m.text) if "Policy" in m.text else None)
+        page.goto(address)
+        page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        page.locator(".serfiq-note[open]").wait_for()  # the tour
+        first = kernel_in(page)
+        warning = page.locator(".serfiq-booth[open]")
+        warning.wait_for(timeout=20_000)
+        assert "Touch the screen to go on" in warning.inner_text()
+        page.mouse.move(300, 300)
+        warning.wait_for(state="detached", timeout=5000)
+        assert kernel_in(page) == first
+        with page.expect_navigation(timeout=30_000):  # nobody touches it
+            pass
+        page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        assert kernel_in(page) != first
+        context.close()
+    assert problems == []
+
+
+def test_a_crashed_page_offers_to_start_again(chromium, tmp_path):
+    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    with served(tmp_path / "log.txt", *command, "--token", TOKEN) as address:
+        crash(chromium, address)
+
+
+def crash(chromium, address):
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{address}/?token={TOKEN}")
+    page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+    assert page.url == f"{address}/"
+    kernel = kernel_in(page)
+    kernel_process(kernel).kill()
+    again = page.get_by_role("button", name="Start again")
+    again.wait_for(timeout=20_000)
+    again.click()
+    page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+    assert kernel_in(page) != kernel
+    context.close()
