@@ -330,7 +330,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
             self.close(1008, str(error))
             return
         await self._pace(len(ws_message))
-        if self.place is None or self.ws_connection is None:
+        if self.ws_connection is None or self.connection is None:
             return  # closed meanwhile
         if message.kind == "comm_msg":
             self.place.touch()
@@ -356,6 +356,11 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
             if name is not None:
                 self._unanswered.pop(name, None)
         return super().write_message(message, binary)
+
+    def hang_up(self) -> None:
+        """Close, and let go of the kernel at once."""
+        self.close(1001, "over")
+        self.on_close()
 
     def on_close(self) -> None:
         """Leave the place to the page, should it come back."""

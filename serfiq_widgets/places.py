@@ -129,7 +129,7 @@ class Places:
         if crashed:
             self._broken.add(place.kernel_id)
         for page in tuple(place.sockets):
-            page.close(1001, "over")
+            page.hang_up()  # before the kernel goes: its streams are closed with it
         await self._stop(place.kernel_id)
         self._ended = True
 
