@@ -68,8 +68,7 @@ def private(tmp_path):
         "JUPYTER_DATA_DIR": "jupyter",
         "JUPYTER_CONFIG_DIR": "jupyter-config",
     }
-    # what threads of their own free can be given back only from a heap that they share
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    environment = dict(os.environ)
     command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
     with TemporaryDirectory(prefix="serfiq") as folder:  # a short path: sockets lie in it
         root = Path(folder)
