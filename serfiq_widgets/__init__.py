@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
+    from serfiq_widgets.datasets import score_table
     from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.evaluation_explorer import EvaluationExplorer
@@ -56,6 +57,7 @@ __all__ = [
     "find_face",
     "heatmap",
     "read_image",
+    "score_table",
 ]
 
 _HOMES = {
@@ -76,6 +78,7 @@ _HOMES = {
     "find_face": "faces",
     "heatmap": "sensitivity",
     "read_image": "images",
+    "score_table": "datasets",
 }
 
 

@@ -1,29 +1,70 @@
 """Many images at once: walk folders, score every image, one row each.
 
-A bad file is a row with its error; the others go on.
+A bad file is a row with its error; the others go on. Threads read, decode, find and align the faces
+ahead of the network, which gets them in chunks: Pillow, OpenCV and ONNX Runtime let go of Python's
+lock while they work, so threads fill all cores, and processes would only load everything again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
-from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.results import QualityResult
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets import __version__
+from serfiq_widgets.errors import SerfiqError, one_line
+from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.images import name_of, read_bytes
+from serfiq_widgets.results import Scores, check_passes
+from serfiq_widgets.scorer import BATCH, Scorer
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+CHUNK = 64  # images that are scored, kept and sent together
+AHEAD = 2  # chunks that are prepared while one is scored
 
 
 @dataclass(frozen=True)
 class ScoreRow:
     """One line of a score table; the numbers are None where ``error`` says why.
 
-    ``low`` and ``high`` are the 95 % interval of ``raw``; ``box`` is in photo pixels and
-    ``detector`` found it, both empty for a face that was given aligned; ``ms`` is the time per
-    image in milliseconds.
+    Attributes
+    ----------
+    path : str
+        The image, as it was named or found.
+    quality : int
+        Quality component value, 0..100.
+    raw, low, high : float
+        The paper's score and its 95 % interval (none for two passes).
+    limit : float
+        The raw score of infinitely many passes; none where the head is not affine.
+    scaled : float
+        Logistic stretch of ``raw`` to 0..1.
+    faces : int
+        How many faces the photo holds; the largest central one was scored.
+    box, detector : str
+        Its left, top, right and bottom in photo pixels, and who found it; none for a face that
+        was given aligned.
+    passes, seed : int
+        Dropout passes T, and the seed of their masks.
+    model, model_sha256 : str
+        The network, and the hash of its weights.
+    sha256 : str
+        Hash of the image's file; there for every file that could be read.
+    engine, device, precision : str
+        What ran the network, where, and what it computed in.
+    ms : float
+        Milliseconds of work on this image; several images are under way at a time.
+    error : str
+        What was wrong and what to try; none if all went well.
     """
 
     path: str
@@ -40,26 +81,59 @@ class ScoreRow:
     seed: int | None = None
     model: str | None = None
     model_sha256: str | None = None
+    sha256: str | None = None
     engine: str | None = None
     device: str | None = None
+    precision: str | None = None
     ms: float | None = None
     error: str | None = None
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """List the images: files as they are given, folders walked for JPEG, PNG and WebP, sorted."""
-    found: list[Path] = []
+    return list(walk(paths))
+
+
+def walk(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield what `find_images` lists, with no more than one folder's names in memory.
+
+    A folder that cannot be listed is yielded itself, so that reading it says why.
+    """
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            found.extend(sorted(inside))
+            yield from _inside(path)
         else:
-            found.append(path)
-    return found
+            yield path
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (entry.name, is_folder)
+                for entry in entries
+                if (is_folder := entry.is_dir(follow_symlinks=False))
+                or (entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+            )
+    except OSError:
+        yield folder
+        return
+    for name, is_folder in found:
+        if is_folder:
+            yield from _inside(folder / name)
+        else:
+            yield folder / name
+
+
+def chunked(paths: Iterable[str | Path]) -> Iterator[list[str | Path]]:
+    """Cut paths into chunks: always the same, for a network's rounding depends on the batch."""
+    stream = iter(paths)
+    while chunk := list(islice(stream, CHUNK)):
+        yield chunk
 
 
 def score_files(
-    scorer: Scorer, paths: Iterable[Path], passes: int = 100, *, aligned: bool = False
+    scorer: Scorer, paths: Iterable[str | Path], passes: int = 100, *, aligned: bool = False
 ) -> Iterator[ScoreRow]:
     """Score files in order, one row each.
 
@@ -67,41 +141,154 @@ def score_files(
     ----------
     scorer : Scorer
         The model, engine and seed.
-    paths : iterable of Path
-        From `find_images`.
+    paths : iterable of str or Path
+        From `find_images` or `walk`; read as far as the work has come.
     passes : int
         Dropout passes T.
     aligned : bool
         The files are aligned face crops: skip detection.
     """
-    paths = list(paths)
-    results = scorer.score_many(paths, passes, aligned=aligned)
-    for path, result in zip(paths, results, strict=True):
-        if isinstance(result, SerfiqError):
-            yield ScoreRow(str(path), error=str(result))
-        else:
-            yield _row(path, result)
+    for rows in score_chunks(scorer, chunked(paths), passes, aligned=aligned):
+        yield from rows
 
 
-def _row(path: Path, result: QualityResult) -> ScoreRow:
-    low, high = (None if math.isnan(end) else end for end in result.interval)
-    box = result.face.box
-    return ScoreRow(
-        path=str(path),
-        quality=result.quality,
-        raw=result.raw,
-        low=low,
-        high=high,
-        limit=result.limit,
-        scaled=result.scaled,
-        faces=result.face.n_faces,
-        box=None if box is None else " ".join(f"{edge:.0f}" for edge in box),
-        detector=result.face.detector or None,
-        passes=result.passes,
-        seed=result.seed,
-        model=result.model,
-        model_sha256=result.model_sha256,
-        engine=result.engine,
-        device=result.device,
-        ms=round(sum(result.timings.values()), 3),
-    )
+def score_chunks(
+    scorer: Scorer,
+    chunks: Iterable[Sequence[str | Path]],
+    passes: int = 100,
+    *,
+    aligned: bool = False,
+    turn: AbstractContextManager[Any] | None = None,
+) -> Iterator[list[ScoreRow]]:
+    """Score files chunk by chunk, while threads prepare the next chunks; see `score_files`.
+
+    ``turn`` is entered while the network works: a lock, where several share one scorer.
+    """
+    passes = check_passes(passes)
+    pool = ThreadPoolExecutor(cores())
+
+    def prepare(chunk: Sequence[str | Path]) -> Iterator[Prepared]:
+        return pool.map(lambda path: _prepare(path, aligned, scorer.detector), chunk)
+
+    def score(prepared: Iterator[Prepared]) -> list[ScoreRow]:
+        ready = list(prepared)
+        with turn or nullcontext():
+            return _score(scorer, ready, passes)
+
+    waiting: deque[Iterator[Prepared]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(prepare(chunk))
+            if len(waiting) > AHEAD:
+                yield score(waiting.popleft())
+        while waiting:
+            yield score(waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]:
+    """Return all that the rows of one run have in common, as text and numbers.
+
+    Rows of equal settings can stand in one table, wherever they were computed.
+    """
+    plain = {
+        name: value
+        for name, value in scorer.options.items()
+        if name not in ("model", "card") and isinstance(value, str | int | float | None)
+    }
+    card, normalisation = scorer.card, scorer.card.normalisation
+    return {
+        **plain,
+        "version": __version__,
+        "model": card.name,
+        "model_sha256": scorer.network.sha256,
+        "site": scorer.network.site,
+        "pixels": f"{normalisation.colour} {normalisation.mean:g} {normalisation.scale:g}",
+        "engine": scorer.engine.name,
+        "device": scorer.engine.device,
+        "precision": scorer.engine.precision,
+        "rate": scorer.rate,
+        "alpha": card.alpha,
+        "r": card.r,
+        "passes": check_passes(passes),
+        "aligned": aligned,
+    }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One file before the network sees it: its face, or what was wrong."""
+
+    path: str
+    face: AlignedFace | None
+    sha256: str | None
+    ms: float
+    error: str | None
+
+
+def _prepare(path: str | Path, aligned: bool, detector: str) -> Prepared:
+    """Read, hash and decode a file, find and align its face."""
+    start = perf_counter()
+    name = name_of(path)
+    face = digest = error = None
+    try:
+        content = read_bytes(path, name)
+        digest = hashlib.sha256(content).hexdigest()
+        face = find_face(content, aligned=aligned, name=name, detector=detector)
+    except SerfiqError as what:
+        error = plain_text(what)
+    except Exception as what:  # noqa: BLE001  # one odd file among a million ends nothing
+        why = f"{type(what).__name__}: {one_line(what)}"
+        error = plain_text(f"'{name}' cannot be handled ({why}).")
+    return Prepared(plain_text(path), face, digest, 1e3 * (perf_counter() - start), error)
+
+
+def plain_text(text: object) -> str:
+    r"""Return text that every table takes: what is no text in a file's name becomes ``\xff``."""
+    return os.fsencode(str(text)).decode(errors="backslashreplace")
+
+
+def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:
+    """Score the faces of a chunk, in batches that suit the device; one row per file."""
+    rows = [ScoreRow(one.path, sha256=one.sha256, error=one.error) for one in chunk]
+    found = [(i, one.face) for i, one in enumerate(chunk) if one.face is not None]
+    size = BATCH if scorer.engine.device == "cpu" else CHUNK
+    for first in range(0, len(found), size):
+        batch = found[first : first + size]
+        start = perf_counter()
+        scores = scorer.scores([face for _, face in batch], passes)
+        ms = 1e3 * (perf_counter() - start) / len(batch)
+        shared = {
+            "passes": passes,
+            "seed": scorer.seed,
+            "model": scorer.card.name,
+            "model_sha256": scorer.network.sha256,
+            "engine": scorer.engine.name,
+            "device": scorer.engine.device,
+            "precision": scorer.engine.precision,
+        }
+        for place, (i, face) in enumerate(batch):
+            numbers = _numbers(scores, place) | _about(face) | shared
+            rows[i] = replace(rows[i], **numbers, ms=round(chunk[i].ms + ms, 3))
+    return rows
+
+
+def _numbers(scores: Scores, place: int) -> dict[str, Any]:
+    """Return the numbers of one face; None for what there is not."""
+    names = ("raw", "low", "high", "limit", "scaled")
+    numbers = {name: float(getattr(scores, name)[place]) for name in names}
+    known = {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    return known | {"quality": int(scores.quality[place])}
+
+
+def _about(face: AlignedFace) -> dict[str, Any]:
+    box = None if face.box is None else " ".join(f"{edge:.0f}" for edge in face.box)
+    return {"faces": face.n_faces, "box": box, "detector": face.detector or None}

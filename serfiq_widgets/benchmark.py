@@ -1,7 +1,7 @@
 """How long things take here: medians of interleaved rounds, so that drift hits all alike.
 
-Every model is timed on every engine in a process of its own, which makes its peak of memory its
-own. All times are milliseconds per image.
+Every model is timed on every engine and batch in a process of its own, which makes its peak of
+memory its own. All times are milliseconds per image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -35,9 +35,10 @@ def measure_all(
     models: Iterable[str | Path],
     engines: Sequence[str] = ("auto",),
     device: str = "auto",
+    batches: Sequence[int] = BATCHES,
     **settings: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the records of `measure` for every model on every engine, each in its own process.
+    """Yield the record of `measure` for every model, engine and batch, each in its own process.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ def measure_all(
         Names or paths, and engines; "all" stands for every engine that works here.
     device : str
         Where they run.
+    batches : sequence of int
+        How many faces go through the trunk together.
     settings
         As for `measure`.
 
@@ -57,15 +60,10 @@ def measure_all(
         engines = [one.name for one in runtimes() if not one.problem]
     fresh = multiprocessing.get_context("spawn")
     for model in models:
-        for engine in engines:
+        for engine, batch in product(engines, batches):
             with ProcessPoolExecutor(1, mp_context=fresh) as process:
-                yield from process.submit(_measured, model, engine, device, settings).result()
-
-
-def _measured(
-    model: str | Path, engine: str, device: str, settings: dict[str, Any]
-) -> list[dict[str, Any]]:
-    return list(measure(model, engine, device, **settings))
+                wanted = {"batch": batch, **settings}
+                yield process.submit(measure, model, engine, device, **wanted).result()
 
 
 def measure(
@@ -75,11 +73,11 @@ def measure(
     *,
     precision: str = "auto",
     passes: int = 100,
-    batches: Sequence[int] = BATCHES,
+    batch: int = 1,
     rounds: int = 60,
     seconds: float = 10.0,
-) -> Iterator[dict[str, Any]]:
-    """Time embedding, score, exact limit and the reference's way, one record per batch.
+) -> dict[str, Any]:
+    """Time embedding, score, exact limit and the reference's way.
 
     Parameters
     ----------
@@ -87,67 +85,62 @@ def measure(
         As for `Scorer`.
     passes : int
         Dropout passes T of the score.
-    batches : sequence of int
+    batch : int
         How many faces go through the trunk together.
     rounds : int
         Interleaved rounds at most.
     seconds : float
-        No new round is begun after this time; nor a new run of the reference's way, which is
-        timed with one face, for it takes them one by one.
+        About how long the quick jobs take together, and at most how long the reference's way: it
+        rests after that. It is timed with one face, for it takes them one by one.
 
-    Yields
-    ------
+    Returns
+    -------
     dict
         ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is a
-        score with its interval and exact limit: `Scorer.score` of one face, `Scorer.scores` of
-        more. ``reference_ms`` is the reference's way, T copies
-        through the whole network, on the same engine. ``peak_mb`` is the most memory that this
-        process held before it took the reference's way, in megabytes, None where the system does
-        not say. Stages of the way (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one
-        move of the slider at 200 passes without the browser, None where there are no widgets.
+        score with its interval, ``limit_ms`` the exact limit; `Scorer.score` gives both.
+        ``reference_ms`` is the reference's way, T copies through the whole network, on the same
+        engine. ``peak_mb`` is the most memory that this process held before it took the
+        reference's way, in megabytes, None where the system does not say. Stages of the way
+        (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one move of the slider at 200
+        passes without the browser, None where there are no widgets.
     """
     scorer = Scorer(model, engine, device, precision=precision)
     photo = sample_images()[0]
     one = find_face(photo)
     stages = _photo_stages(photo, rounds, seconds / 10)
     slider = _slider(one, scorer.options["model"], scorer.engine.name, rounds)
-    for batch in batches:
-        faces = list(islice(cycle(_faces()), batch))
-        jobs: dict[str, Job] = {
-            "embedding": lambda faces=faces: scorer.embed(faces),  # type: ignore[misc]
-            "score": lambda faces=faces: _score(scorer, faces, passes),  # type: ignore[misc]
-            "limit": lambda faces=faces: scorer.settled(faces),  # type: ignore[misc]
-        }
-        for job in WARM_UP * list(jobs.values()):
-            job()
-        peak = _peak_megabytes()
-        jobs["reference"] = lambda: reference_way(scorer, one, passes)
-        times = _interleaved(jobs, rounds, seconds)
-        medians = {name: statistics.median(taken) for name, taken in times.items()}
-        for name in ("embedding", "score", "limit"):
-            medians[name] /= batch
-        yield {
-            "model": scorer.card.name,
-            "engine": scorer.engine.name,
-            "device": scorer.engine.device,
-            "precision": scorer.engine.precision,
-            "passes": passes,
-            "batch": batch,
-            **{f"{name}_ms": milliseconds for name, milliseconds in medians.items()},
-            "images_per_s": 1e3 / medians["score"],
-            "peak_mb": peak,
-            "score_to_embedding": medians["score"] / medians["embedding"],
-            "limit_to_embedding": medians["limit"] / medians["embedding"],
-            "reference_to_score": medians["reference"] / medians["score"],
-            "rounds": len(times["score"]),
-            **stages,
-            **_result_stages(scorer, faces, passes),
-            "slider_ms": slider,
-        }
-
-
-def _score(scorer: Scorer, faces: list[AlignedFace], passes: int) -> object:
-    return scorer.score(faces[0], passes) if len(faces) == 1 else scorer.scores(faces, passes)
+    faces = list(islice(cycle(_faces()), batch))
+    jobs: dict[str, Job] = {
+        "embedding": lambda: scorer.embed(faces),
+        "score": lambda: scorer.scores(faces, passes, limit=False),
+        "limit": lambda: scorer.settled(faces),
+    }
+    for job in WARM_UP * list(jobs.values()):
+        job()
+    peak = _peak_megabytes()
+    jobs["reference"] = lambda: reference_way(scorer, one, passes)
+    times = _interleaved(jobs, rounds, seconds)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    for name in ("embedding", "score", "limit"):
+        medians[name] /= batch
+    return {
+        "model": scorer.card.name,
+        "engine": scorer.engine.name,
+        "device": scorer.engine.device,
+        "precision": scorer.engine.precision,
+        "passes": passes,
+        "batch": batch,
+        **{f"{name}_ms": milliseconds for name, milliseconds in medians.items()},
+        "images_per_s": 1e3 / medians["score"],
+        "peak_mb": peak,
+        "score_to_embedding": medians["score"] / medians["embedding"],
+        "limit_to_embedding": medians["limit"] / medians["embedding"],
+        "reference_to_score": medians["reference"] / medians["score"],
+        "rounds": len(times["score"]),
+        **stages,
+        **_result_stages(scorer, faces, passes),
+        "slider_ms": slider,
+    }
 
 
 def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:
@@ -197,15 +190,15 @@ def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dic
 def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Run all jobs in turn and return their milliseconds.
 
-    A job that has had its share of the time rests while the others go on.
+    A job that has used up its time rests while the others go on; the quick ones end it.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    start = perf_counter()
     for turn in range(rounds):
-        if turn >= LEAST_ROUNDS and perf_counter() - start > seconds:
+        spent = [sum(taken) / 1e3 for taken in times.values()]
+        if turn >= LEAST_ROUNDS and min(spent) > seconds / len(jobs):
             break
-        for name, job in jobs.items():
-            if turn and sum(times[name]) > 1e3 * seconds / 2:
+        for (name, job), used in zip(jobs.items(), spent, strict=True):
+            if turn and used > seconds:
                 continue
             begun = perf_counter()
             job()

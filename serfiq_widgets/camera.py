@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -13,6 +12,8 @@ import traitlets as t
 
 from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.parts import STATIC, Part
+from serfiq_widgets.privacy import Eraser, Own
+from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.state import SURPRISE, kindly
 from serfiq_widgets.views import StateView
 
@@ -62,7 +63,10 @@ class Camera(StateView):
         self._times: deque[float] = deque()
         self._snapshots = 0
         self.feed = CameraFeed(self._frame)
-        return [self.feed, *([FaceCard(self.state)] if self.alone else [])]
+        self.state.observe(lambda _: self._forget(), "erasures")
+        if not self.alone:
+            return [self.feed]
+        return [Own(self.state, self.feed), FaceCard(self.state), Eraser(self.state)]
 
     def _frame(self, kind: str, content: bytes) -> str:
         """Score a frame, and say what came of it."""
@@ -73,11 +77,11 @@ class Camera(StateView):
 
     def _snapshot(self, content: bytes) -> str:
         self._snapshots += 1
-        self.state.image = _named(content, f"snapshot {self._snapshots}")
+        self.state.image = Photo(content, f"snapshot {self._snapshots}")
         return ""
 
     def _live(self, content: bytes) -> str:
-        self.state.show_frame(_named(content, "camera"))
+        self.state.show_frame(Photo(content, "camera"))
         now = monotonic()
         self._times.append(now)
         while now - self._times[0] > WINDOW_S:
@@ -88,8 +92,9 @@ class Camera(StateView):
         rate = f" \u00b7 {(len(self._times) - 1) / span:.1f} a second" if span else ""
         return f"{self.state.quality} of 100{rate}"
 
-
-def _named(content: bytes, name: str) -> io.BytesIO:
-    file = io.BytesIO(content)
-    file.name = name
-    return file
+    def _forget(self) -> None:
+        """Switch the camera off."""
+        self._snapshots = 0
+        self._times.clear()
+        self.feed.live = False
+        self.feed.send({"stop": True})

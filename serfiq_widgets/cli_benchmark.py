@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.terminal import PRECISION, PRECISION_HELP, new_table, render
+from serfiq_widgets.terminal import DEVICE, PRECISION, new_table, render
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,8 +41,8 @@ HUNDRED = 100  # from here on, decimals say nothing
     multiple=True,
     help="As for score, or all that work here; may be given several times.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
-@click.option("--precision", default="auto", type=PRECISION, help=PRECISION_HELP)
+@DEVICE
+@PRECISION
 @click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
 @click.option(
     "--batch",
@@ -55,7 +55,10 @@ HUNDRED = 100  # from here on, decimals say nothing
 )
 @click.option("--rounds", default=60, show_default=True, help="Interleaved rounds at most.")
 @click.option(
-    "--seconds", default=10.0, show_default=True, help="No round begins later, for each batch."
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    help="About so long for each batch, and as long for the reference's way.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
 def benchmark(
@@ -80,12 +83,11 @@ def benchmark(
     settings = {
         "precision": precision,
         "passes": passes,
-        "batches": batches,
         "rounds": rounds,
         "seconds": seconds,
     }
     records = []
-    for record in measure_all(models, engines, device, **settings):
+    for record in measure_all(models, engines, device, batches, **settings):
         records.append(record)
         if as_json:
             click.echo(json.dumps(record))
@@ -96,7 +98,8 @@ def benchmark(
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:
     """Lay out one column per record, one line per measure."""
     heads = [
-        "{model} {engine} {device} {precision} \u00d7{batch}".format(**record) for record in records
+        "{model}\n{engine}\n{device} {precision}\n\u00d7{batch}".format(**record)
+        for record in records
     ]
     table = new_table("ms per image", *heads, right=heads)
     for name in list(records[0])[len(HEADING) :]:

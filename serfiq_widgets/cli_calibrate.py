@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +35,7 @@ PAGE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--sample", type=click.IntRange(1), help="Take as many images at random, always the same."
 )
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@engine_options
 @click.option("--plot", type=PAGE, help="Draw before and after into this .html page.")
 @click.option("--dry-run", is_flag=True, help="Show what would be; save nothing.")
 @click.option("--forget", is_flag=True, help="Drop what was saved for MODEL, and do no more.")
@@ -49,6 +49,7 @@ def calibrate(
     sample: int | None,
     engine: str,
     device: str,
+    precision: str,
     plot: Path | None,
     dry_run: bool,
     forget: bool,
@@ -78,7 +79,7 @@ def calibrate(
     if sample is not None and sample < len(images):
         name = f"{name}, drawn from {len(images)}"
         images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
-    scorer = open_scorer(model, engine, device)
+    scorer = open_scorer(model, engine, device, precision=precision)
     with counting("scoring") as progress:
         calibration = fit_to(scorer, images, passes, name=name, aligned=aligned, progress=progress)
     click.echo(_report(calibration, scorer.card.population))

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Where it listens.  [default: 8866]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
-@click.option("--lesson", type=click.IntRange(1, 3), help="Serve a lesson instead: 1, 2 or 3.")
+@click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
 @click.option("--public", is_flag=True, help="Serve to strangers: guarded, capped, kernels shared.")
 @click.option("--address", help="With --public: the address to listen on.  [default: 127.0.0.1]")
 @click.option("--token", help="With --public: what visitors must know; made anew if not given.")
@@ -50,7 +52,7 @@ def demo(
     if not public:
         serve(port or PORT, browser=not no_browser, lesson=lesson)
         return
-    if lesson or (is_open and token):
+    if lesson is not None or (is_open and token):
         raise click.UsageError("--public goes without --lesson, and --open without --token.")
     said = {"address": address, "port": port, "token": "" if is_open else token}
     serve_public(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     from serfiq_widgets.evaluation import Accuracy, Evaluation, Table
@@ -33,10 +34,9 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
-@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or mxnet.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@engine_options
 @click.option("--seed", default=0, show_default=True, help="Of the masks, and of what is random.")
-@click.option("--embeddings", type=EXISTING, help="(N, D) numbers in .npy or .csv, no images.")
+@click.option("--embeddings", type=EXISTING, help="No images: (N, D) in .npy or .csv; or .npz.")
 @click.option("--labels", type=EXISTING, help="Who each embedding shows: one label a line.")
 @click.option("--pairs", type=EXISTING, help="Compare these alone: LFW's list, or a table.")
 @click.option("--scores", multiple=True, type=EXISTING, help="Rivals: a table joined by its path.")
@@ -66,6 +66,7 @@ def evaluate(
     passes: int,
     engine: str,
     device: str,
+    precision: str,
     seed: int,
     embeddings: Path | None,
     labels: Path | None,
@@ -86,7 +87,8 @@ def evaluate(
     FOLDER holds one sub-folder per person; or it is a file that --save wrote. Qualities: SER-FIQ's
     raw score (serfiq), its exact limit, length of the embedding (norm), sharpness, brightness,
     random, and an oracle that knows the errors. --pairs is LFW's pairs.txt, or a table with
-    path_a, path_b and genuine; with a column score it needs no images.
+    path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
+    may hold arrays labels and paths too.
     """
     from serfiq_widgets import evaluation
     from serfiq_widgets.evaluation.table import SHARES
@@ -95,8 +97,8 @@ def evaluate(
 
     check_passes(passes)
     check_page(plot)
-    if (embeddings is None) != (labels is None):
-        raise click.UsageError("--embeddings and --labels belong together.")
+    if labels is not None and embeddings is None:
+        raise click.UsageError("--labels belong to --embeddings.")
     if embeddings is not None and (source or pairs):
         raise click.UsageError("--embeddings stand alone: no folder, no --pairs.")
     accuracy = None
@@ -104,8 +106,9 @@ def evaluate(
         table = evaluation.load(source)
     elif source is not None:
         options = {"model": model, "engine": engine, "device": device, "seed": seed}
+        options["precision"] = precision
         table, accuracy = _from_folder(source, options, passes, pairs, aligned=aligned)
-    elif embeddings is not None and labels is not None:
+    elif embeddings is not None:
         table = _from_embeddings(embeddings, labels)
     elif pairs is not None:
         from serfiq_widgets.evaluation_files import scored_pairs
@@ -159,18 +162,27 @@ def _from_folder(
     return measured.table(compared), evaluation.accuracy(values, same)
 
 
-def _from_embeddings(file: Path, labels: Path) -> Table:
+def _from_embeddings(file: Path, labels: Path | None) -> Table:
     from serfiq_widgets.cli_on_top import read_embeddings, same_length
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
+    from serfiq_widgets.evaluation_files import read_archive
 
-    vectors = read_embeddings(file)
-    people = labels.read_text(encoding="utf-8").splitlines()
-    if len(people) != len(vectors):
+    more = read_archive(file) if file.suffix == ".npz" else {}
+    vectors = more["embeddings"] if more else read_embeddings(file)
+    if labels is not None:
+        people = labels.read_text(encoding="utf-8").splitlines()
+    elif "labels" in more:
+        people = more["labels"].tolist()
+    else:
+        raise click.UsageError("Who is on each image? --labels FILE, one a line.")
+    paths = tuple(map(str, more.get("paths", ())))
+    if not len(people) == len(vectors) == (len(paths) or len(vectors)):
         raise BadSetting(
-            f"'{labels.name}' has {len(people)} lines, '{file.name}' {len(vectors)} embeddings."
+            f"'{file.name}' has {len(vectors)} embeddings, but there are {len(people)} labels"
+            + (f" and {len(paths)} paths." if paths else ".")
         )
     qualities = {} if same_length(vectors) else {"norm": embedding_norm(vectors)}
-    return Table(compare_all(vectors, people), qualities, (), {"data": file.stem})
+    return Table(compare_all(vectors, people), qualities, paths, {"data": file.stem})
 
 
 def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table:

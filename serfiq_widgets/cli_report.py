@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.errors import BadSetting, BadTable, PackageMissing
-from serfiq_widgets.terminal import read_scores
+from serfiq_widgets.errors import BadTable
+from serfiq_widgets.terminal import check_page, counting, open_scorer, read_scores
 
 if TYPE_CHECKING:
-    from serfiq_widgets.bias_groups import ScoreTable
+    import plotly.graph_objects as go
 
+    from serfiq_widgets.bias_groups import ScoreTable
+    from serfiq_widgets.measurements import Measured
+
+FMRS = (1e-3, 1e-2, 1e-1)  # the first at which enough impostors pass
+LEAST_PEOPLE, LEAST_IMPOSTORS = 2, 10
+DISCARD = (
+    "What is left of FNMR as the images of lowest quality are discarded: SER-FIQ's raw score "
+    "(serfiq) and its exact limit beside simpler qualities and chance; shaded: 95 % of bootstraps "
+    "over people."
+)
+COMPARED = "Every two images of one person (genuine) and of two (impostor)."
 SOURCE = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -48,34 +61,88 @@ def report(
 ) -> None:
     """Write one page about SOURCE, a folder that is scored or a table of scores; it opens offline.
 
-    It holds a summary, the distribution of quality, and groups where --groups or the file names
-    (as UTKFace's) say them. Faces are in it only with --images.
+    It holds a summary, the distribution of quality, groups where --groups or the file names (as
+    UTKFace's) say them, and error versus discard where the sub-folders are people. Faces are in it
+    only with --images.
     """
     from serfiq_widgets import bias_groups
+    from serfiq_widgets.results import check_passes
 
-    _check_out(out)
-    table = read_scores(source, model, passes, aligned=aligned)
+    check_page(out, "--out")
+    check_passes(passes)
+    curves: dict[str, tuple[str, go.Figure]] = {}
+    if source.is_dir():
+        table, curves = _from_folder(source, model, passes, aligned=aligned)
+    else:
+        table = read_scores(source)
     if groups is not None:
         table, _ = bias_groups.join(table, read_scores(groups))
         by = by or ",".join(name for name in read_scores(groups).columns if name != "path")
     table, names = _grouped(table, [name.strip() for name in by.split(",") if name.strip()])
     from serfiq_widgets.report import report_html
 
-    page = report_html(table, by=names, threshold=threshold, images=images)
+    page = report_html(table, by=names, threshold=threshold, images=images, curves=curves)
     out.write_text(page, encoding="utf-8")
     click.echo(f"The page is {out} ({out.stat().st_size / 1e6:.1f} MB).")
 
 
-def _check_out(out: Path) -> None:
-    """Say before the long work what would fail after it."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"--out {out.name}: it is a page, so its name must end in .html.")
-    if not out.absolute().parent.is_dir():
-        raise BadSetting(f"--out {out}: there is no such folder.")
-    try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
-    except ImportError as error:
-        raise PackageMissing("plotly is missing: pip install 'serfiq_widgets[widgets]'") from error
+def _from_folder(
+    folder: Path, model: str, passes: int, *, aligned: bool
+) -> tuple[ScoreTable, dict[str, tuple[str, go.Figure]]]:
+    """Score a folder; where its sub-folders are people, draw what discarding does for them."""
+    import numpy as np
+
+    from serfiq_widgets import bias_groups
+    from serfiq_widgets.calibration import Stretch
+    from serfiq_widgets.measurements import measure
+
+    scorer = open_scorer(model)
+    with counting("scoring") as progress:
+        measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
+    failed = len(measured.errors)
+    raw = measured.qualities["serfiq"]
+    numbers = {
+        "quality": Stretch(scorer.card.alpha, scorer.card.r).qualities(raw),
+        "raw": raw,
+        "limit": measured.qualities.get("limit", np.full(len(raw), np.nan)),
+    }
+    columns: dict[str, list[Any]] = {
+        name: [*values.tolist(), *[math.nan] * failed] for name, values in numbers.items()
+    }
+    columns["path"] = [*(str(folder / name) for name in measured.names), *[""] * failed]
+    columns["error"] = [*[""] * len(raw), *measured.errors]
+    engine = scorer.engine
+    same = {"model_sha256": scorer.network.sha256, "engine": engine.name, "device": engine.device}
+    columns |= {name: [value] * len(columns["path"]) for name, value in same.items()}
+    about = {name: measured.about[name] for name in ("model", "passes", "seed")}
+    table = bias_groups.as_table(columns, name=measured.about["data"], **about)
+    return table, _curves(measured)
+
+
+def _curves(measured: Measured) -> dict[str, tuple[str, go.Figure]]:
+    """Draw error versus discard and the comparison scores, if there are people to compare."""
+    from serfiq_widgets import figures
+    from serfiq_widgets.evaluation import evaluate
+
+    images = Counter(measured.people)
+    if sum(count > 1 for count in images.values()) < LEAST_PEOPLE:
+        return {}
+    table = measured.table()
+    impostors = table.comparisons.impostors
+    fmr = next((fmr for fmr in FMRS if fmr * impostors >= LEAST_IMPOSTORS), FMRS[-1])
+    result = evaluate(table.with_baselines(fmr), fmr)
+    text = figures.caption(result.table, fmr)
+    most = float(result.shares.max())
+    return {
+        "Error versus discard": (
+            f"{DISCARD} {text}",
+            figures.discard_figure(result.curves, most, bands=result.bands),
+        ),
+        "Comparison scores": (
+            f"{COMPARED} Threshold {result.threshold:.3f}, FNMR {result.fnmr:.2%}. {text}",
+            figures.scores_figure(result.table.comparisons, result.threshold),
+        ),
+    }
 
 
 def _grouped(table: ScoreTable, by: list[str]) -> tuple[ScoreTable, list[str]]:

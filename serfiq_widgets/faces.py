@@ -206,6 +206,7 @@ def find_face(
         return AlignedFace(pixels, name, photo_size=(width, height))
     found = detect(pixels, detector)
     if not found:
+        del pixels  # an error that is kept must not keep the photo
         raise NoFaceFound(
             f"No face was found in '{name}'. Try a photo in which the face is larger, lit and seen "
             "from the front, or mark it as aligned if it is a face crop already."

@@ -332,7 +332,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         await self._pace(len(ws_message))
         if self.ws_connection is None or self.connection is None:
             return  # closed meanwhile
-        if message.kind == "comm_msg":
+        if message.kind == "comm_msg" and self.place is not None:
             self.place.touch()
         self._unanswered[message.name] = len(ws_message)
         super().on_message(ws_message)

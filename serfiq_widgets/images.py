@@ -1,20 +1,22 @@
 """Reading images: bytes, files, PIL images and arrays become RGB arrays.
 
-Photos are decoded by Pillow alone (JPEG, PNG, WebP), under limits on bytes and pixels that are
-held before anything is decoded.
+Photos are decoded by Pillow alone (JPEG, PNG, WebP), without their metadata, under limits on bytes,
+pixels, memory and work that are held before anything is decoded (see `containers`).
 """
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
+from serfiq_widgets.containers import UPRIGHT, broken, check_size, essentials, too_large
+from serfiq_widgets.decoder import decoded, strips
+from serfiq_widgets.errors import UnreadableImage, clean_name
+from serfiq_widgets.memory import give_back
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,11 +26,8 @@ if TYPE_CHECKING:
     )
 
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 40_000_000
-MIN_SIDE = 16
-FORMATS = ("JPEG", "PNG", "WEBP")
+MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
 EXIF_ORIENTATION = 0x0112
-STRIP_ROWS = 256
 
 _SAVE_AS = "Save it as JPEG, PNG or WebP and try again."
 _ARRAY_HELP = "Give a uint8 array (height, width, 3) in RGB order, 0 to 255."
@@ -56,43 +55,39 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     UnreadableImage
         It is not an image that can be decoded; the text names it and what to do.
     ImageTooLarge
-        More than 20 MB or 40 megapixels.
+        More than 20 MB or 32 megapixels, or too costly to decode (WebP: above 16 megapixels).
     """
     name = name or name_of(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _to_rgb(source, name)
-    content = _read_bytes(source, name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; ours are errors below
-        try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _to_rgb(image, name)
-        except (ImageTooLarge, UnreadableImage):
-            raise
-        except Image.DecompressionBombError as error:
-            raise _too_many_pixels(name) from error
-        except UnidentifiedImageError as error:
-            raise UnreadableImage(
-                f"'{name}' is not a JPEG, PNG or WebP image. {_SAVE_AS}"
-            ) from error
-        except Exception as error:  # decoders of broken files raise what they like
-            raise UnreadableImage(f"'{name}' is broken ({error}). Get or save it again.") from error
+        return _from_pillow(source, name)
+    picture = essentials(read_bytes(source, name), name)
+    with decoded(picture.content, name) as image:
+        pixels = _to_rgb(image)
+    if pixels.nbytes > MUCH:
+        give_back()
+    return upright(pixels, picture.orientation)
 
 
-def name_of(source: ImageSource) -> str:
+def name_of(source: Any) -> str:
     """What messages call an image: its file name, if it has one."""
     if isinstance(source, (str, Path)):
-        return Path(source).name or str(source)
+        return clean_name(Path(source).name or str(source))
     name = getattr(source, "name", None) or getattr(source, "filename", None)
-    return Path(name).name if isinstance(name, str) and name else "the image"
+    return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
-def _read_bytes(source: Any, name: str) -> bytes:
-    """Return the bytes of a path, buffer or file object, never more than the limit."""
+def read_bytes(source: Any, name: str) -> bytes:
+    """Return the bytes of a path, buffer or file object, never more than the limit.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        As `read_image`.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source) if len(source) <= MAX_BYTES else b"\0" * (MAX_BYTES + 1)
     elif isinstance(source, (str, Path)):
@@ -114,30 +109,16 @@ def _read_bytes(source: Any, name: str) -> bytes:
             f"'{name}' is a {type(source).__name__}, not an image. "
             "Give a path, bytes, a file object, a PIL image or an array."
         )
-    if len(content) > MAX_BYTES:
-        raise ImageTooLarge(
-            f"'{name}' is larger than {MAX_BYTES // 10**6} MB. "
-            "Save it smaller: 1,000 pixels across are plenty."
-        )
-    if not content:
-        raise UnreadableImage(f"'{name}' is empty. Get or save it again.")
+    check_bytes(content, name)
     return content
 
 
-def _too_many_pixels(name: str) -> ImageTooLarge:
-    return ImageTooLarge(
-        f"'{name}' has more than {MAX_PIXELS // 10**6} megapixels. "
-        "Save it smaller: 1,000 pixels across are plenty."
-    )
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_many_pixels(name)
-    if min(width, height) < MIN_SIDE:
-        raise UnreadableImage(
-            f"'{name}' is only {width}\u00d7{height} pixels. A face needs at least {MIN_SIDE}."
-        )
+def check_bytes(content: bytes, name: str) -> None:
+    """Refuse a file that is empty or above the limit on bytes."""
+    if len(content) > MAX_BYTES:
+        raise too_large(name, f"is larger than {MAX_BYTES // 10**6} MB")
+    if not content:
+        raise UnreadableImage(f"'{name}' is empty. Get or save it again.")
 
 
 def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -147,47 +128,51 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         raise UnreadableImage(f"'{name}' is an array of {array.dtype}. {_ARRAY_HELP}")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise UnreadableImage(f"'{name}' is an array of shape {array.shape}. {_ARRAY_HELP}")
-    _check_size(array.shape[1], array.shape[0], name)
+    check_size(array.shape[1], array.shape[0], name)
     if array.dtype == np.uint16:
         array = (array // 257).astype(np.uint8)
     channels = np.atleast_3d(array)
     if channels.shape[2:] == (4,):
         from PIL import Image
 
-        return _to_rgb(Image.fromarray(channels, "RGBA"), name)
+        return _to_rgb(Image.fromarray(channels, "RGBA"))
     if channels.shape[2:] == (1,):
         channels = np.repeat(channels, 3, axis=2)
     return np.ascontiguousarray(channels, dtype=np.uint8)
 
 
-def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Decode an opened image, whose size is checked before, in strips to spare memory."""
-    from PIL import ImageOps
-
-    _check_size(*image.size, name)
+def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    check_size(*image.size, name)
     if image.mode == "F":
         raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
     image.seek(0)
-    turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-    upright = ImageOps.exif_transpose(image) if turned else image
-    width, height = upright.size
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    for top in range(0, height, STRIP_ROWS):
-        bottom = min(top + STRIP_ROWS, height)
-        pixels[top:bottom] = _strip_to_rgb(upright.crop((0, top, width, bottom)))
-    return pixels
+    try:
+        return upright(_to_rgb(image), image.getexif().get(EXIF_ORIENTATION, UPRIGHT))
+    except Exception as error:  # one that was opened but not decoded yet, from a broken file
+        raise broken(name) from error
 
 
-def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
-    """Turn any mode into RGB: 16 bits are scaled, alpha is laid on white."""
-    from PIL import Image
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    width, height = image.size
+    flat, done = np.empty(height * width * 3, dtype=np.uint8), 0
+    for strip in strips(image):
+        flat[done : done + len(strip)] = np.frombuffer(strip, dtype=np.uint8)
+        done += len(strip)
+    return flat.reshape(height, width, 3)
 
-    if strip.mode.startswith("I"):
-        grey = np.clip(np.asarray(strip) // 257, 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if strip.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in strip.info:
-        layered = strip.convert("RGBA")
-        flat = Image.new("RGB", layered.size, "white")
-        flat.paste(layered, mask=layered.getchannel("A"))
-        return np.asarray(flat)
-    return np.asarray(strip.convert("RGB"))
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn and mirror pixels as an EXIF orientation, 1 to 8, asks for; unknown ones do nothing."""
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90,
+}

@@ -146,4 +146,5 @@ class DegradationLab(StateView):
 
     def _forget(self, _: dict[str, Any]) -> None:
         self._curve = None
+        self._plot.clear()
         self._plot.layout.display, self._about.value = "none", f"<p>{INVITATION}</p>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return small
 
 
-def fitted(width: int, height: int, side: int) -> tuple[int, int]:
-    """Return (width, height) shrunk, where needed, so that the longer one is ``side``."""
-    scale = min(1.0, side / max(width, height))
+def fitted(width: int, height: int, side: int, most: float = math.inf) -> tuple[int, int]:
+    """Return (width, height) shrunk to a longer side and to a number of pixels, where needed."""
+    scale = min(1.0, side / max(width, height), math.sqrt(most / (width * height)))
     return max(1, round(width * scale)), max(1, round(height * scale))

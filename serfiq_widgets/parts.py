@@ -23,7 +23,8 @@ from ipywidgets import HTML, Widget, widget_serialization
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from serfiq_widgets.errors import ImageTooLarge, SerfiqError
+from serfiq_widgets.containers import too_large
+from serfiq_widgets.errors import SerfiqError, clean_name
 from serfiq_widgets.figures import Film
 from serfiq_widgets.images import MAX_BYTES
 
@@ -109,6 +110,10 @@ class Plot(Part):
             self.figure = figure.to_json()
         else:
             self.figure = figure.to_plotly_json()
+
+    def clear(self) -> None:
+        """Show nothing, and keep nothing of the last figure."""
+        self.figure = {}
 
 
 class Slider(Part):
@@ -367,26 +372,35 @@ class Upload(Part):
         super().__init__(**traits)
         self._on_file = on_file
         self._on_error = on_error
-        self._content = bytearray()
+        self._content: bytearray | None = None  # of a file that is on its way
         self.on_msg(self._receive)
+
+    def forget(self) -> None:
+        """Drop a file that is on its way."""
+        self._content = None
 
     def _receive(self, _: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
         """Take one piece: {"name", "first", "last"} with its bytes, or {"name", "too_large"}."""
-        name = str(message.get("name", ""))[:200] or "upload"
+        name = clean_name(str(message.get("name") or "upload"))
         if message.get("first"):
             self._content = bytearray()
-        size = len(self._content) + sum(len(piece) for piece in buffers)
-        if message.get("too_large") or size > MAX_BYTES:
-            self._content = bytearray()
-            self._on_error(
-                ImageTooLarge(
-                    f"'{name}' is larger than {MAX_BYTES // 10**6} MB. "
-                    "Save it smaller (1,000 pixels across are plenty) and try again."
-                )
-            )
+        if message.get("too_large"):
+            self._refuse(name)
+        elif self._content is not None:
+            self._add(name, buffers, last=bool(message.get("last")))
+
+    def _add(self, name: str, pieces: list[memoryview], *, last: bool) -> None:
+        content = self._content or bytearray()
+        if len(content) + sum(piece.nbytes for piece in pieces) > MAX_BYTES:
+            self._refuse(name)
             return
-        for piece in buffers:
-            self._content += piece
-        if message.get("last"):
-            content, self._content = bytes(self._content), bytearray()
-            self._on_file(name, content)
+        for piece in pieces:
+            content += piece
+        self._content = content
+        if last:
+            self._content = None
+            self._on_file(name, bytes(content))
+
+    def _refuse(self, name: str) -> None:
+        self._content = None
+        self._on_error(too_large(name, f"is larger than {MAX_BYTES // 10**6} MB"))

@@ -13,10 +13,11 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.degrade import Ruin
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.parts import Plot, data_url
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult
+from serfiq_widgets.service import find
 from serfiq_widgets.state import kindly
 from serfiq_widgets.views import StateView
 
@@ -83,7 +84,8 @@ class PredictPanel(StateView):
     def candidates(self) -> list[Candidate]:
         """The samples, and the clean ones ruined in each way."""
         found = [
-            Candidate(path.stem.replace("_", ", "), find_face(path)) for path in sample_images()
+            Candidate(path.stem.replace("_", ", "), find(self.state.scorer, path))
+            for path in sample_images()
         ]
         clean = [one for one in found if "," not in one.name]
         ruined = [

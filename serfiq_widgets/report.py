@@ -28,7 +28,7 @@ QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 THUMBNAIL_SIDE = 112
 MOST_ERRORS = 50  # that are listed
-LEAST_P = 1e-16
+LEAST_P, CURVE_HEIGHT = 1e-16, 400
 CAUTION = (
     "A quality is the opinion of one recognition network about one photo: how far its embedding "
     "can be relied on. It says nothing about the person."
@@ -107,7 +107,7 @@ def report_html(
     by: Sequence[str] = (),
     threshold: float = MIDDLE,
     images: int = 0,
-    curves: Mapping[str, go.Figure] | None = None,
+    curves: Mapping[str, tuple[str, go.Figure]] | None = None,
 ) -> str:
     """Return a page about a table of scores.
 
@@ -121,8 +121,9 @@ def report_html(
         The quality below which an image counts as discarded.
     images : int
         As many of the best and of the worst faces are shown, read anew from their paths.
-    curves : mapping of str to plotly Figure, optional
-        More pictures by their titles, such as error-versus-discard curves.
+    curves : mapping of str to (str, plotly Figure), optional
+        More pictures by their titles, each with what is to be said of it, such as
+        error-versus-discard curves.
 
     Raises
     ------
@@ -149,7 +150,10 @@ def report_html(
         sections.append(_groups(name, grouped, threshold, drawn))
     if by:
         sections.append(f"<p>{ABOUT_GROUPS}</p>")
-    sections += [_section(title, drawn(figure)) for title, figure in (curves or {}).items()]
+    sections += [
+        _section(title, f"<p>{escape(text)}</p>{drawn(figure, CURVE_HEIGHT)}")
+        for title, (text, figure) in (curves or {}).items()
+    ]
     return PAGE.format(
         name=escape(str(table.about.get("name", "a table"))),
         side=THUMBNAIL_SIDE,

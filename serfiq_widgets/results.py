@@ -68,6 +68,7 @@ class QualityResult:
     model_sha256: str
     engine: str
     device: str
+    precision: str
     rate: float
     alpha: float
     r: float

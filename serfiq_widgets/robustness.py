@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
-EXACT_TRACE_COST = 2**24  # multiplications for tr Σ²; above, it is estimated
-SKETCH = 32  # directions of the estimate: tr Σ² within 5 %, the limit within 0.0001
+MOST_EXACT = 2048  # features of a head up to which tr Σ² is exact; above, it is estimated
+SKETCH = 16  # directions of the estimate: tr Σ² within a tenth, the limit within 0.0001
 
 
 def draw_masks(passes: int, n_features: int, rate: float, seed: int = 0) -> NDArray[np.bool_]:
@@ -199,29 +199,43 @@ class LimitTerms:
     ----------
     energies : (F,) ndarray of float32
         Squared lengths of the columns of A.
-    left, right : (S, F) ndarray of float32
-        P A and Q A, such that |P Σ Qᵀ|² stands for tr Σ², Σ = A diag(v) Aᵀ. For small heads P and Q
-        are the identity; else they are S random orthogonal directions each, stretched so that the
-        mean over the draws is exact (the two-sided form of Hutchinson's estimator).
+    squares : (F, F) ndarray of float32 or None
+        Squared products of the columns with each other: tr Σ² = vᵀ squares v for
+        Σ = A diag(v) Aᵀ. None where there are too many columns.
+    sides : tuple of two (S, F) ndarray of float32
+        There P A and Q A, such that |P Σ Qᵀ|² stands for tr Σ². P and Q are S random orthogonal
+        directions each, stretched so that the mean over the draws is exact (the two-sided form of
+        Hutchinson's estimator).
     """
 
     energies: NDArray[np.float32]
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
+    squares: NDArray[np.float32] | None = None
+    sides: tuple[NDArray[np.float32], ...] = ()
+
+    def trace_of_square(self, variances: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return tr Σ² (N,) for variances v (N, F) of the features."""
+        if self.squares is not None:
+            traces: NDArray[np.float32] = np.einsum("nf,nf->n", variances @ self.squares, variances)
+            return traces.astype(np.float64)
+        left, right = self.sides
+        parts = ((left * row) @ right.T for row in variances)
+        return np.array([float(np.vdot(part, part)) for part in parts])
 
 
 def limit_terms(weight: NDArray[np.float32]) -> LimitTerms:
     """Prepare a head's matrix A (D, F) for `limit_distances`."""
     dimensions, n_features = weight.shape
     energies: NDArray[np.float32] = np.einsum("df,df->f", weight, weight)
-    if dimensions * dimensions * n_features <= EXACT_TRACE_COST or dimensions <= SKETCH:
-        return LimitTerms(energies, weight, weight)
+    if n_features <= MOST_EXACT:
+        products = weight.T @ weight
+        return LimitTerms(energies, squares=products * products)
     rng = np.random.default_rng(0)
+    size = min(SKETCH, dimensions)
     sides = []
     for _ in range(2):
-        directions, _ = np.linalg.qr(rng.standard_normal((dimensions, SKETCH)))
-        sides.append((directions.T * np.sqrt(dimensions / SKETCH)).astype(np.float32) @ weight)
-    return LimitTerms(energies, *sides)
+        directions, _ = np.linalg.qr(rng.standard_normal((dimensions, size)))
+        sides.append((directions.T * np.sqrt(dimensions / size)).astype(np.float32) @ weight)
+    return LimitTerms(energies, sides=tuple(sides))
 
 
 def limit_distances(
@@ -269,17 +283,11 @@ def limit_distances(
         return first
     back = mean @ weight
     q = np.einsum("nf,nf,nf->n", variances, back, back).astype(np.float64)
-    t2 = np.array([_trace_of_square(terms, row) for row in variances])
+    t2 = terms.trace_of_square(variances)
     e = t / n + 2 * q / n**2 - (m / n) * (3 * q + 1.5 * t2) / n**2
     v = t2 / n**2 * (1 + m**2 / n**2) + 2 * q * t**2 / n**4
     usable = np.where(e > 0.0, e, 1.0)
     return np.where(e > 0.0, np.sqrt(2 * usable) * (1 - v / (8 * usable**2)), first)
-
-
-def _trace_of_square(terms: LimitTerms, variances: NDArray[np.float32]) -> float:
-    """Trace of Σ², Σ = A diag(variances) Aᵀ: exact for small heads, else estimated."""
-    part = (terms.left * variances) @ terms.right.T
-    return float(np.vdot(part, part))
 
 
 def scaled_score(raw: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:

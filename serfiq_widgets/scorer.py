@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
+from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError, without_frames
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import QualityResult, Scores, check_passes, check_whole
@@ -186,7 +186,7 @@ class Scorer:
                 try:
                     face, milliseconds = self._face(image, aligned)
                 except SerfiqError as error:
-                    slots.append(error)
+                    slots.append(without_frames(error))
                 else:
                     slots.append(None)
                     faces.append(face)
@@ -359,6 +359,7 @@ class Scorer:
             model_sha256=self.network.sha256,
             engine=self.engine.name,
             device=self.engine.device,
+            precision=self.engine.precision,
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,

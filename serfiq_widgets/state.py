@@ -17,9 +17,12 @@ import traitlets as t
 
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
+from serfiq_widgets.sandbox import forget
 from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import find, open_scorer
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ class ExplorerState(Speaking):
     scorer : Scorer
         The network; a new one scores the face anew, and finds it anew with another detector (see
         `configure`).
-    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace
+    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array, AlignedFace or Photo
         Setting it scores it and takes the ruin away. If that fails, ``message`` says why and the
         last result stays.
     which : int
@@ -89,6 +92,10 @@ class ExplorerState(Speaking):
         Whether that is a frame of the running camera, which is kept nowhere else.
     entries, pinned : tuple of Entry
         What was scored in this session, oldest first, and what was pinned of it.
+    consent : bool
+        Whether people were told what happens to their photos, and agreed.
+    erasures : int
+        How often all faces were erased; what holds one observes it, and lets go.
     message, missed : str
         What went wrong last, empty when nothing did; ``missed`` if it was a frame of the running
         camera, where the next one is on its way.
@@ -107,6 +114,8 @@ class ExplorerState(Speaking):
     quality = t.Int(None, allow_none=True)
     entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
+    consent = t.Bool(False)  # noqa: FBT003  # traitlets takes the default so
+    erasures = t.Int(0)
     missed = t.Unicode("")
 
     def __init__(self, scorer: Scorer) -> None:
@@ -153,7 +162,7 @@ class ExplorerState(Speaking):
         """Find and score a face; it takes the place of the last one if that went well."""
         self.message = self.missed = ""
         start = perf_counter()
-        face = find(image, which, self.scorer.detector)
+        face = find(self.scorer, image, which)
         milliseconds = 1e3 * (perf_counter() - start)
         clean = self.scorer.score(face, MOST_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
@@ -170,11 +179,25 @@ class ExplorerState(Speaking):
         self._frame = frame
         self.image = frame
 
+    def erase(self) -> None:
+        """Forget every image, face and result of this session; the first sample is shown then.
+
+        Consent is asked for again. A kiosk calls this when nobody is there any more.
+        """
+        self.image = self.source = self._frame = None
+        self.live = self.consent = False
+        self.message = self.missed = ""
+        self.entries = self.pinned = ()
+        self.chosen = -1
+        self.erasures += 1
+        self.image = sample_images()[0]
+        forget()
+
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
         self.message = ""
         with self._saying():
-            self.scorer = Scorer(**{**self.scorer.options, **changes})
+            self.scorer = open_scorer(**{**self.scorer.options, **changes})
 
     @t.observe("scorer")
     def _score_anew(self, _: dict[str, Any]) -> None:
@@ -183,7 +206,7 @@ class ExplorerState(Speaking):
         face = self.clean.face
         if face.detector not in ("", self.scorer.detector):
             with self._saying():
-                face = find(self.source, face.which, self.scorer.detector)
+                face = find(self.scorer, self.source, face.which)
         self.clean = self.scorer.score(face, MOST_PASSES)
 
     @t.observe("clean", "ruin")
@@ -247,15 +270,6 @@ class ExplorerState(Speaking):
             self.pinned = (*self.pinned, entry)
 
 
-def find(image: Any, which: int, detector: str) -> AlignedFace:
-    """Find one face of what an explorer is given; an aligned face is taken as it is."""
-    if isinstance(image, AlignedFace):
-        return image
-    if hasattr(image, "seek"):
-        image.seek(0)
-    return find_face(image, which=which, detector=detector)
-
-
 def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
     """Wrap a callback so that what it raises becomes the state's message."""
 
@@ -263,10 +277,10 @@ def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None
         try:
             callback(*arguments)
         except SerfiqError as error:
-            state.set_trait("message", str(error))
+            state.message = str(error)
         except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
             # without the traceback, whose values might hold a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-            state.set_trait("message", SURPRISE)
+            state.message = SURPRISE
 
     return guarded

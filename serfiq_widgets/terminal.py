@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.bias_groups import ScoreTable
     from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
 
@@ -51,8 +52,22 @@ def render(table: Table) -> str:
     return capture.get()
 
 
-PRECISION = click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"])
-PRECISION_HELP = "auto (fp32), or on a GPU tf32, bf16, fp16."
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..., mps."
+)
+PRECISION = click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"]),
+    help="auto (fp32), or on a GPU tf32, bf16, fp16.",
+)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --engine, --device and --precision."""
+    words = "auto, onnxruntime, mxnet, torch or tensorrt."
+    engine = click.option("--engine", default="auto", show_default=True, help=words)
+    return engine(DEVICE(PRECISION(command)))
 
 
 def open_scorer(
@@ -72,40 +87,38 @@ def open_scorer(
         scorer = Scorer(
             model, engine, device, seed, card=card, detector=detector, precision=precision
         )
-    for note in scorer.card.notes:
-        click.echo(f"Note: {note}", err=True)
+    say_notes(scorer.card)
     return scorer
+
+
+def say_notes(card: Card) -> None:
+    """Say on standard error what is to be known about a network."""
+    for note in card.notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal's standard error, nothing elsewhere: call it with done and total."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
+    class RateColumn(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} images/s")
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), RateColumn(""))
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def check_page(path: Path | None) -> None:
-    """Say before the long work why a page with a picture (--plot) could not be written."""
-    if path is None:
-        return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"--plot {path.name}: it draws a page, so name a file that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise BadSetting(f"--plot {path}: there is no such folder.")
-    try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
-    except ImportError as error:
-        raise EngineUnavailable(
-            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
-        ) from error
 
 
 def read_scores(
@@ -146,3 +159,19 @@ def read_scores(
             progress(len(rows), len(images))
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     return bias_groups.as_table(columns, name=name)
+
+
+def check_page(path: Path | None, option: str = "--plot") -> None:
+    """Say before the long work why a page with pictures could not be written."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadSetting(f"{option} {path.name}: it is a page, so name a file that ends in .html.")
+    if not path.absolute().parent.is_dir():
+        raise BadSetting(f"{option} {path}: there is no such folder.")
+    try:
+        import plotly  # noqa: F401  # an extra: only whether it is here
+    except ImportError as error:
+        raise EngineUnavailable(
+            "plotly is missing: pip install 'serfiq_widgets[widgets]'"
+        ) from error

@@ -15,7 +15,7 @@ from serfiq_widgets import figures, wording
 from serfiq_widgets.figures import Film
 from serfiq_widgets.parts import Notice, Plot, Readout, Slider
 from serfiq_widgets.results import QualityResult
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class StateView(w.VBox):
         detector: str = "centerface",
     ) -> None:
         self.alone = state is None
-        self.state = state or ExplorerState(Scorer(model, engine, device, seed, detector=detector))
+        self.state = state or ExplorerState(
+            open_scorer(model, engine, device, seed, detector=detector)
+        )
         super().__init__()
         parts = self.build()
         if self.alone:

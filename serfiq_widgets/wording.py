@@ -31,6 +31,11 @@ RUNNING = (
     "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
 )
 ABOUT_FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
+CONSENT = (
+    "<b>Your own photo or camera?</b> It is scored on the machine that serves this page, in memory "
+    "only: neither stored nor sent on, and gone when you press <i>Erase now</i> or leave. "
+    "Show others only if they agree."
+)
 CHOOSE = (
     "Green: the newest pass; cross: the mean. Click a dot, or use the arrow keys, to ask about it."
 )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 
 from serfiq_widgets.cli import main
 from serfiq_widgets.resources import folder
+from serfiq_widgets.store import accept
+from serfiq_widgets.zoo import cards
 
 COLLINS = folder("sample_images") / "collins.jpg"
 
@@ -107,6 +110,24 @@ def test_doctor_lists_engines_and_model():
     assert result.exit_code == 0
     for part in ("numpy", "engine onnxruntime", "engine mxnet", "model mini", "opencv"):
         assert part in result.output
+
+
+def test_doctor_shows_the_sha256_of_every_file():
+    output = run("doctor").output
+    for file in cards()["mini"].files:
+        assert re.search(rf"file {file.name} .*{file.sha256}", output)
+    assert re.search(r"file centerface.onnx .*[0-9a-f]{64}", output)
+
+
+def test_doctor_says_which_file_is_not_its_cards(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path))
+    card = cards()["arcface-r100-mxnet"]  # of which others are let pass with a warning
+    accept(card.folder, card.licence)
+    for file in card.files:
+        (card.folder / file.name).write_bytes(b"another")
+    assert card.state == "installed"
+    output = "".join(run("doctor").output.split())
+    assert f"notitscard's{card.files[0].sha256}" in output
 
 
 def test_benchmark_measures():

@@ -16,7 +16,7 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import EvaluationExplorer, SerfiqError, figures
 from serfiq_widgets.cli import main
-from serfiq_widgets.evaluation import accuracy, det, evaluate, fnmr_at, load
+from serfiq_widgets.evaluation import accuracy, compare_all, det, evaluate, fnmr_at, load
 from serfiq_widgets.evaluation_files import Images
 from serfiq_widgets.evaluation_state import EvaluationState
 from serfiq_widgets.measurements import measure
@@ -103,7 +103,7 @@ def test_rivals_are_joined_by_path(people, tmp_path):
     file.write_text("path,theirs\nsomewhere/else.jpg,3\n")
     result = run(people, "--aligned", "--scores", file)
     assert result.exit_code == 2
-    assert "No path in 'rival.csv' is one of the images" in result.stderr
+    assert "No path in 'rival' is one of the images" in result.stderr
     file.write_text("image,theirs\na,3\n")
     assert "no column 'path'" in run(people, "--aligned", "--scores", file).stderr
 
@@ -136,8 +136,23 @@ def test_embeddings_and_labels_are_enough(measured, tmp_path):
     )
     labels.write_text("one\n")
     result = run("--embeddings", out, "--labels", labels)
-    assert "1 lines" in result.stderr
+    assert "10 embeddings, but there are 1 labels" in result.stderr
     assert result.exit_code == 2
+    assert "--labels FILE" in run("--embeddings", out).stderr
+
+
+def test_an_archive_of_embeddings_names_its_images(measured, tmp_path):
+    pytest.importorskip("pandas")
+    file, scores = tmp_path / "e.npz", tmp_path / "s.csv"
+    arrays = {"labels": measured.people, "paths": measured.names}
+    np.savez(file, embeddings=measured.embeddings, **arrays)
+    scores.write_text("path,theirs\n" + "\n".join(f"{name},1" for name in measured.names))
+    said = record("--embeddings", file, "--scores", scores)
+    assert list(said["qualities"]) == ["norm", "theirs", "random", "oracle"]
+    np.savez(file, vectors=measured.embeddings)
+    assert "no array 'embeddings'" in run("--embeddings", file).stderr
+    file.write_bytes(b"no archive")
+    assert "'e.npz' cannot be read" in run("--embeddings", file).stderr
 
 
 def test_listed_pairs_give_the_accuracy(people, measured, tmp_path):
@@ -191,7 +206,7 @@ def test_a_saved_evaluation_is_evaluated_again_and_drawn(people, tmp_path):
     ("arguments", "words"),
     [
         ((), "Name a folder"),
-        (("--embeddings", __file__), "belong together"),
+        (("--labels", __file__), "belong to --embeddings"),
         (("--embeddings", __file__, "--labels", __file__, "--pairs", __file__), "stand alone"),
         ((__file__,), "is no saved evaluation"),
         ((Path(__file__).parent, "--fmr", "0"), "fmr"),
@@ -241,6 +256,21 @@ def test_the_documents_figures_are_the_tables(table):
         assert pauc == pytest.approx(curves[name].pauc(0.3), abs=1e-4)
 
 
+def test_the_documents_python_says_what_the_document_says(capsys):
+    text = DOCS.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, DOCS.name, "exec"), {})  # noqa: S102  # our own document
+    *differences, last = capsys.readouterr().out.splitlines()
+    rows = dict(re.findall(r"^\| (\w+) \| .* \| (.*\)) \|$", text, re.MULTILINE))
+    for line in differences:
+        rival, *numbers = re.findall(r"[a-z]+|[-+]?[\d.]+(?:e-\d+)?", line)
+        told = re.findall(r"[-+][\d.]+", rows[rival].replace("\u2212", "-"))
+        assert list(map(float, told)) == pytest.approx(list(map(float, numbers)), abs=2e-4)
+    share, fnmr = map(float, last.split())
+    assert f"{share:.0%}".replace("%", " %") in text
+    assert fnmr == pytest.approx(0.1117, abs=1e-4)
+
+
 # Pictures
 
 
@@ -250,7 +280,8 @@ def test_curves_bands_and_the_mark_are_the_librarys(table):
         result.curves, 0.5, share=0.3, chosen="random", bands=result.bands
     )
     band, serfiq, random, mark = figure.data
-    assert band.name == "95 % of random"
+    assert band.name == "95 % band"
+    np.testing.assert_allclose(band.y[:6], 100 * result.bands["random"][1], 1e-5)
     assert [line.name for line in (serfiq, random)] == ["serfiq", "random"]
     np.testing.assert_allclose(serfiq.y, 100 * result.curves["serfiq"].at(serfiq.x / 100), 1e-5)
     assert mark.y[0] == pytest.approx(100 * result.curves["random"].at(0.3))
@@ -271,6 +302,13 @@ def test_the_det_curve_passes_through_the_mark(table):
     near = np.abs(np.log(curve.x) - np.log(1e-3)).argmin()
     assert curve.y[near] == pytest.approx(mark.y[0], rel=0.1)
     assert (np.diff(curve.y) <= 0).all()
+
+
+def test_people_told_apart_without_an_error_have_no_det_curve():
+    compared = compare_all(np.eye(3)[[0, 0, 1, 1, 2, 2]], list("aabbcc"))
+    curve, mark = figures.det_figure(det(compared), (0.1, 0.0)).data
+    assert len(curve.x) == 0
+    assert list(mark.x) == [0.1]
 
 
 def test_captions_say_how_many_which_network_t_and_fmr(table):
@@ -353,6 +391,14 @@ def test_an_image_that_goes_opens_where_it_is_wanted(people, measured):
     worst = np.argsort(measured.qualities["serfiq"])[1]  # the last to go come first, of three
     assert opened == [people / measured.names[worst]]
     assert other.image.pixels.shape == (112, 112, 3)
+
+
+def test_a_data_frame_of_rivals_is_shown_beside_ours(people, measured):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"path": measured.names, "theirs": np.arange(10)})
+    explorer = EvaluationExplorer(measured.table(), folder=people, scores=frame, quality="theirs")
+    assert "theirs" in explorer._quality.options
+    assert explorer.state.gone.tolist() == [0]
 
 
 def test_a_folder_without_a_table_is_measured(people):

@@ -18,58 +18,66 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "bias_explorer camera compare degrade evaluation_explorer explorer faces images "
-        "lab predict results scorer sensitivity views"
+        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
+        "images lab predict results scorer sensitivity views"
     ),
-    "booth": "guard nursery places public server",
-    "batch": "results scorer",
+    "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
     "bias": "",
     "bias_explorer": "bias bias_state figures parts state views",
     "bias_groups": "bias",
     "bias_state": "bias bias_groups resources state",
+    "booth": "guard nursery places public server",
     "calibration": "faces images networks robustness scorer",
-    "camera": "face_card parts state views",
+    "camera": "face_card parts privacy sandbox state views",
     "checkpoints": "",
     "cli": (
-        "__init__ batch cli_benchmark cli_bias cli_calibrate cli_demo cli_evaluate cli_models "
-        "cli_on_top cli_report doctor results terminal zoo"
+        "__init__ cli_benchmark cli_bias cli_calibrate cli_demo cli_evaluate cli_models "
+        "cli_on_top cli_report cli_score doctor terminal"
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
     "cli_calibrate": "batch calibration figures networks results terminal zoo",
-    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_demo": "demo public",
+    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
     "cli_models": "download networks store terminal trial zoo",
     "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
-    "cli_report": "bias_groups report terminal",
-    "compare": "faces figures images parts state views wording",
+    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
+    "cli_score": "batch cluster datasets results sources tables terminal",
+    "cluster": "__init__ batch results scorer zoo",
+    "compare": "faces figures images parts privacy sandbox state views wording",
+    "containers": "",
+    "datasets": "batch cluster detectors journal scorer sources tables zoo",
+    "decoder": "containers",
     "degrade": "faces opencv",
     "demo": "booth notices public resources server",
-    "detectors": "checkpoints engines opencv store zoo",
-    "doctor": "__init__ detectors engines opencv scorer",
+    "detectors": "checkpoints engines memory opencv store zoo",
+    "doctor": "__init__ detectors engines opencv scorer zoo",
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
     "evaluation": "",
     "evaluation_explorer": (
-        "evaluation evaluation_state faces figures images measurements parts resources "
-        "scorer state views"
+        "evaluation evaluation_files evaluation_state faces figures images measurements "
+        "parts resources scorer state views"
     ),
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
     "explorer": (
         "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
-        "lab panels parts predict resources results scorer state views wording"
+        "lab panels parts predict privacy resources results sandbox service state views "
+        "wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
-    "face_card": "faces figures images parts results sensitivity state",
+    "face_card": "faces figures images opencv parts results sandbox sensitivity state",
     "faces": "detectors images opencv",
     "figures": "bias calibration degrade evaluation results robustness sensitivity",
     "guard": "messages notices places public",
-    "images": "",
+    "images": "containers decoder memory",
+    "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
     "measurements": "batch evaluation results scorer",
+    "memory": "",
     "messages": "",
     "networks": "checkpoints engines on_top store trial zoo",
     "notices": "",
@@ -77,23 +85,27 @@ ARROWS = {
     "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
-    "parts": "figures images",
+    "parts": "containers figures images",
     "places": "notices public",
-    "predict": "degrade faces figures parts resources results state views",
-    "report": "__init__ bias bias_groups figures images parts",
+    "predict": "degrade faces figures parts resources results service state views",
+    "privacy": "parts state wording",
     "public": "",
+    "report": "__init__ bias bias_groups figures images parts",
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
+    "sandbox": "containers decoder images memory opencv",
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "",
-    "state": "degrade faces results scorer",
+    "service": "cluster faces images results sandbox scorer",
+    "sources": "batch tables",
+    "state": "degrade faces resources results sandbox scorer service",
     "store": "",
     "tables": "",
-    "terminal": "batch bias_groups results scorer tables",
+    "terminal": "batch bias_groups results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
-    "views": "faces figures images parts results scorer state wording",
+    "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",
     "zoo": "checkpoints engines store",
 }
@@ -255,6 +267,11 @@ def test_readmes_commands_run(command, tmp_path, monkeypatch):
     arguments = shlex.split(command, comments=True)[1:]
     if "faces" in arguments:
         readers_own_faces(tmp_path / "faces")
+    if "people" in arguments:
+        for name in ("collins", "hopper"):
+            (tmp_path / "people" / name).mkdir(parents=True)
+            for path in (ROOT / "sample_images").glob(f"{name}*.jpg"):
+                (tmp_path / "people" / name / path.name).symlink_to(path)
     result = CliRunner().invoke(main, arguments, input="y")
     missing = NEEDS.get(" ".join(arguments[:2]))
     if missing:

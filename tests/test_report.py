@@ -93,7 +93,7 @@ def test_names_are_text_not_markup():
         name=EVIL,
         model=EVIL,
     )
-    page = report_html(table, by=["camera"], images=1, curves={EVIL: figure()})
+    page = report_html(table, by=["camera"], images=1, curves={EVIL: (EVIL, figure())})
     assert EVIL not in page
     assert "</script>&lt;" not in page
     assert "&lt;img src=x" in page
@@ -103,6 +103,21 @@ def figure():
     import plotly.graph_objects as go
 
     return go.Figure()
+
+
+def test_people_in_sub_folders_are_compared(lfw, tmp_path):
+    people = [p for p in sorted(lfw.iterdir()) if len(list(p.glob("*.jpg"))) > 2][:12]
+    faces = tmp_path / "faces"
+    for person in people:
+        (faces / person.name).mkdir(parents=True)
+        for path in sorted(person.glob("*.jpg"))[:3]:
+            (faces / person.name / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "x.html"
+    assert run(faces, "--aligned", "--passes", 10, "--out", out).exit_code == 0
+    said = text(out.read_text(encoding="utf-8"))
+    assert "Error versus discard" in said
+    assert "36 images of 12 people, 36 genuine and 594 impostor comparisons" in said
+    assert "T = 10; FMR 0.1." in said
 
 
 def test_groups_come_from_a_table_too(folder, tmp_path):
@@ -118,7 +133,7 @@ def test_groups_come_from_a_table_too(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["--out", "x.pdf"], "must end in .html"),
+        (["--out", "x.pdf"], "ends in .html"),
         (["--out", "no/such/x.html"], "no such folder"),
         (["--by", "shoes"], "no column 'shoes'"),
     ],

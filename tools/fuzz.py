@@ -1,4 +1,6 @@
-"""Fuzz the readers of files: parameters, symbols, ONNX files, cards. Needs `pip install atheris`.
+"""Fuzz the readers of files: parameters, symbols, ONNX files, cards, photos, and what aligns faces.
+
+Needs `pip install atheris`.
 
 Usage: fuzz.py [MINUTES] [TARGET ...]     (10 minutes, shared by all targets)
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import random
 import re
@@ -35,6 +38,7 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     import onnx
     from checkpoint_files import CODES, single_node, small_graph, write_params
     from onnx_files import HEADS, network_file
+    from PIL import Image
 
     from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
     from serfiq_widgets.checkpoints.onnx_file import parse_onnx
@@ -43,6 +47,8 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.engines import Normalisation
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
+    from serfiq_widgets.faces import FACE_SIZE, align, find_face
+    from serfiq_widgets.images import read_image
     from serfiq_widgets.networks import open_network
     from serfiq_widgets.zoo import MODELS
 
@@ -105,6 +111,26 @@ def fuzz_onnx(data: bytes) -> None:
 def fuzz_cards(data: bytes) -> None:
     """The reader of model cards."""
     open_network("mini", write("face.card.toml", data))
+
+
+def fuzz_images(data: bytes) -> None:
+    """The reader of photos: whatever it accepts is RGB, and an aligned face when it is square."""
+    pixels = read_image(data)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:  # noqa: PLR2004
+        raise AssertionError(f"{pixels.dtype} {pixels.shape} is no RGB")
+    find_face(data, aligned=True)
+
+
+def fuzz_faces(data: bytes) -> None:
+    """The detector on pixels of any shape, and the warp on any five landmarks."""
+    width, height = (16 + int.from_bytes(data[i : i + 2], "little") % 600 for i in (0, 2))
+    stuff = np.frombuffer(data[4:] or b"\0", np.uint8)
+    pixels = np.resize(stuff, (height, width, 3))
+    landmarks = np.resize(np.frombuffer(data[4:44].ljust(40, b"\0"), np.float32), (5, 2))
+    aligned = align(pixels, np.nan_to_num(landmarks, nan=0.0, posinf=1e6, neginf=-1e6))
+    if aligned.shape != (FACE_SIZE, FACE_SIZE, 3):
+        raise AssertionError(f"{aligned.shape} is no aligned face")
+    find_face(pixels)
 
 
 def cut_and_run(model: onnx.ModelProto) -> None:
@@ -200,6 +226,20 @@ def mutate_onnx(data: bytes, dice: random.Random) -> bytes:
     return model.SerializeToString()
 
 
+def mutate_container(data: bytes, dice: random.Random) -> bytes:
+    """Do to a photo's pieces what `mutate_bytes` does to bytes, or give one twice."""
+    starts = [at.start() for at in re.finditer(rb"\xff[\xc0-\xfe]|IHDR|IDAT|tRNS|VP8|ALPH", data)]
+    if len(starts) < 2 or dice.random() < 0.5:  # noqa: PLR2004
+        return mutate_bytes(data, dice)
+    start, end = sorted(dice.sample(starts, 2))
+    kind = dice.randrange(3)
+    if kind == 0:
+        return data[:start] + data[end:]
+    if kind == 1:
+        return data[:end] + data[start:end] * dice.choice((1, 2, 50)) + data[end:]
+    return data[:start] + mutate_bytes(data[start:end], dice) + data[end:]
+
+
 def mutate_cards(data: bytes, dice: random.Random) -> bytes:
     """Give an entry another value or name."""
     lines = data.decode().splitlines()
@@ -259,6 +299,39 @@ def seeds_cards() -> list[bytes]:
     return ["\n".join(lines).encode()]
 
 
+def seeds_images() -> list[bytes]:
+    """Small photos of every format and mode, turned, animated and progressive."""
+    noise = np.random.default_rng(0).integers(0, 255, (24, 20, 4), dtype=np.uint8)
+    picture = Image.fromarray(noise, "RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ways = [
+        *(("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+        *(("JPEG", mode, {"exif": exif}) for mode in ("L", "RGB", "CMYK")),
+        *(("JPEG", "RGB", {"subsampling": n, "progressive": True}) for n in range(3)),
+        *(("WEBP", mode, {"lossless": n}) for mode in ("RGB", "RGBA") for n in (False, True)),
+        *(
+            (form, "RGB", {"save_all": True, "append_images": [picture]})
+            for form in ("PNG", "WEBP")
+        ),
+    ]
+    files = []
+    for form, mode, settings in ways:
+        file = io.BytesIO()
+        grey = picture.convert("L") if mode == "I;16" else picture
+        grey.convert(mode).save(file, form, **settings)
+        files.append(file.getvalue())
+    return files
+
+
+def seeds_faces() -> list[bytes]:
+    """A size, and pixels that are landmarks as well."""
+    dice = np.random.default_rng(0)
+    shapes = [np.array(size, "<u2").tobytes() for size in ((0, 0), (599, 0), (112, 96))]
+    places = [dice.uniform(0, 112, 10).astype("<f4").tobytes(), b"\0" * 40, b"\x7f" * 40]
+    return [shape + place + dice.bytes(400) for shape in shapes for place in places]
+
+
 Target = Callable[[bytes], None]
 Mutator = Callable[[bytes, random.Random], bytes]
 TARGETS: dict[str, tuple[Target, Mutator, Callable[[], list[bytes]]]] = {
@@ -266,6 +339,8 @@ TARGETS: dict[str, tuple[Target, Mutator, Callable[[], list[bytes]]]] = {
     "symbol": (fuzz_symbol, mutate_symbol, seeds_symbol),
     "onnx": (fuzz_onnx, mutate_onnx, seeds_onnx),
     "cards": (fuzz_cards, mutate_cards, seeds_cards),
+    "images": (fuzz_images, mutate_container, seeds_images),
+    "faces": (fuzz_faces, mutate_bytes, seeds_faces),
 }
 
 

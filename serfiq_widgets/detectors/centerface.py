@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import EngineUnavailable
+from serfiq_widgets.memory import give_back
 from serfiq_widgets.opencv import fitted, import_cv2, shrunk
 
 SIDES = (640, 1280)  # longer side at which faces are looked for; the second if none was found
 THRESHOLD = 0.5
+MOST_PIXELS = 1_000_000  # the network takes 180 MB for as many
+SMALL = 200_000  # pixels; what it takes for more of them goes back to the system
 
 
 class CenterFace:
@@ -40,17 +43,22 @@ class CenterFace:
         # Its own way to ONNX Runtime leaves threads that spin; so it gets a session of ours.
         network = Network(backend="opencv")
         graph = network.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
-        network.backend, network.sess = "onnxrt", session(graph, ["CPUExecutionProvider"])
+        network.backend, network.sess = (
+            "onnxrt",
+            session(graph, ["CPUExecutionProvider"], hoard=False),
+        )
         self._network: Any = network
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces in a photo (H, W, 3) uint8 RGB."""
         height, width = pixels.shape[:2]
         for side in SIDES:
-            size = fitted(width, height, side)
+            size = fitted(width, height, side, MOST_PIXELS)
             boxes, landmarks = self._network(shrunk(pixels, size), threshold=THRESHOLD)
             if len(boxes) or size == (width, height):
                 break
+        if size[0] * size[1] > SMALL:
+            give_back()
         ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
         found = []
         for box, marks in zip(boxes, landmarks, strict=True):

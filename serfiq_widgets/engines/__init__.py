@@ -166,7 +166,13 @@ def spread(
         features, means = own(faces, masks)
         return features, means.astype(np.float64)
     features = engine.trunk(faces)
-    sums = [robustness.pairwise_distances(engine.passes(f, masks)).sum(axis=1) for f in features]
+    several = getattr(engine, "passes_of_several", None)
+    embeddings = (
+        (engine.passes(row, masks) for row in features)
+        if several is None
+        else several(features, masks)
+    )
+    sums = [robustness.pairwise_distances(one).sum(axis=1) for one in embeddings]
     return features, np.array(sums).reshape(-1, len(masks)) / (len(masks) - 1)
 
 

@@ -7,6 +7,7 @@ runtime's for the cores, and its kernels are the faster ones. An on-top head sta
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
 _sessions: WeakKeyDictionary[Network, dict[tuple[str, ...], tuple[Any, Any]]] = WeakKeyDictionary()
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+SEVERAL = 4  # faces whose passes make one product
 INSTALL_CUDA = (
     "On a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu"
 )
 
 
 def _import() -> Any:
+    """Import the runtime, and let it neither collect nor send what it would tell its makers.
+
+    From 1.32 on it writes a number of this device and what ran into a database in the user's cache
+    folder, for sending.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -41,15 +49,17 @@ def _import() -> Any:
     return onnxruntime
 
 
-def session(graph: bytes, providers: list[Any]) -> Any:
+def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
     """Open a session whose threads sleep while they wait.
 
     By default they spin, which takes the cores from NumPy and from whoever shares the machine.
+    Without ``hoard`` it keeps no memory from one run for the next.
     SERFIQ_THREADS says how many there are; without it, one per core.
     """
     ort = _import()
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = hoard
     options.intra_op_num_threads = int(os.environ.get("SERFIQ_THREADS", "0"))
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(graph, options, providers=providers)
@@ -70,9 +80,9 @@ def open_on(
 
 
 def _dropout_graph(head: Head) -> bytes:
-    """Return an affine head as a graph: features (F,) and masks (T, F) to (T, D), not normalised.
+    """Return an affine head as a graph: features (N, 1, F) and masks (T, F) to (N, T, D).
 
-    The features come divided by the rate of those that are kept.
+    The features come divided by the rate of those that are kept; embeddings leave as they are.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -86,10 +96,14 @@ def _dropout_graph(head: Head) -> bytes:
         ],
         "head",
         [
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, [n_features]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["faces", 1, n_features]),
             helper.make_tensor_value_info("masks", TensorProto.BOOL, ["passes", n_features]),
         ],
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["passes", dimensions])],
+        [
+            helper.make_tensor_value_info(
+                "embeddings", TensorProto.FLOAT, ["faces", "passes", dimensions]
+            )
+        ],
         [
             numpy_helper.from_array(np.ascontiguousarray(head.weight.T), "weight"),
             numpy_helper.from_array(head.bias, "bias"),
@@ -182,10 +196,21 @@ class OnnxEngine:
         """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         if self._dropout is None:
             return normalise(self._head(features, masks, self._keep))
-        kept = {"features": features / np.float32(self._keep), "masks": masks}
-        embeddings: NDArray[np.float32]
-        (embeddings,) = self._dropout.run(None, kept)
-        return normalise(embeddings)
+        (embeddings,) = self.passes_of_several(features[None], masks)
+        return embeddings
+
+    def passes_of_several(
+        self, features: NDArray[np.float32], masks: NDArray[np.bool_]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield `passes` of each face's features (N, F), a few in one product: it reads A once."""
+        if self._dropout is None:
+            yield from (self.passes(row, masks) for row in features)
+            return
+        kept = features[:, None] / np.float32(self._keep)
+        for first in range(0, len(kept), SEVERAL):
+            few = kept[first : first + SEVERAL]
+            (embeddings,) = self._dropout.run(None, {"features": few, "masks": masks})
+            yield from map(normalise, embeddings)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""

@@ -76,7 +76,7 @@ def discard_figure(
     shown = chosen if chosen in curves else next(iter(curves))
     traces = []
     if bands and shown in bands:
-        traces.append(_band(*bands[shown], color=looks[shown][0], name=shown))
+        traces.append(_band(*bands[shown], color=looks[shown][0]))
     traces += [
         _line(name, 100 * x, 100 * curve.at(x), looks[name], width=3 if name == chosen else 2)
         for name, curve in curves.items()
@@ -100,7 +100,7 @@ def discard_figure(
         layout(
             x={"range": [0, 100 * most], "title": title(f"{by}s discarded, %")},
             y={"range": [0, top or 1], "title": title("FNMR, %")},
-            **LEGEND_ABOVE,
+            **LEGEND_ABOVE | {"legend": {**LEGEND_ABOVE["legend"], "entrywidth": 66}},
         ),
     )
 
@@ -170,9 +170,10 @@ def det_figure(
 ) -> go.Figure:
     """Draw FNMR over FMR (from `evaluation.det`), both logarithmic, and mark where we are now."""
     x, y = curve
-    seen = np.flatnonzero((x > 0) & (y > 0))
-    grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
-    places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
+    places = seen = np.flatnonzero((x > 0) & (y > 0))  # none, where no threshold errs both ways
+    if len(seen):
+        grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
+        places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
     words = "FMR %{x:.2g}, FNMR %{y:.2g}"
     return go.Figure(
         [
@@ -226,13 +227,12 @@ def _band(
     high: NDArray[np.float64],
     *,
     color: str,
-    name: str,
 ) -> dict[str, Any]:
     """Return the area between two lines, filled."""
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"95 % of {name}",
+        "name": "95 % band",
         "x": (100 * np.concatenate([shares, shares[::-1]])).astype(np.float32),
         "y": (100 * np.concatenate([low, high[::-1]])).astype(np.float32),
         "fill": "toself",

@@ -28,7 +28,7 @@ def layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-LEGEND_ABOVE = {
+LEGEND_ABOVE: dict[str, Any] = {
     "margin": {"l": 48, "r": 8, "t": 24, "b": 36},
     "showlegend": True,
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},

@@ -59,6 +59,7 @@ function render({ model, el }) {
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
     video.srcObject = null;
+    canvas.width = canvas.height = 0; // with the last picture
     model.set("live", false);
     model.save_changes();
     shown(false);
@@ -91,8 +92,12 @@ function render({ model, el }) {
   el.append(video, toggle, snap, live, says);
   shown(false);
 
-  model.on("msg:custom", ({ text }) => {
+  model.on("msg:custom", ({ text, stop }) => {
     if (!stream) return;
+    if (stop) {
+      close();
+      return;
+    }
     says.textContent = text;
     again();
   });

@@ -95,7 +95,11 @@ async function render({ model, el }) {
   const draw = () => {
     cancelAnimationFrame(frame);
     frame = 0;
-    if (!model.get("figure").data || !el.offsetParent) return;
+    if (!model.get("figure").data) {
+      if (area.data) Plotly.purge(area);
+      return;
+    }
+    if (!el.offsetParent) return;
     look ??= themed(model.get("figure"), el);
     const data = cut(look, clock ? clock.get("value") : Infinity, model.get("chosen"));
     const fresh = !area.data;

@@ -41,14 +41,15 @@ def port():
 
 
 @contextmanager
-def served(log, *command):
-    """Run a program that serves the dashboard; yields its address."""
+def served(log, *command, **how):
+    """Run a program that serves the dashboard; yields its address. ``how`` is Popen's."""
     port = free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            **how,
         )
         try:
             address = f"http://localhost:{port}"
@@ -85,7 +86,7 @@ def dashboard(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(params=[1, 2, 3, 4, 5])
+@pytest.fixture(params=range(7))
 def lesson(request, tmp_path):
     """Number and address of a served lesson."""
     command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
@@ -138,7 +139,7 @@ def open_page(chromium, dashboard):
             outside.append(url)
             request.abort()
 
-    def start(width=1400, height=900, address=dashboard, **settings):
+    def start(width=1400, height=900, address=dashboard, *, agree=True, **settings):
         context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
@@ -147,6 +148,8 @@ def open_page(chromium, dashboard):
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.goto(address)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        if agree and page.locator(".serfiq-consent").count():
+            page.locator(".serfiq-consent button").click()
         return page
 
     yield start

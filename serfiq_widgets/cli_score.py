@@ -1,0 +1,204 @@
+"""The `serfiq score` command: images to the terminal, or a whole dataset to a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from serfiq_widgets.terminal import counting, engine_options, new_table, render
+
+if TYPE_CHECKING:
+    from serfiq_widgets.batch import ScoreRow
+    from serfiq_widgets.datasets import Runner, Summary
+
+FAILED = 1
+SHOWN = ("quality", "raw", "low", "high", "faces")
+ENOUGH_TO_JUDGE, NEARLY_ALL = 5, 0.9  # of the scored faces, to say that quality tells nothing
+# NumPy's products are small here; threads that wait for the next one take the cores from others.
+BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
+@engine_options
+@click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
+@click.option(
+    "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
+)
+@click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
+@click.option("--limit", is_flag=True, help="Also show the exact score of infinitely many passes.")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json"]),
+)
+@click.option("--out", type=FILE, help="Write to this file: .csv, .parquet, .arrow or other.")
+@click.option("--column", default="path", show_default=True, help="Column of a table's paths.")
+@click.option("--fresh", is_flag=True, help="With --out: begin anew what was not finished.")
+@click.option("--scheduler", help="Score on a Dask cluster: tcp://host:8786.")
+def score(
+    paths: tuple[Path, ...],
+    model: str,
+    passes: int,
+    engine: str,
+    device: str,
+    precision: str,
+    seed: int,
+    card: Path | None,
+    detector: str,
+    aligned: bool,
+    limit: bool,
+    form: str,
+    out: Path | None,
+    column: str,
+    fresh: bool,
+    scheduler: str | None,
+) -> None:
+    """Score the faces in images; folders are walked, and a table names one image per row.
+
+    A file that cannot be scored is a row with its error, and the exit code is then 1. A table
+    (--out ending in .csv, .parquet, .arrow or .feather) is written for any number of images; when
+    that is interrupted, the same command goes on where it stopped.
+    """
+    for name in BLAS:  # before NumPy comes
+        os.environ.setdefault(name, "1")
+    from serfiq_widgets.datasets import score_dataset
+    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.sources import open_source
+    from serfiq_widgets.tables import SUFFIXES
+
+    check_passes(passes)
+    as_dataset = out is not None and out.suffix.lower() in SUFFIXES and form in ("table", "csv")
+    source = open_source(paths, column, verbatim=out is not None and out.suffix == ".csv")
+    if next(iter(source), None) is None:
+        raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
+    options = {"model": model, "engine": engine, "device": device, "seed": seed}
+    options |= {"card": card, "detector": detector, "precision": precision}
+    runner = _runner(scheduler, options, passes, aligned=aligned)
+    with counting("scoring") as progress:
+        if out is not None and as_dataset:
+            summary = score_dataset(runner, source, out, fresh=fresh, progress=progress)
+        else:
+            rows = _all_rows(runner, list(source), progress)
+            summary = _summary(rows)
+    if not as_dataset:
+        text = {"table": _as_table, "csv": _as_csv, "json": _as_json}[form](rows, limit)
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            out.write_text(text, encoding="utf-8")
+    if out is not None:
+        click.echo(f"{summary.rows} rows written to {out}", err=True)
+    _hint_at_calibration(runner, model, summary)
+    if summary.failed:
+        sys.exit(FAILED)
+
+
+def _runner(
+    scheduler: str | None, options: dict[str, Any], passes: int, *, aligned: bool
+) -> Runner:
+    """Return who scores: this process, or the workers of a Dask cluster."""
+    from serfiq_widgets.terminal import open_scorer, say_notes
+
+    if scheduler is None:
+        from serfiq_widgets.datasets import LocalRunner
+
+        return LocalRunner(open_scorer(**options), passes, aligned=aligned)
+    from serfiq_widgets.cluster import ClusterRunner, connect
+
+    client = connect(scheduler)
+    click.get_current_context().call_on_close(client.close)
+    runner = ClusterRunner(client, options, passes, aligned=aligned)
+    say_notes(runner.card)
+    return runner
+
+
+def _all_rows(
+    runner: Runner, paths: list[str], progress: Callable[[int, int], None]
+) -> list[ScoreRow]:
+    from serfiq_widgets.batch import chunked
+
+    rows: list[ScoreRow] = []
+    for chunk in runner.score(chunked(paths)):
+        rows.extend(chunk)
+        progress(len(rows), len(paths))
+    return rows
+
+
+def _summary(rows: Sequence[ScoreRow]) -> Summary:
+    from serfiq_widgets.datasets import Summary
+
+    summary = Summary()
+    for row in rows:
+        summary.counted(vars(row))
+    return summary
+
+
+def _hint_at_calibration(runner: Runner, model: str, summary: Summary) -> None:
+    """Name the cure where a network without a calibration puts (nearly) all faces at an end."""
+    scored = summary.rows - summary.failed
+    if (
+        not runner.card.calibrated
+        and scored >= ENOUGH_TO_JUDGE
+        and summary.at_an_end >= NEARLY_ALL * scored
+    ):
+        click.echo(
+            f"Hint: {summary.at_an_end} of {scored} qualities are 0 or 100, for alpha and r are "
+            f"not those of this network. Fit them: serfiq calibrate {model} FOLDER",
+            err=True,
+        )
+
+
+def _columns(limit: bool) -> list[str]:
+    from serfiq_widgets.sources import COLUMNS
+
+    return [name for name in COLUMNS if limit or name != "limit"]
+
+
+def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
+    names = [*SHOWN, *(["limit"] if limit else [])]
+    table = new_table("image", *names, right=names)
+    for row in rows:
+        if row.error:
+            table.add_row(row.path, "[red]-[/]", *[""] * (len(names) - 1))
+        else:
+            table.add_row(row.path, *(_cell(getattr(row, name)) for name in names))
+    failed = [row for row in rows if row.error]
+    lines = "".join(f"\n{row.error}" for row in failed)
+    return render(table) + (f"{lines.lstrip()}\n" if failed else "")
+
+
+def _cell(value: float | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)
+
+
+def _as_csv(rows: Sequence[ScoreRow], limit: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(limit), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _as_json(rows: Sequence[ScoreRow], limit: bool) -> str:
+    names = _columns(limit)
+    return (
+        json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=1) + "\n"
+    )

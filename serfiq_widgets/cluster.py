@@ -1,0 +1,288 @@
+"""Scoring on a Dask cluster: chunks of paths go to the workers, their rows come back in order.
+
+The workers read the files themselves, under the same paths as here (a shared file system), so no
+image passes through this machine or the scheduler. A worker process loads a network once and keeps
+it. A chunk whose worker dies is given to another one. The chunks are those of a local run, so rows
+are equal bit for bit where engine and processor are.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from socket import gethostname
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from serfiq_widgets import __version__, zoo
+from serfiq_widgets.batch import ScoreRow, plain_text, score_chunks, settings_of
+from serfiq_widgets.errors import (
+    BadSetting,
+    ClusterUnavailable,
+    PackageMissing,
+    SerfiqError,
+    one_line,
+)
+from serfiq_widgets.results import check_passes
+from serfiq_widgets.scorer import Scorer
+
+REACH_S = 10  # to find the scheduler, and a first worker
+LOAD_S = 300  # for a worker to load a network
+POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
+AHEAD = 2  # chunks per thread of the workers that are under way
+NETWORKS = 4  # that a worker keeps
+GONE = "No such file"
+
+
+def connect(address: str) -> Any:
+    """Connect to a Dask scheduler.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:8786`` or ``tls://...``.
+
+    Returns
+    -------
+    distributed.Client
+
+    Raises
+    ------
+    ClusterUnavailable
+        Nobody answers there.
+    PackageMissing
+        distributed is not installed.
+    """
+    distributed = import_distributed()
+    try:
+        return distributed.Client(address, timeout=REACH_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterUnavailable(
+            f"No Dask scheduler answers at '{address}' ({one_line(error) or 'no answer'}). Start "
+            "one (dask scheduler) with workers (dask worker ADDRESS), or check the address."
+        ) from error
+
+
+def import_distributed() -> Any:
+    """Import distributed; raise PackageMissing, which says how to get it."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise PackageMissing(
+            f"A cluster needs Dask ({error}): pip install 'serfiq_widgets[dask]'"
+        ) from error
+    return distributed
+
+
+class ClusterRunner:
+    """Scores on the workers of a cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        From `connect`, or a user's own.
+    options : dict
+        As for `Scorer`. A network is a name, or a file that the workers see under the same path.
+    passes, aligned
+        As for `score_files`.
+
+    Attributes
+    ----------
+    settings : dict
+        What all rows share (`settings_of`), as the first worker says; others must agree.
+    card : Card
+        Of the network.
+
+    Raises
+    ------
+    ClusterUnavailable
+        There is no worker, or the workers have another version of serfiq_widgets, or none.
+    SerfiqError
+        As `Scorer`, from the worker.
+    """
+
+    def __init__(
+        self, client: Any, options: dict[str, Any], passes: int = 100, *, aligned: bool = False
+    ) -> None:
+        import_distributed()
+        self._client = client
+        self._passes, self._aligned = check_passes(passes), aligned
+        self._packed = pack(options)
+        self.settings: dict[str, Any]
+        self.settings, self.card = ask(client, describe, self._packed, self._passes, aligned)
+        if self.settings["version"] != __version__:
+            raise ClusterUnavailable(
+                f"The workers have serfiq_widgets {self.settings['version']}, here is "
+                f"{__version__}. Install the same version everywhere."
+            )
+
+    def score(self, chunks: Iterable[list[str | Path]]) -> Iterator[list[ScoreRow]]:
+        """Yield the rows of each chunk, in order; a bounded number of chunks is under way.
+
+        Raises
+        ------
+        ClusterUnavailable
+            All workers are gone, a chunk killed several, or a worker does not see the files.
+        BadSetting
+            A worker has other settings than the first one had.
+        """
+        waiting: deque[tuple[list[str | Path], Any]] = deque()
+        try:
+            with translated("the next chunk"):
+                for chunk in chunks:
+                    waiting.append((chunk, self._submit(chunk)))
+                    if len(waiting) > AHEAD * sum(self._client.nthreads().values()):
+                        yield self._rows(*waiting.popleft())
+                while waiting:
+                    yield self._rows(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.release()  # nobody waits for it any more, so what has not begun will not
+
+    def _submit(self, chunk: list[str | Path]) -> Any:
+        paths = [os.path.abspath(path) if str(path) else "" for path in chunk]  # noqa: PTH100  # text
+        work = (self._packed, self.settings, paths, self._passes, self._aligned)
+        return self._client.submit(_score, *work, pure=False)
+
+    def _rows(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
+        rows = []
+        for path, row in zip(chunk, self._result(chunk, future), strict=True):
+            if row.sha256 is None and GONE in (row.error or "") and Path(path).exists():
+                raise ClusterUnavailable(
+                    f"A worker does not see '{path}', which is here. Put the images where all "
+                    "workers find them under the same path."
+                )
+            rows.append(replace(row, path=plain_text(path)))
+        return rows
+
+    def _result(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
+        """Wait for the rows of a chunk as long as there are workers."""
+        distributed = import_distributed()
+        seen = monotonic()
+        with translated(f"the images '{chunk[0]}' to '{chunk[-1]}'"):
+            while True:
+                try:
+                    with self._client.as_current():
+                        distributed.wait([future], timeout=POLL_S)
+                except TimeoutError:
+                    pass
+                else:
+                    rows: list[ScoreRow] = future.result()
+                    return rows
+                if self._client.nthreads():
+                    seen = monotonic()
+                elif monotonic() - seen > LONELY_S:
+                    raise ClusterUnavailable(
+                        "All workers of the cluster are gone. What was written is kept: start "
+                        "workers, and the same command goes on."
+                    )
+
+
+def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> Any:
+    """Let one worker do a task; return its answer, or raise its error.
+
+    Raises
+    ------
+    ClusterUnavailable
+        There is no worker, or none answered in time, or it cannot do it.
+    """
+    with translated("the first task"):
+        try:
+            client.wait_for_workers(1, timeout=REACH_S)
+        except TimeoutError as error:
+            raise ClusterUnavailable(
+                "The cluster has no worker. Start one: dask worker ADDRESS"
+            ) from error
+        future = client.submit(task, *arguments, pure=False)
+        try:
+            return future.result(timeout=patience)
+        except TimeoutError as error:
+            future.cancel()
+            raise ClusterUnavailable(
+                f"No worker of the cluster answered within {patience:g} seconds."
+            ) from error
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what the cluster raises into a ClusterUnavailable; errors of ours pass."""
+    try:
+        yield
+    except SerfiqError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        if kind == "KilledWorker":
+            text = f"Several workers died, one after the other, of {what}. See their logs."
+        elif "Cancelled" in kind or "CommClosed" in kind:
+            text = "The connection to the cluster's scheduler is lost. Run the same command again."
+        elif isinstance(error, ImportError | AttributeError | RuntimeError):
+            text = (
+                f"The workers cannot score ({one_line(error)}). Install the same serfiq_widgets "
+                f"and Dask on all of them: here is {__version__}."
+            )
+        else:
+            text = f"A worker failed at {what} ({kind}: {one_line(error)})."
+        raise ClusterUnavailable(text) from error
+
+
+def pack(options: dict[str, Any]) -> bytes:
+    """Return a scorer's options as bytes that mean the same on another machine.
+
+    Raises
+    ------
+    BadSetting
+        The network is a module in memory.
+    """
+    model, card = options.get("model", "mini"), options.get("card")
+    if not isinstance(model, str | Path):
+        raise BadSetting("On a cluster a network is a name or a file: export the module first.")
+    if str(model) not in zoo.cards():
+        model = str(Path(model).absolute())
+    if isinstance(card, str | Path):
+        card = str(Path(card).absolute())
+    return pickle.dumps(sorted({**options, "model": str(model), "card": card}.items()))
+
+
+# What follows runs on the workers.
+
+_loading = Lock()
+
+
+def cached_scorer(packed: bytes) -> tuple[Scorer, Lock]:
+    """Return a worker's scorer, opened once, and the lock that its threads take in turn."""
+    with _loading:
+        return _open(packed)
+
+
+@lru_cache(NETWORKS)
+def _open(packed: bytes) -> tuple[Scorer, Lock]:
+    return Scorer(**dict(pickle.loads(packed))), Lock()  # noqa: S301  # a task's own argument
+
+
+def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], zoo.Card]:
+    """Return what rows would share (`settings_of`), and the network's card."""
+    scorer, _ = cached_scorer(packed)
+    return settings_of(scorer, passes, aligned=aligned), scorer.card
+
+
+def _score(
+    packed: bytes, settings: dict[str, Any], paths: list[str], passes: int, aligned: bool
+) -> list[ScoreRow]:
+    scorer, turn = cached_scorer(packed)
+    own = settings_of(scorer, passes, aligned=aligned)
+    for name, value in settings.items():
+        if own.get(name) != value:
+            raise BadSetting(
+                f"The workers differ: {name} is {own.get(name)} on {gethostname()}, {value} on "
+                "another. Name the engine and the device, and install the same on all of them."
+            )
+    (rows,) = score_chunks(scorer, [paths], passes, aligned=aligned, turn=turn)
+    return rows

@@ -1,0 +1,230 @@
+"""What a decoder needs of a JPEG, PNG or WebP file, and nothing else of it.
+
+The files are read here piece by piece, before any decoder sees them. EXIF, comments, profiles,
+thumbnails, further pictures and whatever hangs behind the picture are left out: they tell of the
+person, and most traps for decoders are laid there. Size, scans and memory are known from the
+headers, so that a file that asks for too much is never decoded. Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
+
+MAX_PIXELS = 32_000_000
+MIN_SIDE = 16
+MAX_MEMORY = 290_000_000  # bytes that decoding may take
+MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second
+MOST_PIECES = 20_000  # a file of 20 MB has some 2,500 when it is written by a careful program
+UPRIGHT = 1
+
+_JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+_SCAN_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_SCAN, _END, _JFIF, _EXIF, _ADOBE = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE
+_METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # applications' own segments, and comments
+_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_PNG_PIECES = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_WEBP_PIECES = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_FLAGS = 0x20 | 0x08 | 0x04  # there is a profile, EXIF, XMP
+_ORIENTATION, _SHORT = 0x0112, 3
+_WEBP_COST = 18  # bytes per pixel: two canvases, a copy and Pillow's pixels; measured
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The bytes that are decoded, and how the picture they hold is to be turned.
+
+    Attributes
+    ----------
+    content : bytes
+        A JPEG, PNG or WebP file without metadata.
+    orientation : int
+        As EXIF has it: 1 is upright, 2 to 8 are turned or mirrored.
+    """
+
+    content: bytes
+    orientation: int
+
+
+def essentials(content: bytes, name: str) -> Picture:
+    """Return what a decoder needs of a file.
+
+    Raises
+    ------
+    UnreadableImage
+        It is none of the three formats, is broken beyond reading, or is too small.
+    ImageTooLarge
+        Its headers promise more pixels, memory or work than is allowed.
+    """
+    if content.startswith(_JPEG):
+        return _jpeg(content, name)
+    if content.startswith(_PNG):
+        return _png(content, name)
+    if content.startswith(_RIFF) and content[8:12] == b"WEBP":
+        return _webp(content, name)
+    raise UnreadableImage(
+        f"'{name}' is not a JPEG, PNG or WebP image. Save it as JPEG, PNG or WebP and try again."
+    )
+
+
+def broken(name: str) -> UnreadableImage:
+    """Return the error for a file that does not hold what its format promises."""
+    return UnreadableImage(f"'{name}' is broken: a part is missing or changed. Get it again.")
+
+
+def too_large(name: str, what: str) -> ImageTooLarge:
+    """Return the error for a picture that asks for too much."""
+    return ImageTooLarge(f"'{name}' {what}. Save it smaller: 1,000 pixels across are plenty.")
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse what has too many pixels, or too few for a face."""
+    if width * height > MAX_PIXELS:
+        raise too_large(name, f"has more than {MAX_PIXELS // 10**6} megapixels")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(
+            f"'{name}' is only {width}\u00d7{height} pixels. A face needs at least {MIN_SIDE}."
+        )
+
+
+def check_memory(width: int, height: int, bytes_each: float, name: str) -> None:
+    """Refuse what takes too much memory to decode, at so many bytes per pixel."""
+    if width * height * bytes_each > MAX_MEMORY:
+        raise too_large(name, "takes too much memory to decode")
+
+
+def _jpeg(content: bytes, name: str) -> Picture:
+    kept, orientation, scans = [b"\xff\xd8"], UPRIGHT, 0
+    frame, progressive = b"", False
+    for marker, start, body, end in _segments(content, name):
+        if marker == _EXIF and orientation == UPRIGHT:
+            orientation = _orientation(content[body:end])
+        if marker in _METADATA and marker != _ADOBE:
+            continue
+        kept.append(content[start:end])
+        if marker in _START_OF_FRAME and not frame:
+            frame, progressive = content[body:end], marker in _PROGRESSIVE
+        scans += marker == _SCAN
+    if len(frame) < 6 or not scans:  # noqa: PLR2004  # precision, height, width, layers
+        raise broken(name)
+    height, width, layers = struct.unpack(">HHB", frame[1:6])
+    check_size(width, height, name)
+    cost = 4.0 + 3.0  # Pillow's pixels and ours
+    if progressive or scans > 1:  # then all coefficients wait in memory, two bytes each
+        sampling = [(one >> 4) * (one & 15) for one in frame[7 : 6 + 3 * layers : 3]]
+        cost += 2.0 * sum(sampling) / max([*sampling, 1])
+        if scans * width * height > MAX_WORK:
+            raise too_large(name, f"comes in {scans} scans, too many to decode")
+    check_memory(width, height, cost, name)
+    return Picture(b"".join(kept), orientation)
+
+
+def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
+    """Yield marker, start, start of the body, and end of a JPEG's segments, scans with their data.
+
+    What stands between them is skipped, as decoders do.
+    """
+    at, count = 2, 0
+    while found := _MARKER.search(content, at):
+        count += 1
+        if count > MOST_PIECES:
+            raise broken(name)
+        marker, start, at = found[1][0], found.end() - 2, found.end()
+        if marker == _END:
+            yield marker, start, at, at
+            return
+        if marker in _BARE:
+            continue
+        body = at + 2
+        at += max(int.from_bytes(content[at:body], "big"), 2)
+        if marker == _SCAN:
+            behind = _SCAN_END.search(content, at)
+            at = behind.start() if behind else len(content)
+        yield marker, start, body, min(at, len(content))
+
+
+def _png(content: bytes, name: str) -> Picture:
+    kept, orientation, at = [_PNG], UPRIGHT, len(_PNG)
+    for _ in range(MOST_PIECES):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        end = at + 12 + size
+        if kind in _PNG_PIECES:
+            kept.append(content[at:end])
+        elif kind == b"eXIf":
+            orientation = _orientation(content[at + 8 : end])
+        at = end
+        if at >= len(content) or kind == b"IEND":
+            break
+    else:
+        raise broken(name)
+    header = content[8:33]
+    if header[4:8] != b"IHDR" or len(header) < 25:  # noqa: PLR2004  # the size of that piece
+        raise broken(name)
+    width, height = struct.unpack(">II", header[8:16])
+    check_size(width, height, name)
+    return Picture(b"".join(kept), orientation)
+
+
+def _webp(content: bytes, name: str) -> Picture:
+    kept, orientation, at = [], UPRIGHT, 12
+    for _ in range(MOST_PIECES):
+        kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        end = at + 8 + size + size % 2
+        piece = content[at:end]
+        if kind == b"VP8X" and len(piece) > 8:  # noqa: PLR2004  # its flags are there
+            piece = piece[:8] + bytes([piece[8] & ~_WEBP_FLAGS]) + piece[9:]
+        if kind in _WEBP_PIECES:
+            kept.append(piece)
+        elif kind == b"EXIF":
+            orientation = _orientation(piece[8:])
+        at = end
+        if at >= len(content):
+            break
+    else:
+        raise broken(name)
+    width, height = _webp_size(kept[0] if kept else b"", name)
+    check_size(width, height, name)
+    check_memory(width, height, _WEBP_COST, name)
+    body = b"WEBP" + b"".join(kept)
+    return Picture(_RIFF + struct.pack("<I", len(body)) + body, orientation)
+
+
+def _webp_size(first: bytes, name: str) -> tuple[int, int]:
+    """Return width and height, as the first piece of a WebP file tells them."""
+    kind, body = first[:4], first[8:]
+    if kind == b"VP8X" and len(body) >= 10:  # noqa: PLR2004  # as the format has it; also below
+        width, height = (int.from_bytes(body[i : i + 3], "little") + 1 for i in (4, 7))
+    elif kind == b"VP8L" and len(body) >= 5:  # noqa: PLR2004
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 " and len(body) >= 10:  # noqa: PLR2004
+        width, height = (size & 0x3FFF for size in struct.unpack("<HH", body[6:10]))
+    else:
+        raise broken(name)
+    return width, height
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the orientation that EXIF data gives; upright if it gives none that exists.
+
+    Only the first directory is looked at, entry by entry, and no pointer is followed.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None or len(tiff) < 10:  # noqa: PLR2004  # a header and a count
+        return UPRIGHT
+    (start,) = struct.unpack(f"{order}I", tiff[4:8])
+    count = tiff[start : start + 2]
+    entries = struct.unpack(f"{order}H", count)[0] if len(count) == 2 else 0  # noqa: PLR2004
+    for at in range(start + 2, min(start + 2 + 12 * entries, len(tiff) - 11), 12):
+        tag, kind, _, value = struct.unpack(f"{order}HHIH", tiff[at : at + 10])
+        if tag == _ORIENTATION and kind == _SHORT:
+            return value if 1 <= value <= 8 else UPRIGHT  # noqa: PLR2004  # those that exist
+    return UPRIGHT

@@ -1,0 +1,161 @@
+"""Decoding by Pillow alone: a JPEG, PNG or WebP without metadata becomes rows of RGB.
+
+It runs where it is called, or in a child process of its own (see `sandbox`), which imports neither
+NumPy nor anything else of weight. Then it has `serve` as its main function.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
+    import resource
+
+from serfiq_widgets.containers import broken, check_size, too_large
+from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+STRIP_PIXELS = 2**20
+
+REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
+READY, DECODED = b"!", 0
+ERRORS: tuple[type[SerfiqError], ...] = (UnreadableImage, ImageTooLarge)
+"""By number less one, what the first byte of an `ANSWER` says when it is not `DECODED`."""
+
+
+@contextmanager
+def decoded(content: bytes, name: str) -> Iterator[Image.Image]:
+    """Decode what `containers.essentials` left of a file; of an animated one the first frame.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        It is broken, or too large; the text names it.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; ours are errors below
+        try:
+            with closing(Image.open(io.BytesIO(content), formats=FORMATS)) as image:
+                check_size(*image.size, name)
+                image.load()
+                yield image
+        except SerfiqError:
+            raise
+        except (MemoryError, Image.DecompressionBombError) as error:
+            raise too_large(name, "takes too much memory to decode") from error
+        except Exception as error:  # decoders of broken files raise what they like
+            raise broken(name) from error
+
+
+def strips(image: Image.Image) -> Iterator[bytes]:
+    """Yield the rows of an image as RGB, some at a time, to spare memory.
+
+    16 bits are scaled to 8, alpha is laid on white.
+    """
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        yield _to_rgb(image.crop((0, top, width, min(top + rows, height)))).tobytes()
+
+
+def _to_rgb(strip: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if strip.mode.startswith("I"):
+        return strip.point(lambda value: value * (1 / 257) + 0.5 / 257).convert("L").convert("RGB")
+    if strip.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in strip.info:
+        layered = strip.convert("RGBA")
+        flat = Image.new("RGB", layered.size, "white")
+        flat.paste(layered, mask=layered.getchannel("A"))
+        return flat
+    return strip.convert("RGB")
+
+
+# The child process
+
+
+def serve(memory: int, seconds: int, idle: int) -> None:
+    """Answer requests on standard input until it ends, or until none came for ``idle`` seconds.
+
+    A request is a `REQUEST` with the sizes of a name and of a file, and both. The answer is an
+    `ANSWER`: `DECODED`, width and height, and the RGB pixels; or the number of an error and the
+    size of its text, and that text.
+    """
+    from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    Image.preinit()
+    plugins = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
+    if not all(plugins):  # they are needed from here on, when nothing can be opened any more
+        return
+    source: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # as it is in a process
+    target = sys.stdout.buffer
+    _confine(memory)
+    target.write(READY)
+    target.flush()
+    while _wait(source, seconds, idle):
+        _answer(source, target)
+
+
+def _confine(memory: int) -> None:
+    """Give up whatever decoding does not need: memory, files, sockets, processes, core dumps."""
+    if sys.platform == "win32":
+        return
+    used = 2**30
+    with suppress(OSError):  # only Linux tells
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = {
+        resource.RLIMIT_AS: used + memory,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,  # of files; pipes have no size
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_NOFILE: 3,  # no more than the three that are open
+    }
+    for limit, value in limits.items():
+        with suppress(ValueError, OSError):  # a stricter one is set already
+            resource.setrlimit(limit, (value, value))
+
+
+def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:
+    """Wait for a request, not for ever, and allow so many seconds of computing for it."""
+    if sys.platform == "win32":
+        return bool(source.peek(1))
+    signal.alarm(idle)  # which ends this process
+    there = bool(source.peek(1))
+    signal.alarm(0)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    used = int(sum(os.times()[:2]))
+    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds + 1, most))
+    return there
+
+
+def _answer(source: BinaryIO, target: BinaryIO) -> None:
+    name_size, size = REQUEST.unpack(source.read(REQUEST.size))
+    name, content = source.read(name_size).decode(), source.read(size)
+    begun = False
+    try:
+        with decoded(content, name) as image:
+            target.write(ANSWER.pack(DECODED, *image.size))
+            begun = True
+            target.writelines(strips(image))
+    except SerfiqError as error:
+        if begun:  # no room for a text among pixels: the parent notices the end
+            raise
+        text = str(error).encode()
+        target.write(ANSWER.pack(1 + ERRORS.index(type(error)), len(text), 0) + text)
+    target.flush()

@@ -1,0 +1,148 @@
+"""The journal of a long run: rows that are safe on disk, chunk by chunk, until the table is whole.
+
+The first line holds the settings, every further line the rows of one chunk, all as JSON. A line is
+on the disk before the next chunk begins. So a run that is killed loses no finished chunk, and at
+most its last line is torn, which is cut off when the run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from serfiq_widgets.errors import BadSetting, BadTable, one_line
+
+SUFFIX = ".journal"
+
+
+class Journal:
+    """The journal beside an output file, open for writing.
+
+    Parameters
+    ----------
+    out : Path
+        The table that is to be written; the journal is called the same with ``.journal`` added.
+    settings : dict
+        What all its rows have in common: text and numbers.
+    fresh : bool
+        Throw an older journal away.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+
+    Raises
+    ------
+    BadSetting
+        The journal was begun with other settings, belongs to a running process, or cannot be
+        written. The text names it.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], *, fresh: bool = False) -> None:
+        self.path = out.with_name(out.name + SUFFIX)
+        try:
+            self._file: BinaryIO = self.path.open("a+b")
+        except OSError as error:
+            raise BadSetting(
+                f"'{out}' cannot be written beside its journal: {one_line(error)}"
+            ) from error
+        try:
+            self._lock()
+            if fresh:
+                self._file.truncate(0)
+            self._begin(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> None:
+        """Keep a second run with the same output away while this one lives."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadSetting(
+                f"Another run is writing '{self.path.name}'. Wait for it, or name another --out."
+            ) from error
+        except OSError:  # a file system without locks
+            return
+
+    def _begin(self, settings: dict[str, Any]) -> None:
+        self._file.seek(0)
+        head = _parsed(self._file.readline())
+        if head is None:
+            self._file.truncate(0)
+            self._write(settings)
+            return
+        other = [
+            f"{name} {head.get(name)}, now {value}"
+            for name, value in settings.items()
+            if head.get(name) != value
+        ]
+        if other:
+            raise BadSetting(
+                f"'{self.path}' holds rows of a run that was not finished, with other settings "
+                f"({'; '.join(other)}). Take the same, or start anew with --fresh."
+            )
+        self._cut_torn_end()
+
+    def _cut_torn_end(self) -> None:
+        end = self._file.tell()
+        for line in self._file:
+            if _parsed(line) is None:
+                break
+            end += len(line)
+        self._file.truncate(end)
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Add the rows of one chunk; they are on the disk when this returns.
+
+        Raises
+        ------
+        BadTable
+            The disk is full, or gone.
+        """
+        self._write(rows)
+
+    def _write(self, content: Any) -> None:
+        line = json.dumps(content, separators=(",", ":")).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise BadTable(
+                f"'{self.path}' cannot be written: {one_line(error)}. What it holds is safe: make "
+                "room, and run the same command again."
+            ) from error
+
+    def chunks(self) -> Iterator[list[dict[str, Any]]]:
+        """Read the rows back, chunk by chunk."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                yield json.loads(line)
+
+    def close(self) -> None:
+        """Close the file and leave it where it is."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Close it and take it away: its table is written."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _parsed(line: bytes) -> Any:
+    """Return what a whole line holds, None for a torn one."""
+    try:
+        return json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None

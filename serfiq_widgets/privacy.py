@@ -1,0 +1,67 @@
+"""The notice before one's own photo or camera, and the button that erases all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as w
+import traitlets as t
+
+from serfiq_widgets import wording
+from serfiq_widgets.parts import STATIC, Part
+from serfiq_widgets.state import ExplorerState, kindly
+
+
+class Consent(Part):
+    """Says what happens to a photo, and asks for consent; only on a page that Voila serves.
+
+    Attributes
+    ----------
+    text : str
+        The notice, as HTML.
+    given : bool
+        Whether people consented.
+    """
+
+    _esm = STATIC / "consent.js"
+    text = t.Unicode(wording.CONSENT).tag(sync=True)
+    given = t.Bool().tag(sync=True)
+
+
+class Own(w.VBox):
+    """What takes people's own photos, behind the notice.
+
+    Parameters
+    ----------
+    state : ExplorerState
+        Whose ``consent`` opens it.
+    *takers : Widget
+        Upload, camera.
+    """
+
+    def __init__(self, state: ExplorerState, *takers: w.Widget) -> None:
+        self.consent = Consent(given=state.consent)
+        t.link((self.consent, "given"), (state, "consent"))
+        box = w.HBox(takers)
+        box.add_class("serfiq-takers")
+        super().__init__([self.consent, box])
+        self.add_class("serfiq-own")
+
+
+class Eraser(Part):
+    """A button that erases every face of the session; see `ExplorerState.erase`.
+
+    A page may press it by itself, when nobody is there any more: it dispatches the event
+    ``serfiq-erase`` on its document.
+    """
+
+    _esm = STATIC / "erase.js"
+
+    def __init__(self, state: ExplorerState) -> None:
+        super().__init__()
+
+        def erase(*_: Any) -> None:
+            state.erase()
+            self.send({"erased": True})
+
+        self.on_msg(kindly(state, erase))

@@ -1,0 +1,236 @@
+"""Scoring for a dashboard's visitors: here, or on the workers of a Dask cluster.
+
+Where the environment names a scheduler in ``SERFIQ_SCHEDULER``, a visitor's kernel holds no network
+and no detector: photos and aligned faces travel to a worker, results come back. A semaphore on the
+scheduler bounds how many requests of all kernels are under way (``SERFIQ_QUEUE``, 16 by default);
+who comes when it is full is told so at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serfiq_widgets.cluster import (
+    ask,
+    cached_scorer,
+    connect,
+    describe,
+    import_distributed,
+    pack,
+    translated,
+)
+from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
+from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
+from serfiq_widgets.sandbox import Photo
+from serfiq_widgets.scorer import Scorer
+
+if TYPE_CHECKING:
+    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.results import QualityResult, Scores
+
+log = logging.getLogger(__name__)
+
+SCHEDULER, QUEUE, PLACES = "SERFIQ_SCHEDULER", "SERFIQ_QUEUE", 16
+LEAST = (2, False)  # passes, and whether faces are aligned: any would do to ask about a network
+TURN_S = 0.5  # for a place in the queue
+ANSWER_S = 30  # for a worker's answer
+BUSY = "The scoring service is busy; try again in a moment."
+SILENT = "The scoring service does not answer; try again in a moment."
+
+
+def open_scorer(*arguments: Any, **options: Any) -> Scorer:
+    """Return a `Scorer`, or a `RemoteScorer` where the environment names a scheduler."""
+    address = os.environ.get(SCHEDULER)
+    if address:
+        return RemoteScorer(address, *arguments, **options)
+    return Scorer(*arguments, **options)
+
+
+def find(
+    scorer: Scorer,
+    image: ImageSource | AlignedFace | Photo,
+    which: int = 0,
+    *,
+    aligned: bool = False,
+) -> AlignedFace:
+    """Find a face (see `find_face`) where the scorer works; an aligned one is taken as it is.
+
+    A visitor's photo is decoded there too, apart.
+    """
+    if isinstance(image, AlignedFace):
+        return image
+    if hasattr(image, "seek"):
+        image.seek(0)
+    if isinstance(scorer, RemoteScorer):
+        return scorer.find(image, which, aligned=aligned)
+    return _find_here(image, name_of(image), which, aligned, scorer.detector)
+
+
+def _find_here(image: Any, name: str, which: int, aligned: bool, detector: str) -> AlignedFace:
+    image = image.pixels() if isinstance(image, Photo) else image
+    return find_face(image, name=name, which=which, aligned=aligned, detector=detector)
+
+
+class RemoteScorer(Scorer):
+    """A `Scorer` whose work is done by the workers of a Dask cluster, one of which keeps it.
+
+    It takes the parameters of `Scorer` after the scheduler's address, and has the same methods.
+    ``network`` and ``engine`` are the worker's: here are only ``card``, ``rate``, ``seed``,
+    ``detector`` and ``options``.
+
+    Raises
+    ------
+    ClusterUnavailable
+        There is no scheduler, or no worker; later also when the queue is full, or the answer takes
+        too long.
+    SerfiqError
+        As `Scorer`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: Any = "mini",
+        engine: str = "auto",
+        device: str = "auto",
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        own = {"model": model, "engine": engine, "device": device, "seed": seed}
+        rest = {"rate": None, "alpha": None, "r": None, "card": None, "detector": "centerface"}
+        rest["precision"] = "auto"
+        self.options = {**own, **rest, **options}
+        self._address, self._packed = address, pack(self.options)
+        client, _ = connected(address)
+        settings, self.card = ask(client, describe, self._packed, *LEAST)
+        self.rate, self.seed = settings["rate"], settings["seed"]
+        self.detector = settings["detector"]
+
+    def find(
+        self, image: ImageSource | Photo, which: int = 0, *, aligned: bool = False
+    ) -> AlignedFace:
+        """Find a face as `find_face` does; what is sent is the file as it is."""
+        name = name_of(image)
+        if not isinstance(image, np.ndarray | Image.Image | Photo):
+            image = read_bytes(image, name)
+        face: AlignedFace = self._work(_find, image, name, which, aligned)
+        return face
+
+    def score(
+        self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False
+    ) -> QualityResult:
+        """Find the face in an image and score it."""
+        face = find(self, image, aligned=aligned)
+        result: QualityResult = self._call("score", face, passes)
+        return result
+
+    def score_many(
+        self,
+        images: Iterable[ImageSource | AlignedFace],
+        passes: int = 100,
+        *,
+        aligned: bool = False,
+    ) -> Iterator[QualityResult | SerfiqError]:
+        """Score images in order; a bad image yields its error, the others go on."""
+        for image in images:
+            try:
+                yield self.score(image, passes, aligned=aligned)
+            except ClusterUnavailable:
+                raise
+            except SerfiqError as error:
+                yield error
+
+    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
+        """Score aligned faces in one batch and keep the numbers only."""
+        scores: Scores = self._call("scores", faces, passes, limit=limit)
+        return scores
+
+    def limit(self, face: AlignedFace) -> float:
+        """Return the exact-limit raw score of one aligned face."""
+        return float(self._call("limit", face))
+
+    def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+        """Return the raw scores (N,) by which aligned faces are best compared."""
+        raw: NDArray[np.float64] = self._call("settled", faces)
+        return raw
+
+    def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
+        """Features (N, F) float32 of aligned faces."""
+        features: NDArray[np.float32] = self._call("features", faces)
+        return features
+
+    def embed(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
+        """Plain embeddings (N, D) float32 of aligned faces."""
+        embeddings: NDArray[np.float32] = self._call("embed", faces)
+        return embeddings
+
+    def masks(self, passes: int) -> NDArray[np.bool_]:
+        """Return the dropout masks (T, F)."""
+        masks: NDArray[np.bool_] = self._call("masks", passes)
+        return masks
+
+    def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
+        """Score one aligned face under many draws of the masks."""
+        scores: NDArray[np.float64] = self._call("draws", face, passes, count)
+        return scores
+
+    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        return self._work(_call, method, arguments, named)
+
+    def _work(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        """Let a worker do a task on this scorer, if there is a place in the queue."""
+        try:
+            with translated("a visitor's request"):
+                client, queue = connected(self._address)
+                if queue.acquire(timeout=TURN_S):
+                    try:
+                        return ask(client, task, self._packed, *arguments, patience=ANSWER_S)
+                    finally:
+                        queue.release()
+        except ClusterUnavailable as error:
+            log.warning("%s", error)  # the operator's words; visitors get others
+            raise ClusterUnavailable(SILENT) from error
+        raise ClusterUnavailable(BUSY)
+
+
+_connections: dict[str, tuple[Any, Any]] = {}
+
+
+def connected(address: str) -> tuple[Any, Any]:
+    """Return this process's client of a scheduler, and the semaphore that all kernels share."""
+    known = _connections.get(address)
+    if known is None or known[0].status != "running":
+        places = os.environ.get(QUEUE, str(PLACES))
+        if not places.isdecimal() or not int(places):
+            raise BadSetting(f"{QUEUE}={places:.60} is not possible: give a whole number from 1.")
+        client = connect(address)
+        import dask.config  # there, since a client is
+
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": 2 * MAX_BYTES})
+        queue = import_distributed().Semaphore(
+            int(places), f"serfiq {places}", scheduler_rpc=client.scheduler, loop=client.loop
+        )
+        known = _connections[address] = client, queue
+    return known
+
+
+# What follows runs on the workers.
+
+
+def _find(packed: bytes, image: Any, name: str, which: int, aligned: bool) -> AlignedFace:
+    scorer, _ = cached_scorer(packed)
+    return _find_here(image, name, which, aligned, scorer.detector)
+
+
+def _call(packed: bytes, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    scorer, turn = cached_scorer(packed)
+    with turn:
+        return getattr(scorer, method)(*arguments, **named)
