@@ -164,8 +164,12 @@ def _load() -> None:
     import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
     from ipywidgets import Widget
 
+    from serfiq_widgets.cluster import import_distributed
     from serfiq_widgets.explorer import Explorer
+    from serfiq_widgets.service import SCHEDULER
 
+    if os.environ.pop(SCHEDULER, ""):  # a connection cannot be inherited: kernels make their own
+        import_distributed()
     Explorer()
     Widget.close_all()
     gc.collect()

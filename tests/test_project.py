@@ -81,7 +81,7 @@ ARROWS = {
     "messages": "",
     "networks": "checkpoints engines on_top store trial zoo",
     "notices": "",
-    "nursery": "explorer",
+    "nursery": "cluster explorer service",
     "on_top": "checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
