@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import psutil
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
@@ -24,6 +25,21 @@ class Dashboard(Voila):
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
         return {**super().init_settings(), "compress_response": True}
+
+    def stop(self) -> None:
+        """End the kernels, and those first that have just started.
+
+        Voila takes away the folder in which they would write, and does not know them yet.
+        """
+        self._end_kernels()
+        super().stop()
+        self._end_kernels()
+
+    def _end_kernels(self) -> None:
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):  # it ended meanwhile
+                if any(self.connection_dir in word for word in child.cmdline()):
+                    child.kill()
 
 
 class KernelManager(AsyncMappingKernelManager):
