@@ -94,6 +94,12 @@ class QualityResult:
             passes=passes,
         )
 
+    def wipe(self) -> None:
+        """Overwrite face, features and embeddings: freed memory keeps what stood in it."""
+        for array in (self.face.pixels, self.features, self.embeddings, self.distances):
+            if array.flags.writeable:
+                array.fill(0)
+
     @property
     def mean_distance(self) -> float:
         """Mean pairwise distance of the embeddings, the exponent in the score."""

@@ -184,6 +184,9 @@ class ExplorerState(Speaking):
 
         Consent is asked for again. A kiosk calls this when nobody is there any more.
         """
+        for result in (self.clean, self.result):
+            if result is not None:
+                result.wipe()
         self.image = self.source = self._frame = None
         self.live = self.consent = False
         self.message = self.missed = ""
