@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,13 @@ class ScoreRow:
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """List the images: files as they are given, folders walked for JPEG, PNG and WebP, sorted."""
     return list(walk(paths))
+
+
+def drawn(images: list[Path], sample: int | None) -> list[Path]:
+    """Take so many of the images at random, always the same, in order; all if not given."""
+    if sample is None or sample >= len(images):
+        return images
+    return sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
 
 
 def walk(paths: Iterable[str | Path]) -> Iterator[Path]:

@@ -153,8 +153,7 @@ def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:
     """
     features = scorer.features([face] * passes)
     embeddings = scorer.network.head(features, scorer.masks(passes), 1.0 - scorer.rate)
-    distances = robustness.pairwise_distances(robustness.normalise(embeddings))
-    return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))
+    return robustness.score_of(robustness.normalise(embeddings))
 
 
 def _faces() -> list[AlignedFace]:

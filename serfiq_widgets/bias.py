@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.errors import BadSetting
 
+LEAST_P = 1e-16  # below, a p is only said to be smaller
 SMALL = 30
 """Groups with fewer images are marked: what is said of them may be chance."""
 CONFIDENCE = 0.95
@@ -89,6 +90,25 @@ class GroupRow:
     ks: float
     p: float
     p_holm: float
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the cells of a table: all but the quartiles, the count below and the plain p."""
+        return (
+            f"{self.group}{'*' if self.small else ''}",
+            f"{self.n:,}",
+            f"{self.median:.4g}",
+            f"{self.rate:.1%}",
+            f"{self.low:.1%} to {self.high:.1%}",
+            f"{self.share:.1%}",
+            _text(self.share_kept, ".1%"),
+            _text(self.delta, "+.3f"),
+            _text(self.ks, ".3f"),
+            f"< {LEAST_P:g}" if self.p_holm < LEAST_P else _text(self.p_holm, ".2g"),
+        )
+
+
+def _text(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ SOURCE = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MIDDLES = {"quality": 50.0, "scaled": 0.5}
 NPZ = ".npz"
-WIDTH, LEAST_P = 100, 1e-16
+WIDTH = 100
 CAUTION = (
     "A score is one network's opinion of a photo; what differs between groups follows that network "
     "and these photos (their age, sharpness, cropping, and labels that may be wrong). It is no "
@@ -157,23 +157,8 @@ def _table(name: str, grouped: GroupedScores, threshold: float, what: str) -> An
     names = ("n", "median", at, "95 % interval", "share", "kept", "delta", "KS", "p (Holm)")
     table = new_table(name, *names, right=names)
     for row in grouped.rows(threshold):
-        table.add_row(
-            f"{row.group}{'*' if row.small else ''}",
-            f"{row.n:,}",
-            f"{row.median:.4g}",
-            f"{row.rate:.1%}",
-            f"{row.low:.1%} - {row.high:.1%}",
-            f"{row.share:.1%}",
-            _cell(row.share_kept, ".1%"),
-            _cell(row.delta, "+.3f"),
-            _cell(row.ks, ".3f"),
-            f"< {LEAST_P:g}" if row.p_holm < LEAST_P else _cell(row.p_holm, ".2g"),
-        )
+        table.add_row(*row.texts())
     return table
-
-
-def _cell(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)
 
 
 def _foot(grouped: GroupedScores) -> str:

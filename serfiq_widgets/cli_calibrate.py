@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def calibrate(
     The 5 % quantile of their raw scores gets quality 10, the 95 % quantile quality 90. Both are
     saved in the model's card: beside its file, or in the folder of models for one with a name.
     """
-    from serfiq_widgets.batch import find_images
+    from serfiq_widgets.batch import drawn, find_images
     from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.results import check_passes
     from serfiq_widgets.terminal import check_page, counting, open_scorer
@@ -78,7 +77,7 @@ def calibrate(
     images = find_images([folder])
     if sample is not None and sample < len(images):
         name = f"{name}, drawn from {len(images)}"
-        images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
+        images = drawn(images, sample)
     scorer = open_scorer(model, engine, device, precision=precision)
     with counting("scoring") as progress:
         calibration = fit_to(scorer, images, passes, name=name, aligned=aligned, progress=progress)

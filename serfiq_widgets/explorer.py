@@ -257,9 +257,8 @@ def _same(known: Any, image: Any) -> bool:
 
 
 def _thumbnail(photo: Any) -> dict[str, str]:
-    name = Path(str(getattr(photo, "name", "own photo"))).stem
-    person, _, ruin = name.partition("_")
-    return {
-        "label": ruin.replace("_", " ") or person,
-        "src": data_url(preview(photo, THUMBNAIL_SIDE)),
-    }
+    label = Path(str(getattr(photo, "name", "own photo"))).stem
+    if photo in sample_images():  # named after the person, and what was done to the photo
+        person, _, ruin = label.partition("_")
+        label = ruin.replace("_", " ") or person
+    return {"label": label, "src": data_url(preview(photo, THUMBNAIL_SIDE))}

@@ -6,10 +6,8 @@ A visitor is let in when a kernel waits warm for them, so that nobody sits befor
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Any
 import psutil
 
 from serfiq_widgets import notices
+from serfiq_widgets.memory import give_back
 from serfiq_widgets.public import Public
 
 LOG = logging.getLogger(__name__)
@@ -168,7 +167,8 @@ class Places:
                 await self._mend()
                 if self._ended:
                     self._ended = False
-                    give_back_memory()
+                    gc.collect()
+                    give_back()  # what messages of visitors who have gone took
             except Exception:
                 LOG.exception("Looking after the places failed; it goes on.")
 
@@ -191,14 +191,6 @@ class Places:
             if _failed(task) or not await self._lives(kernel_id):
                 await self._stop(kernel_id)
         self._kernels.fill_if_needed(0, self._notebook)
-
-
-def give_back_memory() -> None:
-    """Return to the system what messages of visitors who have gone took; glibc would keep it."""
-    gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another libc
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

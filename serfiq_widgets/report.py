@@ -28,7 +28,7 @@ QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 THUMBNAIL_SIDE = 112
 MOST_ERRORS = 50  # that are listed
-LEAST_P, CURVE_HEIGHT = 1e-16, 400
+CURVE_HEIGHT = 400
 CAUTION = (
     "A quality is the opinion of one recognition network about one photo: how far its embedding "
     "can be relied on. It says nothing about the person."
@@ -273,24 +273,9 @@ def _face(path: str, quality: float) -> str:
 
 def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) -> str:
     rows = grouped.rows(threshold)
-    head = "".join(f"<th>{title}</th>" for title in (*HEADINGS, "\u03b4", "p"))
+    head = "".join(f"<th>{title}</th>" for title in (*HEADINGS, "\u03b4", "KS", "p (Holm)"))
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{cell}</td>"
-            for cell in (
-                escape(row.group) + ("*" if row.small else ""),
-                f"{row.n:,}",
-                f"{row.median:.0f}",
-                f"{row.rate:.1%}",
-                f"{row.low:.1%} to {row.high:.1%}",
-                f"{row.share:.1%}",
-                _number(row.share_kept, ".1%"),
-                _number(row.delta, "+.2f"),
-                "&lt; 1e-16" if row.p_holm < LEAST_P else _number(row.p_holm, ".1g"),
-            )
-        )
-        + "</tr>"
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in map(escape, row.texts())) + "</tr>"
         for row in rows
     )
     left_out = f" {grouped.left_out:,} images without a quality or a group are left out."
@@ -305,7 +290,3 @@ def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) 
         f'<div class="two"><div>{pictures[0]}</div><div>{pictures[1]}</div></div>'
         f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>',
     )
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else format(value, form)

@@ -149,6 +149,12 @@ def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
     return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))
 
 
+def score_of(embeddings: NDArray[np.float32]) -> float:
+    """Return the raw score of one face's embeddings (T, D), T at least 2."""
+    passes = len(embeddings)
+    return float(raw_score(pairwise_distances(embeddings).sum() / (passes * (passes - 1))))
+
+
 def score_interval(
     mean_distance: NDArray[np.float64],
     error: NDArray[np.float64],

@@ -243,7 +243,7 @@ class Scorer:
         if self.network.head.is_affine:
             return self._limits(features)
         masks = self.masks(SETTLED_PASSES)
-        return np.array([_raw(self.engine.passes(row, masks)) for row in features])
+        return np.array([robustness.score_of(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
@@ -276,7 +276,7 @@ class Scorer:
         scores = np.empty(count)
         for i in range(count):
             masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
-            scores[i] = _raw(self.engine.passes(features, masks))
+            scores[i] = robustness.score_of(self.engine.passes(features, masks))
         return scores
 
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
@@ -366,10 +366,3 @@ class Scorer:
             trained_with_dropout=self.card.trained_with_dropout,
             timings={**timings, "passes": float(passes_ms), "spread": float(spread_ms)},
         )
-
-
-def _raw(embeddings: NDArray[np.float32]) -> float:
-    """Return the raw score of the embeddings (T, D) of one face."""
-    passes = len(embeddings)
-    distances = robustness.pairwise_distances(embeddings)
-    return float(robustness.raw_score(distances.sum() / (passes * (passes - 1))))

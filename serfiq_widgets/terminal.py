@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +136,7 @@ def read_scores(
         There is no image in the folder, or no table in the file.
     """
     from serfiq_widgets import bias_groups, tables
-    from serfiq_widgets.batch import find_images, score_files
+    from serfiq_widgets.batch import drawn, find_images, score_files
     from serfiq_widgets.results import check_passes
 
     name = source.resolve().name.encode(errors="replace").decode()
@@ -146,11 +145,9 @@ def read_scores(
     if not source.is_dir():
         return bias_groups.as_table(tables.read_table(source), name=name)
     check_passes(passes)
-    images = find_images([source])
+    images = drawn(find_images([source]), sample)
     if not images:
         raise BadTable(f"There is no JPEG, PNG or WebP image in '{source}'.")
-    if sample is not None and sample < len(images):
-        images = sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
     scorer = open_scorer(model)
     rows = []
     with counting("scoring") as progress:

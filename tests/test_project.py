@@ -86,7 +86,7 @@ ARROWS = {
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "containers figures images",
-    "places": "notices public",
+    "places": "memory notices public",
     "predict": "degrade faces figures parts resources results service state views",
     "privacy": "parts state wording",
     "public": "",

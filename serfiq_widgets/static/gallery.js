@@ -8,6 +8,11 @@ function render({ model, el }) {
     [...el.children].forEach((button, index) => {
       button.setAttribute("aria-pressed", index === model.get("chosen"));
     });
+    const chosen = el.children[model.get("chosen")]?.getBoundingClientRect();
+    if (chosen) {
+      const row = el.getBoundingClientRect();
+      el.scrollLeft += Math.max(0, chosen.right - row.right) - Math.max(0, row.left - chosen.left);
+    }
   };
   const fill = () => {
     el.replaceChildren(
