@@ -114,6 +114,7 @@ def press(page: Page, slider: str, moves: int) -> list[float]:
 def watch_camera(page: Page, server: psutil.Process) -> None:
     """Let the camera run; print frames per second, and how busy the busiest kernel is."""
     feed = page.locator(".serfiq-camera")
+    page.get_by_role("button", name="I agree").click()
     feed.get_by_role("button", name="Use the camera").click()
     feed.get_by_role("button", name="Live").click()
     page.wait_for_timeout(3000)
