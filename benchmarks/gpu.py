@@ -37,7 +37,7 @@ def main() -> None:
     wanted = parser.parse_args()
 
     scorer = Scorer(wanted.model, "torch", wanted.device, precision=wanted.precision)
-    products = multiplications(scorer.network.trunk)
+    products = multiplications(scorer.network.trunk())
     peak = peak_rate(wanted.device, wanted.precision, wanted.side)
     name = torch.cuda.get_device_name() if wanted.device.startswith("cuda") else wanted.device
     print(f"{name}, {wanted.precision}: peak {2 * peak / 1e12:.1f} TFLOP/s;", end=" ")

@@ -1,12 +1,15 @@
 """Many visitors of `serfiq demo --public` at once: failed sessions, answer times, memory.
 
-    python benchmarks/load.py [--visitors 50] [--seconds 300] [--chaos 20] [--knock 300] [--hours 2]
+    python benchmarks/load.py [--visitors 50] [--browsers 4] [--seconds 300]
+                              [--chaos 20] [--knock 300] [--hours 2]
 
 Starts the server, and visitors that speak as the page does, websocket included: each waits for a
 place, takes all widgets, scores a sample, then moves the slider every 2 s. They fetch the page, not
 its scripts, which a browser keeps. An answer counts when the kernel has dealt with the move; the
-page itself draws it before. Memory per visitor is that of the kernels of visitors: RSS counts what
-they share in each of them, PSS in parts.
+page itself draws it before. --browsers of them are tabs of a real Chromium: there a first score is
+all views of a page opened with an empty cache, and an answer the last change of the page. Memory
+per visitor is that of the kernels of visitors: RSS counts what they share in each of them, PSS in
+parts.
 
 --chaos kills so many kernels and cuts so many connections at random; those visitors start again.
 --knock lets so many more come while the house is full. --hours runs 10 visitors for so long and
@@ -23,15 +26,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from page import QUIET_MS, WATCH
+from playwright.async_api import Browser, Error, Page, async_playwright
 from tornado.httpclient import HTTPClientError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from find_chromium import find
 from visitor import OK, Gone, Visitor, kernel_process
 
 PORT = 8897
@@ -40,6 +46,16 @@ MEGABYTE = 1e6
 FAULTS = (Gone, TimeoutError, OSError, HTTPClientError, LookupError)
 POLITE = 0.5  # of them close the page, the others just vanish
 FULL = 503
+RESTS = f"""
+begun => new Promise(done => {{
+  const look = () => {{
+    const last = Math.max(window.last ?? 0, begun);
+    if (performance.now() - last > {QUIET_MS}) done(last - begun);
+    else setTimeout(look, 20);
+  }};
+  look();
+}})
+"""
 
 
 @dataclass
@@ -53,6 +69,9 @@ class Tally:
     first: list[float] = field(default_factory=list)
     samples: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)
+    browser_first: list[float] = field(default_factory=list)
+    browser_samples: list[float] = field(default_factory=list)
+    browser_moves: list[float] = field(default_factory=list)
     waiting_pages: int = 0
 
 
@@ -141,6 +160,47 @@ async def visit(address: str, ends: float, tally: Tally, guests: list[Visitor]) 
             await visitor.leave(politely=False)
 
 
+async def browse(browser: Browser, address: str, ends: float, tally: Tally) -> None:
+    """Be one visitor with a real browser, until the time is up."""
+    context = await browser.new_context(viewport={"width": 1400, "height": 900})
+    page = await context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    try:
+        await page.goto(address, wait_until="commit")
+        for there in (
+            page.locator(".serfiq-plot .main-svg").nth(5),
+            page.locator(".serfiq-quality"),
+        ):
+            await there.wait_for(state="attached", timeout=60_000)
+        tally.browser_first.append(await page.evaluate("performance.now()") / 1e3)
+        tally.admitted += 1
+        await page.evaluate(WATCH)
+        sample = page.locator(".serfiq-gallery button").nth(1 + random.randrange(6))  # noqa: S311  # a load
+        tally.browser_samples.append(await _settled(page, sample.click()))
+        handle = page.locator(".serfiq-passes :is(.noUi-handle, input[type=range])")
+        await handle.focus()
+        while time.monotonic() < ends:
+            await asyncio.sleep(MOVE_S)
+            key = random.choice(["ArrowLeft", "PageDown", "PageUp"])  # noqa: S311  # a load
+            tally.browser_moves.append(await _settled(page, page.keyboard.press(key)))
+            if await page.locator("dialog[open].serfiq-booth").count():
+                faults.append("the page says that its session is over")
+                break
+    except Error as error:
+        faults.append(repr(error))
+    if faults:
+        tally.failed.append(faults[0])
+    await context.close()
+
+
+async def _settled(page: Page, act: Awaitable[None]) -> float:
+    """Act, and wait until the page rests; the seconds from the deed to the page's last change."""
+    begun = await page.evaluate("performance.now()")
+    await act
+    return float(await page.evaluate(RESTS, begun)) / 1e3
+
+
 async def havoc(count: int, ends: float, tally: Tally, guests: list[Visitor]) -> None:
     """Kill kernels and cut connections, evenly over the time."""
     for strike in range(2 * count):
@@ -173,23 +233,41 @@ async def knock(address: str, count: int) -> tuple[int, int, int]:
 
 
 async def load(
-    place: House, visitors: int, seconds: float, chaos: int = 0, knocks: int = 0
+    place: House,
+    visitors: int,
+    seconds: float,
+    *,
+    browsers: int = 0,
+    chaos: int = 0,
+    knocks: int = 0,
 ) -> Tally:
     """Run the visitors; prints nothing."""
     tally, guests = Tally(), list[Visitor]()
     ends = time.monotonic() + seconds
     crowd = [
-        asyncio.ensure_future(visit(place.address, ends, tally, guests)) for _ in range(visitors)
+        asyncio.ensure_future(visit(place.address, ends, tally, guests))
+        for _ in range(visitors - browsers)
     ]
     extra = []
     if chaos:
         extra.append(asyncio.ensure_future(havoc(chaos, ends, tally, guests)))
     if knocks:
         extra.append(asyncio.ensure_future(_knocked(place, knocks, ends)))
+    if browsers:
+        crowd.append(asyncio.ensure_future(_tabs(place.address, browsers, ends, tally)))
     extra.append(asyncio.ensure_future(_weigh(place, ends)))
     await asyncio.gather(*crowd)
     await asyncio.gather(*extra)
     return tally
+
+
+async def _tabs(address: str, count: int, ends: float, tally: Tally) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        await asyncio.gather(*(browse(browser, address, ends, tally) for _ in range(count)))
+        await browser.close()
 
 
 async def _knocked(place: House, count: int, ends: float) -> None:
@@ -220,6 +298,9 @@ def report(tally: Tally) -> None:
         ("first score after admission", tally.first),
         ("another sample", tally.samples),
         ("slider", tally.moves),
+        ("in Chromium: all views", tally.browser_first),
+        ("in Chromium: another sample", tally.browser_samples),
+        ("in Chromium: slider", tally.browser_moves),
     ):
         if len(times) > 1:
             p95 = statistics.quantiles(times, n=20)[-1]
@@ -244,6 +325,7 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--visitors", type=int, default=50)
+    parser.add_argument("--browsers", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--chaos", type=int, default=0)
     parser.add_argument("--knock", type=int, default=0)
@@ -259,7 +341,16 @@ def main() -> None:
             asyncio.run(soak(place, 3600 * given.hours))
             return  # the way out
         before = place.memory()
-        tally = asyncio.run(load(place, given.visitors, given.seconds, given.chaos, given.knock))
+        tally = asyncio.run(
+            load(
+                place,
+                given.visitors,
+                given.seconds,
+                browsers=given.browsers,
+                chaos=given.chaos,
+                knocks=given.knock,
+            )
+        )
         report(tally)
         time.sleep(BACK_S)
         after = place.memory()

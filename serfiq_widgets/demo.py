@@ -27,6 +27,8 @@ KERNELS = {
     "MKL_NUM_THREADS": "1",
     "JUPYTER_WIDGETS_ECHO": "0",
     "MALLOC_ARENA_MAX": "1",  # else glibc keeps what another thread freed: an erased photo
+    "MALLOC_MMAP_THRESHOLD_": "1048576",  # else it keeps what large arrays took, 50 MB a kernel
+    "MALLOC_TRIM_THRESHOLD_": "262144",
 }
 
 

@@ -78,7 +78,7 @@ def huge(name, *dims):
 
 
 def run(network, count):
-    session = onnxruntime.InferenceSession(network.trunk, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(network.trunk(), providers=["CPUExecutionProvider"])
     return session.run(None, {"data": np.ones((count, 3, SIDE, SIDE), "f4")})[0]
 
 
@@ -295,3 +295,13 @@ def test_a_convolution_of_no_type(tmp_path):
     path = changed(tmp_path, lambda m, w: setattr(w["kernel"], "data_type", -1), nodes)
     with pytest.raises(CorruptModel, match=r"net\.onnx.*(shapes|not a sound|weights)"):
         load_network(path)
+
+
+def test_a_trunk_is_held_until_it_is_taken_and_then_read_anew(tmp_path):
+    network = load_network(network_file(tmp_path, NORMED))
+    first, second = network.trunk(), network.trunk()
+    assert second == first
+    assert second is not first
+    network_file(tmp_path, [FLAT, GEMM])
+    with pytest.raises(CorruptModel, match=r"net\.onnx.*changed"):
+        network.trunk()

@@ -43,7 +43,7 @@ def test_trunk_and_head_are_the_whole_network(tmp_path, head):
     path = network_file(tmp_path, HEADS[head])
     network = load_network(path)
     data = RNG.normal(size=(1, 3, SIDE, SIDE)).astype("f4")
-    features = run(network.trunk, data)
+    features = run(network.trunk(), data)
     assert features.shape == (1, network.n_features)
     assert network.n_features == (MAPS if POOLED.intersection(head.split()) else FEATURES)
     ours = features @ network.head.weight.T + network.head.bias
@@ -56,7 +56,7 @@ def test_trunk_and_head_are_the_whole_network(tmp_path, head):
 
 def test_the_batch_is_open(tmp_path):
     network = load_network(network_file(tmp_path, HEADS["Gemm"]))
-    assert run(network.trunk, np.zeros((7, 3, SIDE, SIDE), "f4")).shape == (7, FEATURES)
+    assert run(network.trunk(), np.zeros((7, 3, SIDE, SIDE), "f4")).shape == (7, FEATURES)
     assert network.input_size == (SIDE, SIDE)
 
 

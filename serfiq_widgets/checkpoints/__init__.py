@@ -7,6 +7,8 @@ ONNX, and `split` cuts any ONNX graph at its dropout site.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,11 @@ def load_network(
     CorruptModel
         A file is missing, broken, or holds something unknown; the text names it.
     """
+    network = _load(path, site, side, on_top)
+    return replace(network, trunk=_until_taken(network, lambda: _load(path, site, side, on_top)))
+
+
+def _load(path: Path, site: str, side: int, on_top: Head | None) -> Network:
     from serfiq_widgets.checkpoints.split import cut_network
 
     files = checkpoint_files(path)
@@ -105,6 +112,21 @@ def load_network(
     name = weights.name.rpartition("-")[0]
     content = read_file(weights)
     return cut_network(model, content, path, name=name, site=site, side=side, on_top=on_top)
+
+
+def _until_taken(network: Network, load: Callable[[], Network]) -> Callable[[], bytes]:
+    """Return the trunk of a network, which is held until it is first taken, then loaded anew."""
+    held, name, digest = [network.trunk()], network.name, network.sha256
+
+    def trunk() -> bytes:
+        if held:
+            return held.pop()
+        again = load()
+        if again.sha256 != digest:
+            raise CorruptModel(f"The file of '{name}' has changed since it was opened.")
+        return again.trunk()
+
+    return trunk
 
 
 def read_file(path: Path) -> bytes:

@@ -8,7 +8,7 @@ or a convolution that sees its whole input, batch norm) and folds to embedding =
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,9 @@ class Network:
     ----------
     name : str
         What errors and results call it.
-    trunk : bytes
-        ONNX model: float32 (N, 3, H, W) to float32 features (N, F).
+    trunk : callable
+        Returns an ONNX model, bytes: float32 (N, 3, H, W) to float32 features (N, F). A network
+        from a file keeps them until an engine has them, and then reads the file again.
     head : Head
         What follows the dropout site.
     site : str
@@ -52,7 +53,7 @@ class Network:
     """
 
     name: str
-    trunk: bytes
+    trunk: Callable[[], bytes]
     head: Head
     site: str
     rate: float | None
@@ -111,7 +112,8 @@ def cut_network(
         head, where, rate = on_top, model.graph.output[0].name, None
         trunk = _trunk(model, where, head.n_features, name)
     digest = hashlib.sha256(weights).hexdigest()
-    return Network(name, trunk.SerializeToString(), head, where, rate, size, digest, path)
+    content = trunk.SerializeToString()
+    return Network(name, lambda: content, head, where, rate, size, digest, path)
 
 
 def split(

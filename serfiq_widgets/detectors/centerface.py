@@ -43,10 +43,9 @@ class CenterFace:
         # Its own way to ONNX Runtime leaves threads that spin; so it gets a session of ours.
         network = Network(backend="opencv")
         graph = network.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
-        network.backend, network.sess = (
-            "onnxrt",
-            session(graph, ["CPUExecutionProvider"], hoard=False),
-        )
+        network.net = None  # OpenCV's copy of the weights
+        network.backend = "onnxrt"
+        network.sess = session(graph, ["CPUExecutionProvider"], hoard=False)
         self._network: Any = network
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:

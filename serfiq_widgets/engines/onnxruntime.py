@@ -62,7 +62,10 @@ def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
     options.enable_cpu_mem_arena = hoard
     options.intra_op_num_threads = int(os.environ.get("SERFIQ_THREADS", "0"))
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(graph, options, providers=providers)
+    opened = ort.InferenceSession(graph, options, providers=providers)
+    opened.disable_fallback()
+    opened._model_bytes = None  # noqa: SLF001  # kept for that fallback only, beside the weights
+    return opened
 
 
 def runtime() -> Runtime:
@@ -142,7 +145,7 @@ class OnnxEngine:
         kind = (self.name, device, self.precision)
         try:
             if kind not in known:
-                known[kind] = session(network.trunk, providers), self._open_head(providers)
+                known[kind] = session(network.trunk(), providers), self._open_head(providers)
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(
                 f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"

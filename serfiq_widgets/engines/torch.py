@@ -126,7 +126,7 @@ class TorchEngine:
         self._packed: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         try:
             self._graph = TorchGraph(
-                load_model_from_string(network.trunk), self._place, self._dtype
+                load_model_from_string(network.trunk()), self._place, self._dtype
             )
             self._layers = [
                 (self._put(layer.weight).to(self._dtype), self._put(layer.bias), layer.tanh)
