@@ -42,6 +42,7 @@ from visitor import OK, Gone, Visitor, kernel_process
 PORT = 8897
 MOVE_S, BACK_S = 2.0, 120.0
 STAY_S, LEFT_S = 160.0, 40.0  # of a soak; the second is longer than the server's gone_s
+APART_S = 10.0  # between two browsers, which work on the same cores as the server
 MEGABYTE = 1e6
 FAULTS = (Gone, TimeoutError, OSError, HTTPClientError, LookupError)
 POLITE = 0.5  # of them close the page, the others just vanish
@@ -266,7 +267,11 @@ async def _tabs(address: str, count: int, ends: float, tally: Tally) -> None:
         browser = await playwright.chromium.launch(
             executable_path=find(), args=["--no-sandbox", "--disable-gpu"]
         )
-        await asyncio.gather(*(browse(browser, address, ends, tally) for _ in range(count)))
+        tabs = []
+        for _ in range(count):
+            tabs.append(asyncio.ensure_future(browse(browser, address, ends, tally)))
+            await asyncio.sleep(APART_S)
+        await asyncio.gather(*tabs)
         await browser.close()
 
 

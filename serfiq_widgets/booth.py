@@ -12,7 +12,19 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from serfiq_widgets import nursery
-from serfiq_widgets.guard import Alive, Channels, Door, Files, Guarded, Kernel, Leave, Nothing, Page
+from serfiq_widgets.guard import (
+    Alive,
+    Channels,
+    Door,
+    Files,
+    Guarded,
+    Kernel,
+    Leave,
+    Nothing,
+    Over,
+    Page,
+)
+from serfiq_widgets.notices import ENDS
 from serfiq_widgets.places import Places
 from serfiq_widgets.public import Public
 from serfiq_widgets.server import Dashboard
@@ -61,6 +73,7 @@ class Booth(Dashboard):
         return [
             (r"/", Page),
             (rf"/alive/{KERNEL}", Alive),
+            (rf"/over/({'|'.join(ENDS)})", Over),
             (rf"/api/kernels/{KERNEL}", Kernel),
             (rf"/api/kernels/{KERNEL}/channels", Channels),
             (rf"/voila/api/shutdown/{KERNEL}", Leave),

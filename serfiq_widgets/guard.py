@@ -259,6 +259,14 @@ class Alive(Guarded):
         self.finish({})
 
 
+class Over(Guarded):
+    """Where a page goes whose session has ended: faces, figures and camera leave the screen."""
+
+    def get(self, why: str) -> None:
+        """Say why, and offer to start again."""
+        self.finish(notices.over(why))
+
+
 class Leave(Guarded):
     """A page that closes gives its place back at once."""
 
@@ -320,6 +328,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         for old in [*self.place.sockets][: len(self.place.sockets) - MOST_SOCKETS + 1]:
             old.close(1001, "replaced")
         self.place.sockets.add(self)
+        self.set_nodelay(True)  # else the second of two small messages waits for the first's ACK
         await super().open(kernel_id)
 
     async def on_message(self, ws_message: bytes | str) -> None:
@@ -332,8 +341,6 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         await self._pace(len(ws_message))
         if self.ws_connection is None or self.connection is None:
             return  # closed meanwhile
-        if message.kind == "comm_msg" and self.place is not None:
-            self.place.touch()
         self._unanswered[message.name] = len(ws_message)
         super().on_message(ws_message)
 

@@ -11,10 +11,13 @@ WAIT = "This page tries again by itself; leave it open."
 ASK = "This demo asks for a token. Whoever runs it knows it."
 WRONG = "That is not the token. Look again, or ask whoever runs this demo."
 TOO_MANY = "Too many wrong tokens at the moment. Try again in a minute."
-BOOTH = {  # for static/booth.js
+AGAIN = "Start again"
+ENDS = {
     "over": "This session has ended, and its photos are gone. Start again whenever you like.",
     "crashed": "Something went wrong in this session. Nobody else is touched by it.",
-    "again": "Start again",
+}
+BOOTH = {  # for static/booth.js
+    "again": AGAIN,
     "away": "The demo does not answer. This page tries again by itself.",
     "warning": "Is anybody there? The demo starts anew in {} s. Touch the screen to go on.",
     "stay": "Go on",
@@ -48,6 +51,12 @@ def waiting(text: str, retry_s: int) -> str:
 def asking(text: str) -> str:
     """Return a page that asks for the token."""
     return PAGE.format(title=TITLE, refresh="", text=escape(text), rest=FORM)
+
+
+def over(why: str) -> str:
+    """Return a page that says how a session ended (one of `ENDS`), with a way back."""
+    rest = f'<form action="/"><button autofocus>{AGAIN}</button></form>'
+    return PAGE.format(title=TITLE, refresh="", text=escape(ENDS[why]), rest=rest)
 
 
 def saying(text: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 
 def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -19,12 +21,25 @@ def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         loop.default_exception_handler(context)
 
 
+class Leave(VoilaShutdownKernelHandler):
+    """A page that closes ends its kernel; it can send no field, so its origin has to do."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Refuse pages of others."""
+        if urlsplit(self.request.headers.get("Origin", "")).netloc != self.request.host:
+            raise HTTPError(403)
+
+
 class Dashboard(Voila):
     """Voila whose answers travel compressed."""
 
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
         return {**super().init_settings(), "compress_response": True}
+
+    def init_handlers(self) -> list[Any]:
+        """Let a closing page end its kernel: Voila wants a field for it that no page can send."""
+        return [(r"/voila/api/shutdown/([\w-]+)", Leave), *super().init_handlers()]
 
     def stop(self) -> None:
         """End the kernels, and those first that have just started.

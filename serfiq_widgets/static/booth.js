@@ -39,7 +39,7 @@
       if (!state.over) return;
       over = true;
       if (kiosk && state.over === "over") return again();
-      show(texts[state.over], texts.again, again);
+      location.replace(`/over/${state.over}`); // nothing of the session stays on the screen
     } catch {
       failed += 1;
       if (failed >= TRIES) show(texts.away, texts.again, again);
@@ -48,11 +48,12 @@
   setInterval(() => { if (!over) check(); }, CHECK_MS);
   document.addEventListener("visibilitychange", () => { if (!over && !document.hidden) check(); });
 
-  const touch = () => {
+  const touch = ({ isTrusted }) => {
+    if (!isTrusted) return; // what plays by itself is nobody
     touched = performance.now();
     if (kiosk && !over && failed < TRIES && note.open) note.close();
   };
-  for (const kind of ["pointerdown", "pointermove", "keydown", "wheel"]) {
+  for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "click"]) {
     addEventListener(kind, touch, { capture: true, passive: true });
   }
 
@@ -65,7 +66,7 @@
     if (over || failed >= TRIES) return;
     const left = Math.ceil(idle - (performance.now() - touched) / 1000);
     if (left <= 0) return again();
-    if (left <= warning) show(texts.warning.replace("{}", left), texts.stay, touch);
+    if (left <= warning) show(texts.warning.replace("{}", left), texts.stay, null);
   }, 500);
   const starts = new MutationObserver(() => {
     const tour = document.querySelector(".serfiq-tour > button");

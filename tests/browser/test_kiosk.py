@@ -1,4 +1,4 @@
-"""A public demo in a real Chromium: the kiosk's warning, and a crash that one click mends."""
+"""A public demo in a real Chromium: the kiosk's warning, ends by idleness and by a crash."""
 
 import sys
 from pathlib import Path
@@ -66,3 +66,27 @@ def crash(chromium, address):
     page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
     assert kernel_in(page) != kernel
     context.close()
+
+
+def test_a_session_that_nobody_touches_ends_camera_and_all(chromium, tmp_path):
+    settings = tmp_path / "booth.toml"
+    settings.write_text('token = ""\nidle_s = 8\n')
+    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    with served(tmp_path / "log.txt", *command, "--settings", str(settings)) as address:
+        context = chromium.new_context(permissions=["camera"])
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        page.get_by_role("button", name="I agree").click()
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("button", name="Live").click()
+        for step in range(6):  # a hand on the mouse keeps the place
+            page.mouse.move(300 + step, 300)
+            page.wait_for_timeout(2000)
+        assert page.locator(".serfiq-camera video").is_visible()
+        page.wait_for_url(f"{address}/over/over", timeout=30_000)  # the live picture does not
+        assert "its photos are gone" in page.locator("main").inner_text()
+        assert page.locator("img, video, canvas, svg").count() == 0
+        page.get_by_role("button", name="Start again").click()
+        page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+        context.close()
