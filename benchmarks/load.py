@@ -101,16 +101,19 @@ class House:
         return [child for child in nursery.children() if child.status() != psutil.STATUS_ZOMBIE]
 
     def memory(self) -> dict[str, float]:
-        """Return MB: the server's RSS, and the kernels' mean RSS and PSS with their nursery's."""
-        full = [kernel.memory_full_info() for kernel in self.kernels()]
-        nursery = self.process.children()[0].memory_full_info()
+        """Return MB: of the server (RSS), of a kernel in the mean, and all that is no file's."""
+        kernels = self.kernels()
+        nursery = self.process.children()[0]
+        full = [kernel.memory_full_info() for kernel in kernels]
         count = max(1, len(full))
+        processes = [self.process, nursery, *kernels]
         return {
             "server": self.process.memory_info().rss / MEGABYTE,
             "rss": sum(one.rss for one in full) / count / MEGABYTE,
-            "pss": (sum(one.pss for one in full) + nursery.pss) / count / MEGABYTE,
-            "sum": (sum(one.pss for one in full) + nursery.pss) / MEGABYTE
-            + self.process.memory_info().rss / MEGABYTE,
+            "pss": (sum(one.pss for one in full) + nursery.memory_full_info().pss)
+            / count
+            / MEGABYTE,
+            "sum": sum(_anonymous(process.pid) for process in processes) / MEGABYTE,
             "kernels": len(full),
             "files": self.process.num_fds(),
         }
@@ -119,6 +122,12 @@ class House:
         """End it."""
         self.process.terminate()
         self.process.wait(30)
+
+
+def _anonymous(pid: int) -> int:
+    """Return the bytes of a process's memory that are no file's; what is shared counts in parts."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 
 
 @contextmanager

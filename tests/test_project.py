@@ -27,7 +27,7 @@ ARROWS = {
     "bias_explorer": "bias bias_state figures parts state views",
     "bias_groups": "bias",
     "bias_state": "bias bias_groups resources state",
-    "booth": "guard nursery places public server",
+    "booth": "guard notices nursery places public server",
     "calibration": "faces images networks robustness scorer",
     "camera": "face_card parts privacy sandbox state views",
     "checkpoints": "",
