@@ -23,6 +23,7 @@ function render({ model, el }) {
 
   let step = 0;
   let lit = null;
+  const sizes = new ResizeObserver(() => put()); // the page may still be laid out, or be turned
   const unlight = () => lit?.classList.remove("serfiq-lit");
   const place = () => {
     const steps = model.get("steps");
@@ -36,17 +37,25 @@ function render({ model, el }) {
     back.disabled = step === 0;
     next.textContent = step === steps.length - 1 ? "Done" : "Next";
     if (!note.open) note.show();
+    sizes.disconnect();
+    for (const part of [document.body, lit]) if (part) sizes.observe(part);
+    put();
+    next.focus();
+  };
+  const put = () => {
+    if (!note.open) return;
     const target = lit?.getBoundingClientRect() ?? { left: 20, bottom: 20, top: 20, right: 20 };
     const { width, height } = note.getBoundingClientRect();
     const below = target.bottom + 12 + height < innerHeight;
     const beside = target.right + 12 + width < innerWidth;
     const top = below ? target.bottom + 12 : beside ? target.top : innerHeight - height - 12;
     const left = below || !beside ? target.left : target.right + 12;
-    note.style.top = `${Math.max(12, Math.min(top, innerHeight - height - 12))}px`;
-    note.style.left = `${Math.max(12, Math.min(left, innerWidth - width - 12))}px`;
-    next.focus();
+    const zoom = note.currentCSSZoom ?? 1; // a kiosk's; lengths in a style are before it
+    note.style.top = `${Math.max(12, Math.min(top, innerHeight - height - 12)) / zoom}px`;
+    note.style.left = `${Math.max(12, Math.min(left, innerWidth - width - 12)) / zoom}px`;
   };
   const end = () => {
+    sizes.disconnect();
     unlight();
     note.close();
     start.focus();
@@ -64,7 +73,10 @@ function render({ model, el }) {
   });
   skip.addEventListener("click", end);
   note.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
-  return unlight;
+  return () => {
+    sizes.disconnect();
+    unlight();
+  };
 }
 
 export default { render };

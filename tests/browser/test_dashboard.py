@@ -135,7 +135,7 @@ def test_two_visitors_do_not_see_each_other(open_page, scorer):
     wait_for_result(second, scorer.score(sample_images()[0], passes=100))
 
 
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900), (1920, 1080)])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1024, 768), (1400, 900), (1920, 1080)])
 def test_nothing_sticks_out(open_page, width, height):
     page = open_page(width, height)
     wide = page.evaluate(
@@ -143,6 +143,11 @@ def test_nothing_sticks_out(open_page, width, height):
         ".map(e => e.getBoundingClientRect().right)"
     )
     assert max(wide) <= width
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.serfiq-formula *')].filter(e => e"
+        ".getBoundingClientRect().right > e.closest('dl').getBoundingClientRect().right).length"
+    )
+    assert cut == 0
     columns = {
         round(e)
         for e in page.evaluate(

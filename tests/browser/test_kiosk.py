@@ -31,6 +31,14 @@ def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
         page.goto(address)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         page.locator(".serfiq-note[open]").wait_for()  # the tour
+        edges = {
+            name: page.locator(name).first.bounding_box()
+            for name in (".serfiq-head", ".serfiq-note", ".serfiq-pictures")
+        }
+        right = {name: edge["x"] + edge["width"] for name, edge in edges.items()}
+        assert max(right.values()) <= 1400
+        head, note = edges[".serfiq-head"], edges[".serfiq-note"]
+        assert note["y"] >= head["y"] + head["height"], "it hides what it speaks of"
         first = kernel_in(page)
         warning = page.locator(".serfiq-booth[open]")
         warning.wait_for(timeout=20_000)
