@@ -35,6 +35,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def kernel_in(page):
+    return page.evaluate(
+        "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
+    )
+
+
 @pytest.fixture
 def port():
     return free_port()

@@ -7,11 +7,14 @@ import io
 import json
 import re
 import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
+from conftest import kernel_in
 from PIL import Image
 
 from serfiq_widgets import Ruin, Scorer, figures, find_face, wording
@@ -437,6 +440,31 @@ def test_a_waiting_kernel_is_not_culled(hasty_dashboard, open_page, scorer):
     page = open_page(address=hasty_dashboard)
     page.locator(".serfiq-sample").nth(5).click()
     wait_for_numbers(page, scorer.score(HOPPER))
+
+
+def test_a_page_that_closes_ends_its_kernel_and_no_other(open_page, dashboard, get):
+    page, other = open_page(), open_page()
+    ours, theirs = (kernel_in(one) for one in (page, other))
+    foreign = urllib.request.Request(  # noqa: S310  # localhost
+        f"{dashboard}/voila/api/shutdown/{theirs}",
+        method="POST",
+        headers={"Origin": "http://evil.example"},
+    )
+    with pytest.raises(HTTPError, match="403"):
+        get(foreign)
+    page.close(run_before_unload=True)
+
+    def is_there(kernel):
+        try:
+            return get(f"{dashboard}/api/kernels/{kernel}").status == 200
+        except HTTPError as error:
+            return error.code != 404
+
+    ends = time.monotonic() + 20
+    while is_there(ours) and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert not is_there(ours)
+    assert is_there(theirs)
 
 
 def test_a_lesson_opens_in_voila(lesson, open_page):

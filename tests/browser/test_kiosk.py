@@ -3,19 +3,13 @@
 import sys
 from pathlib import Path
 
-from conftest import served
+from conftest import kernel_in, served
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from visitor import kernel_process  # a script beside the package
 
 TOKEN = "a-token-for-this-test"  # noqa: S105  # of a server that lives for seconds
 KIOSK = 'token = ""\nkiosk = true\nkiosk_idle_s = 7\nwarning_s = 5\n'
-
-
-def kernel_in(page):
-    return page.evaluate(
-        "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
-    )
 
 
 def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
