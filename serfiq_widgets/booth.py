@@ -11,7 +11,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
-from serfiq_widgets import nursery
+from serfiq_widgets import nursery, plotly_js
 from serfiq_widgets.guard import (
     Alive,
     Channels,
@@ -23,6 +23,7 @@ from serfiq_widgets.guard import (
     Nothing,
     Over,
     Page,
+    Script,
 )
 from serfiq_widgets.notices import ENDS
 from serfiq_widgets.places import Places
@@ -77,6 +78,7 @@ class Booth(Dashboard):
             (rf"/api/kernels/{KERNEL}", Kernel),
             (rf"/api/kernels/{KERNEL}/channels", Channels),
             (rf"/voila/api/shutdown/{KERNEL}", Leave),
+            (plotly_js.PATH, Script),
             (rf"/voila/static/{FILE}", Files, {"paths": scripts}),
             (rf"/voila/templates/serfiq/static/{FILE}", Files, {"paths": scripts}),
             (rf"/voila/labextensions/{FILE}", Files, {"paths": extensions}),

@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import notices
+from serfiq_widgets import notices, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.public import Public, summary, with_token
 from serfiq_widgets.resources import PACKAGE, folder
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 PORT = 8866
 IDLE_S, CHECK_S = 600, 60
 POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
+PAGE = {"plotly": plotly_js.PATH}  # what our template is told
 # For the kernels: NumPy's products are small, and threads that wait for the next one only take the
 # cores from others; what a page says needs no echo, since no other page shows the same widgets.
 KERNELS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "JUPYTER_WIDGETS_ECHO": "0",
+    plotly_js.ADDRESS: plotly_js.PATH,
     "MALLOC_ARENA_MAX": "1",  # else glibc keeps what another thread freed: an erased photo
     "MALLOC_MMAP_THRESHOLD_": "1048576",  # else it keeps what large arrays took, 50 MB a kernel
     "MALLOC_TRIM_THRESHOLD_": "262144",
@@ -47,6 +49,7 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "show_tracebacks": False,
             "preheat_kernel": True,
             "default_pool_size": POOL,
+            "resources": PAGE,
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
             "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
@@ -133,7 +136,7 @@ def public_settings(public: Public) -> dict[str, dict[str, Any]]:
             "allow_template_override": "NO",
             "allow_theme_override": "NO",
             "default_pool_size": public.warm,
-            "resources": {"booth": booth},
+            "resources": {**PAGE, "booth": booth},
         },
         "VoilaKernelManager": {"fill_delay": 0},
         "MappingKernelManager": {"cull_idle_timeout": 0},  # `places` does it

@@ -25,11 +25,11 @@ from serfiq_widgets import notices
 from serfiq_widgets.messages import PROTOCOL, Gate, Refused, answered
 from serfiq_widgets.places import Full, Place, Places
 from serfiq_widgets.public import Public
+from serfiq_widgets.server import CACHE_S, PlotlyScript
 
 LOG = logging.getLogger(__name__)
 
 SESSION = re.compile(r"[\w-]{1,64}")
-CACHE_S = 3600
 MOST_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
 MOST_SOCKETS = 2  # of one page, which reconnects before it has lost the first
 MOST_UNANSWERED, MOST_UNANSWERED_BYTES = 64, 24 * 2**20
@@ -233,6 +233,10 @@ class Files(Guarded, MultiStaticFileHandler):  # type: ignore[misc]  # untyped
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # tornado's name
         """Let browsers keep them for an hour."""
         self.set_header("Cache-Control", f"max-age={CACHE_S}")
+
+
+class Script(Guarded, PlotlyScript):
+    """The plotly library."""
 
 
 class Kernel(Guarded):

@@ -7,11 +7,10 @@ compressed) and the style sheet travel to the page once, not once per widget.
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import math
+import os
 from collections.abc import Callable
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ import plotly.graph_objects as go
 import traitlets as t
 from ipywidgets import HTML, Widget, widget_serialization
 from PIL import Image
-from plotly.offline import get_plotlyjs
 
+from serfiq_widgets import plotly_js
 from serfiq_widgets.containers import too_large
 from serfiq_widgets.errors import SerfiqError, clean_name
 from serfiq_widgets.figures import Film
@@ -39,15 +38,11 @@ class Look(anywidget.AnyWidget):
 
 
 class PlotlyLibrary(anywidget.AnyWidget):
-    """Holds the compressed plotly JavaScript for all plots of a page; it has no view."""
+    """Holds `plotly_js.module` for all plots of a page, or where to fetch it; it has no view."""
 
     _esm = "export default {};"
     source = t.Bytes().tag(sync=True)
-
-
-@cache
-def _compressed_plotly() -> bytes:
-    return gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
+    address = t.Unicode().tag(sync=True)
 
 
 _shared: dict[str, anywidget.AnyWidget] = {}
@@ -62,7 +57,9 @@ def shared(name: str, make: Callable[[], anywidget.AnyWidget]) -> anywidget.AnyW
 
 def plotly_library() -> anywidget.AnyWidget:
     """Return the plotly library of this kernel."""
-    return shared("plotly", lambda: PlotlyLibrary(source=_compressed_plotly()))
+    if address := os.environ.get(plotly_js.ADDRESS, ""):
+        return shared("plotly", lambda: PlotlyLibrary(address=address))
+    return shared("plotly", lambda: PlotlyLibrary(source=plotly_js.module()))
 
 
 class Part(anywidget.AnyWidget):

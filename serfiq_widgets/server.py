@@ -9,16 +9,31 @@ from urllib.parse import urlsplit
 
 import psutil
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+
+from serfiq_widgets import plotly_js
+
+CACHE_S = 3600
 
 
 def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Handle what no one awaited: a page that closes while an answer travels to it is no error."""
     if not isinstance(context.get("exception"), WebSocketClosedError):
         loop.default_exception_handler(context)
+
+
+class PlotlyScript(RequestHandler):
+    """The plotly library, for the page to fetch once."""
+
+    def get(self) -> None:
+        """Send it compressed, as it is kept."""
+        self.set_header("Content-Type", "text/javascript; charset=utf-8")
+        self.set_header("Content-Encoding", "gzip")
+        self.set_header("Cache-Control", f"max-age={CACHE_S}")
+        self.finish(plotly_js.module())
 
 
 class Leave(VoilaShutdownKernelHandler):
@@ -38,8 +53,12 @@ class Dashboard(Voila):
         return {**super().init_settings(), "compress_response": True}
 
     def init_handlers(self) -> list[Any]:
-        """Let a closing page end its kernel: Voila wants a field for it that no page can send."""
-        return [(r"/voila/api/shutdown/([\w-]+)", Leave), *super().init_handlers()]
+        """Add the page's library, and let a closing page end its kernel.
+
+        For that Voila wants a field that no page can send.
+        """
+        ours = [(plotly_js.PATH, PlotlyScript), (r"/voila/api/shutdown/([\w-]+)", Leave)]
+        return [*ours, *super().init_handlers()]
 
     def stop(self) -> None:
         """End the kernels, and those first that have just started.

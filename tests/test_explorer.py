@@ -7,7 +7,7 @@ import traitlets
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, Ruin, figures, read_image, wording
+from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.images import MAX_BYTES
 from serfiq_widgets.parts import Plot, plotly_library
@@ -190,6 +190,14 @@ def test_plotly_and_the_style_sheet_travel_once(explorer):
     assert libraries == {id(plotly_library())}
     assert len(plotly_library().source) < 2_000_000
     assert all(len(plot.get_state().get("_css") or "") == 0 for plot in spread_plots(other))
+
+
+def test_where_the_page_fetches_plotly_no_kernel_sends_it(monkeypatch):
+    plotly_library().close()
+    monkeypatch.setenv(plotly_js.ADDRESS, plotly_js.PATH)
+    library = plotly_library()
+    assert (library.address, library.source) == (plotly_js.PATH, b"")
+    library.close()
 
 
 def spread_plots(explorer):

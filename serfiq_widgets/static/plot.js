@@ -1,19 +1,19 @@
 // A plotly figure, drawn in the page's own colours. With a slider, a film is cut to the passes that it
-// shows; of any other figure the lines across stand where the slider stands. Plotly itself is unpacked once per page, out of the library model that all plots point to.
+// shows; of any other figure the lines across stand where the slider stands. Plotly itself comes
+// once per page, by way of the library model that all plots point to.
 
 async function other(model, name) {
   const reference = model.get(name);
   return reference && (await model.widget_manager.get_model(reference.replace("IPY_MODEL_", "")));
 }
 
-async function unpack(model) {
+async function load(model) {
   const library = await other(model, "library");
+  const fetched = library.get("address"); // of the page's server
+  if (fetched) return (await import(new URL(fetched, location.href).href)).default;
   const zipped = new Blob([library.get("source")]).stream();
   const source = await new Response(zipped.pipeThrough(new DecompressionStream("gzip"))).text();
-  // As a module that hides a loader on the page (RequireJS) from it, and needs no right to eval.
-  const head = "const module = { exports: {} }, exports = module.exports, define = undefined;\n";
-  const whole = new Blob([head, source, "\nexport default module.exports;"], { type: "text/javascript" });
-  const address = URL.createObjectURL(whole);
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const plotly = await import(address);
   URL.revokeObjectURL(address);
   return plotly.default;
@@ -87,7 +87,7 @@ async function render({ model, el }) {
   const bar = document.createElement("div");
   bar.className = "serfiq-save";
   el.append(area, bar);
-  const Plotly = await (globalThis.serfiqPlotly ??= unpack(model));
+  const Plotly = await (globalThis.serfiqPlotly ??= load(model));
   const clock = await other(model, "clock");
 
   let look = null;

@@ -128,6 +128,16 @@ def test_a_bad_upload_is_a_kind_sentence_and_nothing_is_lost(open_page, name, co
     message.wait_for(state="detached", timeout=20_000)
 
 
+def test_the_page_fetches_plotly_once(open_page):
+    page = open_page()
+    fetched = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/plotly.js'))"
+        ".map(e => [e.encodedBodySize, e.decodedBodySize])"
+    )
+    ((packed, whole),) = fetched
+    assert packed < 2_000_000 < whole
+
+
 def test_two_visitors_do_not_see_each_other(open_page, scorer):
     first, second = open_page(), open_page()
     first.locator(".serfiq-sample").nth(4).click()
