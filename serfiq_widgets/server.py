@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +51,7 @@ class Dashboard(Voila):
 
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
+        threading.Thread(target=plotly_js.module, daemon=True).start()  # before somebody asks
         return {**super().init_settings(), "compress_response": True}
 
     def init_handlers(self) -> list[Any]:
