@@ -17,6 +17,7 @@
 
   let touched = performance.now();
   let told = touched;
+  let fresh = true; // nobody has touched this page yet: a kiosk's then waits at its start
   let failed = 0;
   let over = false;
 
@@ -29,7 +30,7 @@
   const again = () => location.reload();
 
   const check = async () => {
-    const used = touched > told;
+    const used = touched > told || (kiosk && fresh);
     if (used) told = performance.now();
     try {
       const reply = await fetch(`/alive/${kernel}${used ? "?used=1" : ""}`, { cache: "no-store" });
@@ -51,6 +52,7 @@
   const touch = ({ isTrusted }) => {
     if (!isTrusted) return; // what plays by itself is nobody
     touched = performance.now();
+    fresh = false;
     if (kiosk && !over && failed < TRIES && note.open) note.close();
   };
   for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "click"]) {
@@ -63,7 +65,7 @@
     document.documentElement.requestFullscreen?.().catch(() => {});
   }, { once: true });
   setInterval(() => {
-    if (over || failed >= TRIES) return;
+    if (over || fresh || failed >= TRIES) return;
     const left = Math.ceil(idle - (performance.now() - touched) / 1000);
     if (left <= 0) return again();
     if (left <= warning) show(texts.warning.replace("{}", left), texts.stay, null);

@@ -35,6 +35,10 @@ def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
         assert note["y"] >= head["y"] + head["height"], "it hides what it speaks of"
         first = kernel_in(page)
         warning = page.locator(".serfiq-booth[open]")
+        page.wait_for_timeout(9_000)  # longer than idle; but nobody has been here yet
+        assert not warning.is_visible()
+        assert kernel_in(page) == first
+        page.keyboard.press("Shift")
         warning.wait_for(timeout=20_000)
         assert "Touch the screen to go on" in warning.inner_text()
         page.mouse.move(300, 300)
