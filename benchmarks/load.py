@@ -101,7 +101,10 @@ class House:
         return [child for child in nursery.children() if child.status() != psutil.STATUS_ZOMBIE]
 
     def memory(self) -> dict[str, float]:
-        """Return MB: of the server (RSS), of a kernel in the mean, and all that is no file's."""
+        """Return MB: of the server, of a kernel in the mean, and of all.
+
+        ``sum`` is what is no file's: how files count depends on who else has them open.
+        """
         kernels = self.kernels()
         nursery = self.process.children()[0]
         full = [kernel.memory_full_info() for kernel in kernels]
@@ -114,6 +117,7 @@ class House:
             / count
             / MEGABYTE,
             "sum": sum(_anonymous(process.pid) for process in processes) / MEGABYTE,
+            "resident": sum(process.memory_full_info().pss for process in processes) / MEGABYTE,
             "kernels": len(full),
             "files": self.process.num_fds(),
         }
@@ -370,9 +374,8 @@ def main() -> None:
         time.sleep(BACK_S)
         after = place.memory()
         print(
-            f"all memory before: {before['sum']:.0f} MB, {before['kernels']} kernels, "
-            f"{before['files']} files; {BACK_S:.0f} s after: {after['sum']:.0f} MB, "
-            f"{after['kernels']} kernels, {after['files']} files"
+            f"before, and {BACK_S:.0f} s after: "
+            + ", ".join(f"{name} {before[name]:.0f} to {after[name]:.0f}" for name in before)
         )
         print(place.log.read_text()[-2000:])
 

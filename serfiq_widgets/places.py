@@ -80,7 +80,7 @@ class Places:
         self._notebook: str = kernels.notebook_path
         self._taken: dict[str, Place] = {}
         self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
-        self._ended = False  # since the last look
+        self._moved = False  # somebody came or went since the last look
         self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -97,6 +97,8 @@ class Places:
 
     def watch(self) -> None:
         """Look after the places from now on."""
+        gc.collect()
+        gc.freeze()  # what is here now stays, and need not be looked at each time
         self._looking = asyncio.ensure_future(self._look())
 
     async def admit(self, visitor: str) -> str:
@@ -119,6 +121,7 @@ class Places:
             raise Full(notices.SOON, SOON_S)
         task, _, kernel_id = await self._kernels.get_rendered_notebook(self._notebook)
         self._taken[kernel_id] = Place(kernel_id, visitor)
+        self._moved = True
         snippets, rest = await task
         return "".join(snippets) + "".join([snippet async for snippet, _ in rest])
 
@@ -130,7 +133,7 @@ class Places:
         for page in tuple(place.sockets):
             page.hang_up()  # before the kernel goes: its streams are closed with it
         await self._stop(place.kernel_id)
-        self._ended = True
+        self._moved = True
 
     async def _stop(self, kernel_id: str) -> None:
         if kernel_id in self._kernels:
@@ -165,10 +168,10 @@ class Places:
                     elif self._is_over(place):
                         await self.end(place)
                 await self._mend()
-                if self._ended:
-                    self._ended = False
-                    gc.collect()
-                    give_back()  # what messages of visitors who have gone took
+                if self._moved:
+                    self._moved = False
+                    gc.collect()  # rendered pages hold themselves
+                    give_back()
             except Exception:
                 LOG.exception("Looking after the places failed; it goes on.")
 
