@@ -105,20 +105,17 @@ class House:
 
         ``sum`` is what is no file's: how files count depends on who else has them open.
         """
-        kernels = self.kernels()
-        nursery = self.process.children()[0]
-        full = [kernel.memory_full_info() for kernel in kernels]
-        count = max(1, len(full))
-        processes = [self.process, nursery, *kernels]
+        processes = [self.process, self.process.children()[0], *self.kernels()]
+        server, nursery, *kernels = (process.memory_full_info() for process in processes)
+        count = max(1, len(kernels))
+        shared = nursery.pss + sum(one.pss for one in kernels)
         return {
-            "server": self.process.memory_info().rss / MEGABYTE,
-            "rss": sum(one.rss for one in full) / count / MEGABYTE,
-            "pss": (sum(one.pss for one in full) + nursery.memory_full_info().pss)
-            / count
-            / MEGABYTE,
+            "server": server.rss / MEGABYTE,
+            "rss": sum(one.rss for one in kernels) / count / MEGABYTE,
+            "pss": shared / count / MEGABYTE,
             "sum": sum(_anonymous(process.pid) for process in processes) / MEGABYTE,
-            "resident": sum(process.memory_full_info().pss for process in processes) / MEGABYTE,
-            "kernels": len(full),
+            "resident": (server.pss + shared) / MEGABYTE,
+            "kernels": len(kernels),
             "files": self.process.num_fds(),
         }
 
@@ -255,7 +252,7 @@ async def load(
     chaos: int = 0,
     knocks: int = 0,
 ) -> Tally:
-    """Run the visitors; prints nothing."""
+    """Run the visitors; prints what they weigh, and who got in of those that knock."""
     tally, guests = Tally(), list[Visitor]()
     ends = time.monotonic() + seconds
     crowd = [

@@ -252,7 +252,7 @@ class Alive(Guarded):
     """Whether a page's session goes on; with ``used``, somebody touches it."""
 
     def get(self, kernel_id: str) -> None:
-        """Answer 204, 410 (over) or 500 (crashed)."""
+        """Answer nothing, or how the session ended: one of `notices.ENDS`."""
         place = self.places.of(self.visitor or "", kernel_id)
         self.set_header("Cache-Control", "no-store")
         if place is None:

@@ -157,8 +157,8 @@ def extract(archive: Path, file: ModelFile, target: Path) -> None:
         ):
             # a member never gives more than its stated size, which is the card's
             shutil.copyfileobj(content, out)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        # the last two: a compression that is not known, a member that is encrypted
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        # the last: a compression that is not known, or a member that is encrypted
         raise CorruptModel(f"It is not a sound zip archive ({error}).") from error
 
 

@@ -1,4 +1,4 @@
-// Beside a public dashboard: says when its session is over, and brings a kiosk back to its start.
+// Beside a public dashboard: leaves it when its session is over, and brings a kiosk back to its start.
 
 (() => {
   const { texts, kiosk, idle, warning } = JSON.parse(document.getElementById("serfiq-booth").textContent);
