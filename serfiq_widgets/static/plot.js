@@ -2,6 +2,8 @@
 // shows; of any other figure the lines across stand where the slider stands. Plotly itself comes
 // once per page, by way of the library model that all plots point to.
 
+const PAINT_MS = 50; // for the numbers to be seen: to run plotly's code takes most of a second
+
 async function other(model, name) {
   const reference = model.get(name);
   return reference && (await model.widget_manager.get_model(reference.replace("IPY_MODEL_", "")));
@@ -10,7 +12,10 @@ async function other(model, name) {
 async function load(model) {
   const library = await other(model, "library");
   const fetched = library.get("address"); // of the page's server
-  if (fetched) return (await import(new URL(fetched, location.href).href)).default;
+  if (fetched) {
+    await new Promise((done) => { setTimeout(done, PAINT_MS); });
+    return (await import(new URL(fetched, location.href).href)).default;
+  }
   const zipped = new Blob([library.get("source")]).stream();
   const source = await new Response(zipped.pipeThrough(new DecompressionStream("gzip"))).text();
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
