@@ -42,13 +42,13 @@ class ScoreRow:
     path : str
         The image, as it was named or found.
     quality : int
-        Quality component value, 0..100.
+        Quality component value, 0..100; none where the network is not calibrated.
     raw, low, high : float
         The paper's score and its 95 % interval (none for two passes).
     limit : float
         The raw score of infinitely many passes; none where the head is not affine.
     scaled : float
-        Logistic stretch of ``raw`` to 0..1.
+        Logistic stretch of ``raw`` to 0..1; none where the network is not calibrated.
     faces : int
         How many faces the photo holds; the largest central one was scored.
     box, detector : str
@@ -58,6 +58,8 @@ class ScoreRow:
         Dropout passes T, and the seed of their masks.
     model, model_sha256 : str
         The network, and the hash of its weights.
+    calibrated : bool
+        Whether its alpha and r are its own: else there is no quality. In every row.
     sha256 : str
         Hash of the image's file; there for every file that could be read.
     engine, device, precision : str
@@ -82,6 +84,7 @@ class ScoreRow:
     seed: int | None = None
     model: str | None = None
     model_sha256: str | None = None
+    calibrated: bool | None = None
     sha256: str | None = None
     engine: str | None = None
     device: str | None = None
@@ -266,7 +269,8 @@ def plain_text(text: object) -> str:
 
 def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:
     """Score the faces of a chunk, in batches that suit the device; one row per file."""
-    rows = [ScoreRow(one.path, sha256=one.sha256, error=one.error) for one in chunk]
+    own = scorer.calibrated
+    rows = [ScoreRow(one.path, calibrated=own, sha256=one.sha256, error=one.error) for one in chunk]
     found = [(i, one.face) for i, one in enumerate(chunk) if one.face is not None]
     size = BATCH if scorer.engine.device == "cpu" else CHUNK
     for first in range(0, len(found), size):
@@ -283,6 +287,8 @@ def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]
             "device": scorer.engine.device,
             "precision": scorer.engine.precision,
         }
+        if not own:  # numbers that mean nothing are left out
+            shared |= {"quality": None, "scaled": None}
         for place, (i, face) in enumerate(batch):
             numbers = _numbers(scores, place) | _about(face) | shared
             rows[i] = replace(rows[i], **numbers, ms=round(chunk[i].ms + ms, 3))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FAILED = 1
 SHOWN = ("quality", "raw", "low", "high", "faces")
-ENOUGH_TO_JUDGE, NEARLY_ALL = 5, 0.9  # of the scored faces, to say that quality tells nothing
 # NumPy's products are small here; threads that wait for the next one take the cores from others.
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -104,7 +103,7 @@ def score(
             out.write_text(text, encoding="utf-8")
     if out is not None:
         click.echo(f"{summary.rows} rows written to {out}", err=True)
-    _hint_at_calibration(runner, model, summary)
+    _say_uncalibrated(runner, model, summary)
     if summary.failed:
         sys.exit(FAILED)
 
@@ -149,19 +148,13 @@ def _summary(rows: Sequence[ScoreRow]) -> Summary:
     return summary
 
 
-def _hint_at_calibration(runner: Runner, model: str, summary: Summary) -> None:
-    """Name the cure where a network without a calibration puts (nearly) all faces at an end."""
-    scored = summary.rows - summary.failed
-    if (
-        not runner.card.calibrated
-        and scored >= ENOUGH_TO_JUDGE
-        and summary.at_an_end >= NEARLY_ALL * scored
-    ):
-        click.echo(
-            f"Hint: {summary.at_an_end} of {scored} qualities are 0 or 100, for alpha and r are "
-            f"not those of this network. Fit them: serfiq calibrate {model} FOLDER",
-            err=True,
-        )
+def _say_uncalibrated(runner: Runner, model: str, summary: Summary) -> None:
+    """Say once why there is no quality, and how to get one."""
+    from serfiq_widgets.zoo import UNCALIBRATED
+
+    card = runner.card
+    if not card.calibrated and summary.rows > summary.failed:
+        click.echo(f"Note: {UNCALIBRATED.format(card.name, model)}", err=True)
 
 
 def _columns(limit: bool) -> list[str]:
@@ -171,13 +164,16 @@ def _columns(limit: bool) -> list[str]:
 
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
+    from serfiq_widgets.results import shown_quality
+
     names = [*SHOWN, *(["limit"] if limit else [])]
     table = new_table("image", *names, right=names)
     for row in rows:
         if row.error:
             table.add_row(row.path, "[red]-[/]", *[""] * (len(names) - 1))
         else:
-            table.add_row(row.path, *(_cell(getattr(row, name)) for name in names))
+            shown = (_cell(getattr(row, name)) for name in names[1:])
+            table.add_row(row.path, shown_quality(row.quality), *shown)
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
     return render(table) + (f"{lines.lstrip()}\n" if failed else "")

@@ -66,17 +66,15 @@ class LocalRunner:
 
 @dataclass
 class Summary:
-    """What came of a run: rows, rows with an error, and qualities that are 0 or 100."""
+    """What came of a run: rows, and rows with an error."""
 
     rows: int = 0
     failed: int = 0
-    at_an_end: int = 0
 
     def counted(self, row: dict[str, Any]) -> dict[str, Any]:
         """Count one more row, and return it."""
         self.rows += 1
         self.failed += bool(row.get("error"))
-        self.at_an_end += row.get("quality") in (0, 100)
         return row
 
 
@@ -214,7 +212,7 @@ def score_schema() -> Any:
     """Return the Arrow schema of `ScoreRow`."""
     import pyarrow as pa
 
-    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
     return pa.schema(
         [(field.name, kinds[str(field.type).partition(" ")[0]]) for field in fields(ScoreRow)]
     )

@@ -14,6 +14,7 @@ from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces import AlignedFace
 
 MIN_PASSES, MAX_PASSES = 2, 2000
+NO_QUALITY = "\u2013"  # what stands for the quality of a network that is not calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,9 @@ class QualityResult:
         Logistic stretch of `raw` to 0..1.
     quality : int
         ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
+    calibrated : bool
+        Whether alpha and r are the network's own. Where they are not, ``scaled`` and ``quality``
+        mean nothing and are not shown (`shown_quality`); ``raw`` compares photos all the same.
     trained_with_dropout : bool or None
         Whether the network was; None if that is not known.
     timings : dict of str to float
@@ -72,6 +76,7 @@ class QualityResult:
     rate: float
     alpha: float
     r: float
+    calibrated: bool
     trained_with_dropout: bool | None
     timings: dict[str, float]
 
@@ -93,6 +98,11 @@ class QualityResult:
             quality=robustness.quality_component(scaled),
             passes=passes,
         )
+
+    @property
+    def shown_quality(self) -> str:
+        """`quality` as people are shown it: a number, or a dash if it would mean nothing."""
+        return shown_quality(self.quality if self.calibrated else None)
 
     def wipe(self) -> None:
         """Overwrite face, features and embeddings: freed memory keeps what stood in it."""
@@ -134,6 +144,11 @@ class Scores:
     limit: NDArray[np.float64]
     scaled: NDArray[np.float64]
     quality: NDArray[np.int64]
+
+
+def shown_quality(quality: int | None) -> str:
+    """Return a quality as people are shown it; a dash where there is none."""
+    return NO_QUALITY if quality is None else str(quality)
 
 
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:

@@ -143,6 +143,11 @@ class Scorer:
         self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
         self._masks = np.empty((0, head.n_units), dtype=bool)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether alpha and r are this network's own, so that a quality means something."""
+        return self.card.calibrated
+
     def score(
         self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False
     ) -> QualityResult:
@@ -363,6 +368,7 @@ class Scorer:
             rate=self.rate,
             alpha=self.card.alpha,
             r=self.card.r,
+            calibrated=self.calibrated,
             trained_with_dropout=self.card.trained_with_dropout,
             timings={**timings, "passes": float(passes_ms), "spread": float(spread_ms)},
         )

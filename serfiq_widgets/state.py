@@ -196,6 +196,11 @@ class ExplorerState(Speaking):
         self.image = sample_images()[0]
         forget()
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the network's quality means something; if not, `Card.uncalibrated` says why."""
+        return self.scorer.calibrated
+
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
         self.message = ""

@@ -24,6 +24,10 @@ REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
 # Where alpha and r come from, if not from a population.
 NOT_CALIBRATED = "not calibrated, the reference network's: serfiq calibrate fits them to faces"
 GIVEN = "as given"
+UNCALIBRATED = (
+    "'{0}' is not calibrated, so it is given no quality 0 to 100; its raw scores compare photos "
+    "all the same. Fit alpha and r to faces: serfiq calibrate {1} FOLDER"
+)
 
 # What a card can say of its files: in the package, downloaded or placed, or neither yet.
 BUNDLED, INSTALLED, AVAILABLE, BY_HAND = "bundled", "installed", "available", "by hand"
@@ -66,6 +70,11 @@ class Card:
     def calibrated(self) -> bool:
         """Whether alpha and r are this network's own."""
         return self.population != NOT_CALIBRATED
+
+    @property
+    def uncalibrated(self) -> str:
+        """What to say of a network without alpha and r of its own; empty if it has them."""
+        return "" if self.calibrated else UNCALIBRATED.format(self.name, self.name)
 
     @property
     def terms(self) -> str:

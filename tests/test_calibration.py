@@ -1,5 +1,6 @@
 """Calibration: the rule, what it makes of real faces, and where it is kept, shown and dropped."""
 
+import json
 import math
 import re
 import shutil
@@ -145,8 +146,9 @@ def test_an_own_network_is_calibrated_used_and_reset(network, crops):
     before = card.read_text()
     command = ("score", crops, "--aligned", "--model", network, "--passes", 20)
     first = run(*command)
-    assert f"{PEOPLE} of {PEOPLE} qualities are 0 or 100" in first.stderr
     assert f"serfiq calibrate {network} FOLDER" in first.stderr
+    assert first.stderr.count("is not calibrated") == 1
+    assert " \N{EN DASH} " in first.stdout
 
     result = run("calibrate", network, crops, "--aligned", "--name", 'Our "LFW"', "--passes", 20)
     assert result.exit_code == 0, result.output
@@ -166,7 +168,9 @@ def test_an_own_network_is_calibrated_used_and_reset(network, crops):
     assert qualities.min() <= 10
     assert qualities.max() >= 90
     assert said["alpha"] == pytest.approx(2 * math.log(9) / (high - low))
-    assert "Hint" not in run(*command).stderr
+    again = run(*command)
+    assert "calibrate" not in again.stderr
+    assert " \N{EN DASH} " not in again.stdout
 
     dropped = run("calibrate", network, "--forget")
     assert "is dropped" in dropped.output
@@ -312,16 +316,30 @@ def test_any_name_survives_the_card(text):
     assert tomllib.loads(as_toml({"population": text})) == {"population": text}
 
 
-@pytest.mark.parametrize(
-    ("count", "stretch"), [(4, {}), (6, {"alpha": 90.0, "r": 0.6}), (6, {"population": "ours"})]
-)
-def test_no_hint_for_a_few_faces_or_for_a_network_with_a_stretch(network, crops, count, stretch):
-    if stretch:
-        save_card(network, **stretch)
-    files = [path for path in sorted(crops.iterdir()) if path.name != "broken.jpg"][:count]
-    result = run("score", *files, "--aligned", "--model", network, "--passes", 20)
+def test_a_network_without_a_calibration_is_given_no_quality(network, crops):
+    file = next(path for path in sorted(crops.iterdir()) if path.name != "broken.jpg")
+    scorer = Scorer(network)
+    result = scorer.score(file, 20, aligned=True)
+    assert (scorer.calibrated, result.calibrated, result.shown_quality) == (False, False, "\u2013")
+    assert not result.at(5).calibrated
+    assert f"serfiq calibrate {scorer.card.name} FOLDER" in scorer.card.uncalibrated
+    said = run("score", file, "--aligned", "--model", network, "--passes", 20, "--format", "json")
+    (row,) = json.loads(said.stdout)
+    assert (row["quality"], row["scaled"], row["calibrated"]) == (None, None, False)
+    assert row["raw"] == pytest.approx(result.raw, rel=1e-6)
+    assert "is not calibrated" in said.stderr
+
+
+@pytest.mark.parametrize("stretch", [{"alpha": 90.0, "r": 0.6}, {"population": "ours"}])
+def test_a_network_with_a_stretch_has_a_quality(network, crops, stretch):
+    save_card(network, **stretch)
+    file = next(path for path in sorted(crops.iterdir()) if path.name != "broken.jpg")
+    result = run("score", file, "--aligned", "--model", network, "--passes", 20)
     assert result.exit_code == 0
-    assert "Hint" not in result.stderr
+    assert "calibrate" not in result.stderr
+    scored = Scorer(network).score(file, 20, aligned=True)
+    assert scored.calibrated
+    assert scored.shown_quality == str(scored.quality)
 
 
 def test_the_explorer_shows_where_the_stretch_comes_from(network):
