@@ -2,9 +2,11 @@
 
 Pure functions on arrays. With features f, keep rate k = 1 - p and Bernoulli(k) masks m_t, pass t
 gives x_t = A (m_t * f) / k + c and the embedding z_t = x_t / |x_t|. The raw score is
-2 / (1 + exp(mean of |z_i - z_j| over the pairs i < j)): Terhörst, Kolf, Damer, Kirchbuchner and
-Kuijper, "SER-FIQ: Unsupervised Estimation of Face Image Quality Based on Stochastic Embedding
-Robustness", CVPR 2020, equation 1 and algorithm 1.
+2 / (1 + exp(mean of |z_i - z_j| over the pairs i < j)). The method is from Terhörst, Kolf, Damer,
+Kirchbuchner and Kuijper, "SER-FIQ: Unsupervised Estimation of Face Image Quality Based on
+Stochastic Embedding Robustness", CVPR 2020. Equation 1 of the paper multiplies the sum over the
+pairs by 2 / T², which makes the score depend on T; the authors' published code takes the mean over
+the T (T - 1) / 2 pairs, which does not, and so does this module.
 """
 
 from __future__ import annotations
@@ -145,7 +147,11 @@ def leave_one_out(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
-    """Return the paper's score, 2 / (1 + exp(mean distance)): 1 is best, 0.238 worst."""
+    """Return 2 / (1 + exp(mean distance)), the score of the reference code: 1 is best.
+
+    Two opposite embeddings, at distance 2, would give 0.238. The mean distance of many cannot be
+    more than sqrt(2 T / (T - 1)), so for T → ∞ the lowest score is 2 / (1 + exp(sqrt 2)) = 0.391.
+    """
     return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))
 
 

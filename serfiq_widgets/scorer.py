@@ -55,7 +55,8 @@ class Scorer:
         Where it runs.
     seed : int
         Seed of the dropout masks. Every image sees the same masks (common random numbers), so
-        scores are repeatable and differences between images are not due to the masks.
+        scores are repeatable, and differences between versions of one photo owe little to the
+        masks. Between different faces the masks matter as much as with masks of their own.
     rate : float, optional
         Dropout rate p, above 0 and at most 0.9; the network's own if not given.
     alpha, r : float, optional

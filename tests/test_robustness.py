@@ -90,6 +90,22 @@ def test_score_by_hand():
     assert rb.running_mean_distance(rb.pairwise_distances(points))[-1] == pytest.approx(mean)
 
 
+@given(clouds)
+def test_many_passes_score_at_least_the_floor(points):
+    unit = rb.normalise(points[np.linalg.norm(points, axis=1) > 0])
+    t = len(unit)
+    if t >= 2:
+        farthest = np.sqrt(2 * t / (t - 1))  # by Jensen: the mean squared distance of unit vectors
+        assert rb.score_of(unit) >= rb.raw_score(farthest) - 1e-7
+    assert rb.raw_score(np.sqrt(2)) == pytest.approx(0.391, abs=5e-4)
+
+
+def test_simplex_of_embeddings_reaches_the_floor():
+    t = 50
+    simplex = rb.normalise((np.eye(t) - 1 / t).astype(np.float32))
+    assert rb.score_of(simplex) == pytest.approx(rb.raw_score(np.sqrt(2 * t / (t - 1))), abs=1e-6)
+
+
 @given(st.floats(0, 2), st.floats(0, 2))
 def test_raw_falls_as_the_distance_grows(a, b):
     if a < b - 1e-9:

@@ -1,11 +1,13 @@
 """Scores: the published method's numbers, repeatable, and the running score of every t."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serfiq_widgets import Scorer, find_face
+from serfiq_widgets import Ruin, Scorer, find_face
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.errors import (
     BadSetting,
@@ -194,3 +196,11 @@ def test_results_trace_back(collins, scorer):
     assert set(collins.timings) == {"face", "trunk", "passes", "spread", "limit"}
     assert rb.quality_component(collins.scaled) == collins.quality
     assert collins.interval[0] < collins.raw < collins.interval[1]
+
+
+def test_shared_masks_steady_versions_of_one_photo_and_not_other_faces(scorer):
+    collins, hopper = (find_face(COLLINS.with_name(f"{who}.jpg")) for who in ("collins", "hopper"))
+    noisy = replace(collins, pixels=Ruin(noise=12).apply(collins.pixels))
+    a, b, c = (scorer.draws(face, 10, 400) for face in (collins, noisy, hopper))
+    assert np.corrcoef(a, b)[0, 1] > 0.8
+    assert np.corrcoef(a, c)[0, 1] < 0.4  # 0.19 ± 0.05, a standard error of 400 draws

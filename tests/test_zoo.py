@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -158,6 +159,16 @@ def test_a_card_is_shown_whole(name, store):
         assert " ".join(part.split()) in text
     assert all(file.url in result.output for file in card.files)
     assert str(zoo.MODELS if card.bundled else store / name) in result.output
+
+
+def test_the_bundled_network_says_what_it_was_trained_on():
+    shown = " ".join(run("show", "mini").output.split())
+    card = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    for text in (shown, card):
+        assert "UTKFace" in text
+        assert "second stage" in text.lower()
+        assert "fitted" in text
+        assert "MobileFaceNet-y1" in text
 
 
 @pytest.mark.parametrize("command", ["show", "download", "import"])
