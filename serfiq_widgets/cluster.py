@@ -2,8 +2,8 @@
 
 The workers read the files themselves, under the same paths as here (a shared file system), so no
 image passes through this machine or the scheduler. A worker process loads a network once and keeps
-it. A chunk whose worker dies is given to another one. The chunks are those of a local run, so rows
-are equal bit for bit where engine and processor are.
+it. A chunk whose worker dies is given to another one. Scores are those of a local run within 1e-6:
+float32 rounds the last bits otherwise on another processor or in a batch of another size.
 """
 
 from __future__ import annotations

@@ -81,7 +81,10 @@ class QualityResult:
     timings: dict[str, float]
 
     def at(self, passes: int) -> QualityResult:
-        """Return the result as it was after fewer passes: equal to scoring with that number."""
+        """Return the result as it was after fewer passes.
+
+        Scoring with that number gives the same within 1e-6, which is what float32 rounds.
+        """
         passes = check_passes(passes, most=self.passes)
         raw = float(self.running[passes - 1])
         low, high = self.running_interval[passes - 1]

@@ -55,7 +55,7 @@ def test_it_appears_step_by_step_over_the_whole_face(face, scorer):
     errors = [np.abs(step - final).mean() for step in steps]
     assert errors[-1] == 0
     assert errors[0] < np.abs(final - final.mean()).max()
-    np.testing.assert_array_equal(heatmap(scorer, face, places=8), final)
+    np.testing.assert_allclose(heatmap(scorer, face, places=8), final, rtol=0, atol=1e-6)
 
 
 def test_patches_cover_everything_alike():
@@ -85,4 +85,4 @@ def test_a_sweep_is_the_score_at_every_strength(face, scorer):
 
 def test_the_swept_strength_of_the_rest_does_not_count(face, scorer):
     once, twice = (sweep(scorer, face, "noise", Ruin(noise=n), points=3) for n in (0, 80))
-    np.testing.assert_array_equal(once.raw, twice.raw)
+    np.testing.assert_allclose(once.raw, twice.raw, rtol=1e-6)
