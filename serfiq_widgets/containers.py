@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
+from serfiq_widgets.orientation import orientation_of, raw_profile
 
 MAX_PIXELS = 32_000_000
 MIN_SIDE = 16
 MAX_MEMORY = 290_000_000  # bytes that decoding may take
 MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second
 MOST_PIECES = 20_000  # a file of 20 MB has some 2,500 when it is written by a careful program
-UPRIGHT = 1
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -30,10 +31,13 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END, _JFIF, _EXIF, _ADOBE = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # applications' own segments, and comments
 _BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PNG_PIECES = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _WEBP_PIECES = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 _WEBP_FLAGS = 0x20 | 0x08 | 0x04  # there is a profile, EXIF, XMP
-_ORIENTATION, _SHORT = 0x0112, 3
+_XMP_JPEG, _XMP_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
+_RAW_PROFILE = b"Raw profile type exif"
+_MOST_TEXT = 1_000_000  # bytes of a PNG's compressed text that are unpacked
 _WEBP_COST = 18  # bytes per pixel: two canvases, a copy and Pillow's pixels; measured
 
 
@@ -101,11 +105,13 @@ def check_memory(width: int, height: int, bytes_each: float, name: str) -> None:
 
 
 def _jpeg(content: bytes, name: str) -> Picture:
-    kept, orientation, scans = [b"\xff\xd8"], UPRIGHT, 0
+    kept, exif, xmp, scans = [b"\xff\xd8"], b"", b"", 0
     frame, progressive = b"", False
     for marker, start, body, end in _segments(content, name):
-        if marker == _EXIF and orientation == UPRIGHT:
-            orientation = _orientation(content[body:end])
+        if marker == _EXIF and content.startswith(_XMP_JPEG, body):
+            xmp = xmp or content[body + len(_XMP_JPEG) : end]
+        elif marker == _EXIF:
+            exif = exif or content[body:end]
         if marker in _METADATA and marker != _ADOBE:
             continue
         kept.append(content[start:end])
@@ -123,7 +129,7 @@ def _jpeg(content: bytes, name: str) -> Picture:
         if scans * width * height > MAX_WORK:
             raise too_large(name, f"comes in {scans} scans, too many to decode")
     check_memory(width, height, cost, name)
-    return Picture(b"".join(kept), orientation)
+    return Picture(b"".join(kept), orientation_of(exif, xmp))
 
 
 def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
@@ -151,14 +157,18 @@ def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _png(content: bytes, name: str) -> Picture:
-    kept, orientation, at = [_PNG], UPRIGHT, len(_PNG)
+    kept, exif, xmp, at = [_PNG], b"", b"", len(_PNG)
     for _ in range(MOST_PIECES):
         size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         end = at + 12 + size
         if kind in _PNG_PIECES:
             kept.append(content[at:end])
         elif kind == b"eXIf":
-            orientation = _orientation(content[at + 8 : end])
+            exif = content[at + 8 : end - 4]
+        elif kind in _PNG_TEXTS:
+            keyword, text = _png_text(kind, content[at + 8 : end - 4])
+            exif = exif or (raw_profile(text) if keyword == _RAW_PROFILE else b"")
+            xmp = xmp or (text if keyword == _XMP_PNG else b"")
         at = end
         if at >= len(content) or kind == b"IEND":
             break
@@ -169,11 +179,30 @@ def _png(content: bytes, name: str) -> Picture:
         raise broken(name)
     width, height = struct.unpack(">II", header[8:16])
     check_size(width, height, name)
-    return Picture(b"".join(kept), orientation)
+    return Picture(b"".join(kept), orientation_of(exif, xmp))
+
+
+def _png_text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return keyword and text of a PNG's text piece; no text where it cannot be unpacked."""
+    keyword, _, text = body.partition(b"\0")
+    if keyword not in (_RAW_PROFILE, _XMP_PNG):
+        return keyword, b""
+    packed = kind == b"zTXt"
+    if kind == b"zTXt":
+        text = text[1:]  # behind the method
+    elif kind == b"iTXt":
+        packed = text[:1] == b"\1"
+        text = text[2:].split(b"\0", 2)[-1]  # behind language and translated keyword
+    if packed:
+        try:
+            text = zlib.decompressobj().decompress(text, _MOST_TEXT)
+        except zlib.error:
+            text = b""
+    return keyword, text
 
 
 def _webp(content: bytes, name: str) -> Picture:
-    kept, orientation, at = [], UPRIGHT, 12
+    kept, exif, xmp, at = [], b"", b"", 12
     for _ in range(MOST_PIECES):
         kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
         end = at + 8 + size + size % 2
@@ -183,7 +212,9 @@ def _webp(content: bytes, name: str) -> Picture:
         if kind in _WEBP_PIECES:
             kept.append(piece)
         elif kind == b"EXIF":
-            orientation = _orientation(piece[8:])
+            exif = exif or piece[8:]
+        elif kind == b"XMP ":
+            xmp = xmp or piece[8:]
         at = end
         if at >= len(content):
             break
@@ -193,7 +224,7 @@ def _webp(content: bytes, name: str) -> Picture:
     check_size(width, height, name)
     check_memory(width, height, _WEBP_COST, name)
     body = b"WEBP" + b"".join(kept)
-    return Picture(_RIFF + struct.pack("<I", len(body)) + body, orientation)
+    return Picture(_RIFF + struct.pack("<I", len(body)) + body, orientation_of(exif, xmp))
 
 
 def _webp_size(first: bytes, name: str) -> tuple[int, int]:
@@ -209,22 +240,3 @@ def _webp_size(first: bytes, name: str) -> tuple[int, int]:
     else:
         raise broken(name)
     return width, height
-
-
-def _orientation(exif: bytes) -> int:
-    """Return the orientation that EXIF data gives; upright if it gives none that exists.
-
-    Only the first directory is looked at, entry by entry, and no pointer is followed.
-    """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None or len(tiff) < 10:  # noqa: PLR2004  # a header and a count
-        return UPRIGHT
-    (start,) = struct.unpack(f"{order}I", tiff[4:8])
-    count = tiff[start : start + 2]
-    entries = struct.unpack(f"{order}H", count)[0] if len(count) == 2 else 0  # noqa: PLR2004
-    for at in range(start + 2, min(start + 2 + 12 * entries, len(tiff) - 11), 12):
-        tag, kind, _, value = struct.unpack(f"{order}HHIH", tiff[at : at + 10])
-        if tag == _ORIENTATION and kind == _SHORT:
-            return value if 1 <= value <= 8 else UPRIGHT  # noqa: PLR2004  # those that exist
-    return UPRIGHT

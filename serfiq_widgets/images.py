@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import UPRIGHT, broken, check_size, essentials, too_large
+from serfiq_widgets.containers import broken, check_size, essentials, too_large
 from serfiq_widgets.decoder import decoded, strips
-from serfiq_widgets.errors import UnreadableImage, clean_name
+from serfiq_widgets.errors import UnreadableImage, clean_name, one_line
 from serfiq_widgets.memory import give_back
+from serfiq_widgets.orientation import UPRIGHT
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,7 +77,9 @@ def name_of(source: Any) -> str:
     """What messages call an image: its file name, if it has one."""
     if isinstance(source, (str, Path)):
         return clean_name(Path(source).name or str(source))
-    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    # PIL images have a filename; that of gzip's readers is deprecated, and their name is asked
+    known = "name" if hasattr(source, "name") else "filename"
+    name = getattr(source, known, None)
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
@@ -99,11 +102,12 @@ def read_bytes(source: Any, name: str) -> bytes:
             raise UnreadableImage(f"'{name}' cannot be read ({why}). Check the path.") from error
     elif hasattr(source, "read"):
         try:
-            content = source.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            raise UnreadableImage(f"'{name}' cannot be read ({error}). Open it again.") from error
-        if not isinstance(content, bytes):
-            raise UnreadableImage(f"'{name}' is open as text. Open it with mode 'rb'.")
+            content = _read_to_the_end(source, name)
+        except UnreadableImage:
+            raise
+        except Exception as error:  # readers raise what they like: zip, gzip, sockets, one's own
+            why = one_line(error) or type(error).__name__
+            raise UnreadableImage(f"'{name}' cannot be read ({why}). Open it again.") from error
     else:
         raise UnreadableImage(
             f"'{name}' is a {type(source).__name__}, not an image. "
@@ -111,6 +115,32 @@ def read_bytes(source: Any, name: str) -> bytes:
         )
     check_bytes(content, name)
     return content
+
+
+def _read_to_the_end(source: Any, name: str) -> bytes:
+    """Read a file object, one part after another as pipes give them, up to the limit.
+
+    One that stands at its end, as after writing, is read from its start.
+    """
+    content = bytearray()
+    while len(content) <= MAX_BYTES:
+        part = source.read(MAX_BYTES + 1 - len(content))
+        if isinstance(part, str):
+            raise UnreadableImage(f"'{name}' is open as text. Open it with mode 'rb'.")
+        if part is None:
+            raise UnreadableImage(f"'{name}' has nothing to read yet. Wait until it has all.")
+        if not part and not content and _stands_behind_its_start(source):
+            source.seek(0)
+            continue
+        if not part:
+            break
+        content += part
+    return bytes(content)
+
+
+def _stands_behind_its_start(source: Any) -> bool:
+    seekable = getattr(source, "seekable", None)
+    return bool(seekable and seekable() and source.tell() > 0)
 
 
 def check_bytes(content: bytes, name: str) -> None:
@@ -145,8 +175,8 @@ def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
     check_size(*image.size, name)
     if image.mode == "F":
         raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
-    image.seek(0)
     try:
+        image.seek(0)
         return upright(_to_rgb(image), image.getexif().get(EXIF_ORIENTATION, UPRIGHT))
     except Exception as error:  # one that was opened but not decoded yet, from a broken file
         raise broken(name) from error

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError, without_frames
+from serfiq_widgets.errors import (
+    BadSetting,
+    CorruptModel,
+    SerfiqError,
+    UnreadableImage,
+    one_line,
+    without_frames,
+)
 from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.images import name_of
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import QualityResult, Scores, check_passes, check_whole
 from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
@@ -181,9 +189,14 @@ class Scorer:
         *,
         aligned: bool = False,
     ) -> Iterator[QualityResult | SerfiqError]:
-        """Score images in order, in batches; a bad image yields its error, the others go on."""
+        """Score images in order, in batches; a bad image yields its error, the others go on.
+
+        One image where several are expected (a path, bytes, a file object) is the only one.
+        """
         passes = check_passes(passes)
-        stream = iter(images)
+        single = isinstance(images, (str, bytes, bytearray, memoryview, AlignedFace))
+        several: Any = [images] if single or hasattr(images, "read") else images
+        stream: Iterator[ImageSource | AlignedFace] = iter(several)
         while chunk := list(islice(stream, BATCH)):
             slots: list[QualityResult | SerfiqError | None] = []
             faces: list[AlignedFace] = []
@@ -193,6 +206,9 @@ class Scorer:
                     face, milliseconds = self._face(image, aligned)
                 except SerfiqError as error:
                     slots.append(without_frames(error))
+                except Exception as error:  # noqa: BLE001  # one odd image ends nothing
+                    why = f"{type(error).__name__}: {one_line(error)}"
+                    slots.append(UnreadableImage(f"'{name_of(image)}' cannot be handled ({why})."))
                 else:
                     slots.append(None)
                     faces.append(face)

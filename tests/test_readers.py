@@ -1,0 +1,115 @@
+"""Inputs that break while they are read: one error each, and the others go on."""
+
+import gzip
+import io
+import os
+import threading
+import zipfile
+
+import pytest
+from PIL import Image
+
+from serfiq_widgets.errors import SerfiqError, UnreadableImage
+from serfiq_widgets.images import read_bytes
+from serfiq_widgets.resources import folder
+
+COLLINS = folder("sample_images") / "collins.jpg"
+CONTENT = COLLINS.read_bytes()
+
+
+def damaged_zip_member():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("face.jpg", CONTENT)
+    content = bytearray(file.getvalue())
+    content[len(content) // 2] ^= 0xFF
+    return zipfile.ZipFile(io.BytesIO(bytes(content))).open("face.jpg")
+
+
+def truncated_gzip():
+    return gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(CONTENT)[:-2000]))
+
+
+def closed_file():
+    file = COLLINS.open("rb")
+    file.close()
+    return file
+
+
+def closed_pillow_image():
+    image = Image.open(COLLINS)
+    image.close()
+    return image
+
+
+class Failing:
+    def read(self, _size=-1):
+        raise RuntimeError("the camera was pulled out")
+
+
+class NoBytes:
+    def read(self, _size=-1):
+        return [1, 2, 3]
+
+
+BROKEN = {
+    "damaged zip member": damaged_zip_member,
+    "truncated gzip": truncated_gzip,
+    "closed file": closed_file,
+    "closed PIL image": closed_pillow_image,
+    "a reader's own error": Failing,
+    "a reader of no bytes": NoBytes,
+    "nothing": lambda: None,
+    "an empty path": lambda: "",
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_one_bad_input_is_one_error_and_the_others_go_on(scorer, case):
+    first, bad, last = scorer.score_many([COLLINS, BROKEN[case](), COLLINS], passes=5)
+    assert isinstance(bad, SerfiqError)
+    assert str(bad)
+    assert first.quality == last.quality
+
+
+def test_a_reader_that_fails_says_why(scorer):
+    with pytest.raises(UnreadableImage, match="camera was pulled out"):
+        scorer.score(Failing())
+
+
+@pytest.mark.parametrize("single", [str(COLLINS), CONTENT, bytearray(CONTENT)])
+def test_a_single_image_is_taken_as_one(scorer, single):
+    (result,) = scorer.score_many(single, passes=5)
+    assert result.quality == scorer.score(COLLINS, passes=5).quality
+
+
+def test_a_single_open_file_is_taken_as_one(scorer):
+    with COLLINS.open("rb") as file:
+        (result,) = scorer.score_many(file, passes=5)
+    assert result.raw == pytest.approx(scorer.score(COLLINS, passes=5).raw, rel=1e-6)
+
+
+def test_a_pipe_is_read_to_its_end():
+    source, target = os.pipe()
+
+    def write():
+        with os.fdopen(target, "wb", buffering=0) as file:
+            for at in range(0, len(CONTENT), 5000):
+                file.write(CONTENT[at : at + 5000])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(source, "rb", buffering=0) as pipe:
+        assert read_bytes(pipe, "pipe") == CONTENT
+    writer.join()
+
+
+def test_a_file_that_stands_at_its_end_is_read_from_its_start():
+    file = io.BytesIO()
+    file.write(CONTENT)
+    assert read_bytes(file, "photo") == CONTENT
+
+
+def test_an_empty_file_is_said_to_be_empty():
+    with pytest.raises(UnreadableImage, match="is empty"):
+        read_bytes(io.BytesIO(), "photo")
