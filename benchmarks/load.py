@@ -202,7 +202,7 @@ async def browse(browser: Browser, address: str, ends: float, tally: Tally) -> N
             await asyncio.sleep(MOVE_S)
             key = random.choice(["ArrowLeft", "PageDown", "PageUp"])  # noqa: S311  # a load
             tally.browser_moves.append(await _settled(page, page.keyboard.press(key)))
-            if await page.locator("dialog[open].serfiq-booth").count():
+            if await page.locator("dialog[open].serfiq-session").count():
                 faults.append("the page says that its session is over")
                 break
     except Error as error:

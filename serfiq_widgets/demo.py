@@ -49,15 +49,16 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "show_tracebacks": False,
             "preheat_kernel": True,
             "default_pool_size": POOL,
-            "resources": PAGE,
+            "resources": {**PAGE, "session": session(leaves=False)},
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
             "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
         "VoilaKernelManager": {"fill_delay": REFILL_S},
         # A kernel whose visitor has left goes away; one that waits in the pool stays.
         "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},
+        # A page cannot go on with another kernel in place of its own: it is told, and begins anew.
         # Sockets in a folder of the user's own, not ports that others on the machine could reach.
-        "KernelManager": {"transport": "ipc"},
+        "KernelManager": {"transport": "ipc", "autorestart": False},
     }
 
 
@@ -117,30 +118,33 @@ def serve_public(public: Public, *, browser: bool) -> None:
 
 def public_settings(public: Public) -> dict[str, dict[str, Any]]:
     """Return what differs from `settings` when strangers come."""
-    texts = notices.BOOTH
-    told = {
-        "texts": texts,
-        "kiosk": public.kiosk,
-        "idle": public.kiosk_idle_s,
-        "warning": public.warning_s,
-    }
-    static = PACKAGE / "static"
-    booth = {
-        "settings": json.dumps(told),
-        "script": (static / "booth.js").read_text(encoding="utf-8"),
-        "style": (static / "booth.css").read_text(encoding="utf-8"),
-    }
+    times = {"idle": public.kiosk_idle_s, "warning": public.warning_s}
+    page = {**PAGE, "session": session(leaves=True, kiosk=public.kiosk, **times)}
     return {
         "Voila": {"ip": public.address, "log_level": "CRITICAL", "config_file_paths": []},
         "VoilaConfiguration": {
             "allow_template_override": "NO",
             "allow_theme_override": "NO",
             "default_pool_size": public.warm,
-            "resources": {**PAGE, "booth": booth},
+            "resources": page,
         },
         "VoilaKernelManager": {"fill_delay": 0},
         "MappingKernelManager": {"cull_idle_timeout": 0},  # `places` does it
-        "KernelManager": {"autorestart": False},  # a page cannot go on with another kernel
+    }
+
+
+def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, str]:
+    """Return what a page needs to follow its session: settings, script and style.
+
+    ``leaves`` says whether the page goes when its session has ended, or stays with a note on it;
+    ``times`` are the kiosk's.
+    """
+    static = PACKAGE / "static"
+    told = {"texts": notices.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
+    return {
+        "settings": json.dumps(told),
+        "script": (static / "session.js").read_text(encoding="utf-8"),
+        "style": (static / "session.css").read_text(encoding="utf-8"),
     }
 
 

@@ -252,7 +252,7 @@ class Alive(Guarded):
     """Whether a page's session goes on; with ``used``, somebody touches it."""
 
     def get(self, kernel_id: str) -> None:
-        """Answer nothing, or how the session ended: one of `notices.ENDS`."""
+        """Answer whether the page is connected, or how its session ended: see `server.Alive`."""
         place = self.places.of(self.visitor or "", kernel_id)
         self.set_header("Cache-Control", "no-store")
         if place is None:
@@ -260,7 +260,7 @@ class Alive(Guarded):
             return
         if self.get_query_argument("used", ""):
             place.touch()
-        self.finish({})
+        self.finish({"connected": bool(place.sockets)})
 
 
 class Over(Guarded):

@@ -1,4 +1,4 @@
-"""What a public demo says around the dashboard: waiting, asking for the token, being over."""
+"""What a server says around the dashboard: waiting, asking for the token, being over."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ ASK = "This demo asks for a token. Whoever runs it knows it."
 WRONG = "That is not the token. Look again, or ask whoever runs this demo."
 TOO_MANY = "Too many wrong tokens at the moment. Try again in a minute."
 AGAIN = "Start again"
+KEPT = (
+    "Starting again brings back the sample photo, what was done to it, the passes and the "
+    "settings. Your own photos and pinned faces are gone: add them again."
+)
 ENDS = {
     "over": "This session has ended, and its photos are gone. Start again whenever you like.",
-    "crashed": "Something went wrong in this session. Nobody else is touched by it.",
+    "crashed": f"The part of the program that computes for this page has stopped. {KEPT}",
 }
-BOOTH = {  # for static/booth.js
+SESSION = {  # for static/session.js
     "again": AGAIN,
-    "away": "The demo does not answer. This page tries again by itself.",
+    "away": "No connection to the server: what is shown is old. This page tries again by itself.",
+    "crashed": "The part of the program that computes has stopped: what is shown is old.",
+    "over": "This session has ended: what is shown is old.",
+    "kept": KEPT,
+    "anew": "Starting again runs the page from its beginning.",
     "warning": "Is anybody there? The demo starts anew in {} s. Touch the screen to go on.",
     "stay": "Go on",
 }

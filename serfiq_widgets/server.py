@@ -37,6 +37,24 @@ class PlotlyScript(RequestHandler):
         self.finish(plotly_js.module())
 
 
+class Alive(RequestHandler):
+    """Whether a page's session goes on."""
+
+    async def get(self, kernel_id: str) -> None:
+        """Answer whether the page is connected to its kernel, or how that ended.
+
+        "crashed" if it ended by itself, "over" if the server ended it, or is another one by now.
+        """
+        self.set_header("Cache-Control", "no-store")
+        kernels = self.settings["kernel_manager"]
+        if kernel_id not in kernels:
+            self.finish({"over": "over"})
+        elif not await kernels.get_kernel(kernel_id).is_alive():
+            self.finish({"over": "crashed"})
+        else:
+            self.finish({"connected": kernels.is_connected(kernel_id)})
+
+
 class Leave(VoilaShutdownKernelHandler):
     """A page that closes ends its kernel; it can send no field, so its origin has to do."""
 
@@ -55,11 +73,15 @@ class Dashboard(Voila):
         return {**super().init_settings(), "compress_response": True}
 
     def init_handlers(self) -> list[Any]:
-        """Add the page's library, and let a closing page end its kernel.
+        """Add the page's library, tell pages of their kernel, and let a closing page end it.
 
         For that Voila wants a field that no page can send.
         """
-        ours = [(plotly_js.PATH, PlotlyScript), (r"/voila/api/shutdown/([\w-]+)", Leave)]
+        ours = [
+            (plotly_js.PATH, PlotlyScript),
+            (r"/alive/([\w-]+)", Alive),
+            (r"/voila/api/shutdown/([\w-]+)", Leave),
+        ]
         return [*ours, *super().init_handlers()]
 
     def stop(self) -> None:
@@ -90,9 +112,13 @@ class KernelManager(AsyncMappingKernelManager):
         super().__init__(**traits)
         self._lonely: set[str] = set()
 
+    def is_connected(self, kernel_id: str) -> bool:
+        """Whether a page is connected to a kernel."""
+        return bool(self._kernel_connections.get(kernel_id, 0))
+
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Give a kernel that has no visitor one more round."""
-        if kernel_id in self._lonely or self._kernel_connections.get(kernel_id, 0):
+        if kernel_id in self._lonely or self.is_connected(kernel_id):
             self._lonely.discard(kernel_id)
             await super().cull_kernel_if_idle(kernel_id)
         else:

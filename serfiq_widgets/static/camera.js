@@ -101,7 +101,11 @@ function render({ model, el }) {
     says.textContent = text;
     again();
   });
-  return close;
+  document.addEventListener("serfiq-ended", close); // nobody answers any more
+  return () => {
+    document.removeEventListener("serfiq-ended", close);
+    close();
+  };
 }
 
 export default { render };

@@ -1,5 +1,5 @@
 // The page's address with settings behind the #, which browsers never send to a server. Settings
-// that the page was opened with are handed to Python once.
+// that the page was opened with, or that were kept of a session that ended, are handed to Python once.
 
 function render({ model, el }) {
   el.classList.add("serfiq-link");
@@ -22,7 +22,7 @@ function render({ model, el }) {
   };
   model.on("change:settings", show);
   show();
-  const given = location.hash.slice(1);
+  const given = document.body.dataset.kept || location.hash.slice(1); // see session.js
   if (document.body.dataset.voila && given && !model.get("opened")) {
     model.set("opened", given);
     model.save_changes();

@@ -1,4 +1,5 @@
-// A tour of a few steps, each a note beside a part of the page; Escape or Skip ends it.
+// A tour of a few steps, each a note beside a part of the page; Escape or Skip ends it. The note is a
+// popover: it lies in the browser's top layer, above every part of the page, wherever it is made.
 
 function render({ model, el }) {
   el.classList.add("serfiq-tour");
@@ -6,8 +7,12 @@ function render({ model, el }) {
   start.type = "button";
   start.textContent = "Take the tour";
   el.append(start);
-  const note = document.createElement("dialog");
+  const note = document.createElement("div");
   note.className = "serfiq-note";
+  note.popover = "manual"; // a click beside it does not end the tour
+  note.setAttribute("role", "dialog");
+  note.setAttribute("aria-label", "Tour");
+  const isOpen = () => note.matches(":popover-open");
   const text = document.createElement("p");
   const row = document.createElement("div");
   const count = document.createElement("small");
@@ -36,14 +41,23 @@ function render({ model, el }) {
     count.textContent = `${step + 1} of ${steps.length}`;
     back.disabled = step === 0;
     next.textContent = step === steps.length - 1 ? "Done" : "Next";
-    if (!note.open) note.show();
+    if (!isOpen()) note.showPopover();
     sizes.disconnect();
     for (const part of [document.body, lit]) if (part) sizes.observe(part);
     put();
+    if (hides()) {
+      lit.scrollIntoView({ block: "start" }); // at the top it leaves more room below
+      put();
+    }
     next.focus();
   };
+  const hides = () => {
+    if (!lit) return false;
+    const [a, b] = [lit.getBoundingClientRect(), note.getBoundingClientRect()];
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  };
   const put = () => {
-    if (!note.open) return;
+    if (!isOpen()) return;
     const target = lit?.getBoundingClientRect() ?? { left: 20, bottom: 20, top: 20, right: 20 };
     const { width, height } = note.getBoundingClientRect();
     const below = target.bottom + 12 + height < innerHeight;
@@ -57,7 +71,7 @@ function render({ model, el }) {
   const end = () => {
     sizes.disconnect();
     unlight();
-    note.close();
+    note.hidePopover();
     start.focus();
   };
   start.addEventListener("click", () => {

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -27,6 +28,7 @@ FLAGS = [
     "--no-first-run",
 ]
 LOCAL = ("localhost", "127.0.0.1")
+OUTAGES = ("Failed to load resource", "WebSocket connection", "Connection lost")
 
 
 def free_port():
@@ -41,15 +43,23 @@ def kernel_in(page):
     )
 
 
+def kernel_process(kernel):
+    """The process of a kernel of a plain demo."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(f"kernel-{kernel}.json" in word for word in process.info["cmdline"] or []):
+            return process
+    raise LookupError(kernel)
+
+
 @pytest.fixture
 def port():
     return free_port()
 
 
 @contextmanager
-def served(log, *command, **how):
+def served(log, *command, port=None, **how):
     """Run a program that serves the dashboard; yields its address. ``how`` is Popen's."""
-    port = free_port()
+    port = port or free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],
@@ -137,6 +147,10 @@ def open_page(chromium, dashboard):
     """Opens the dashboard in a fresh context; afterwards: no outside request, no error of ours."""
     contexts, outside, errors = [], [], []
 
+    def note(message, outages):
+        if message.type == "error" and not (outages and any(o in message.text for o in OUTAGES)):
+            errors.append(message.text)
+
     def route(request):
         url = request.request.url
         if urlsplit(url).scheme in ("data", "blob") or urlsplit(url).hostname in LOCAL:
@@ -145,13 +159,14 @@ def open_page(chromium, dashboard):
             outside.append(url)
             request.abort()
 
-    def start(width=1400, height=900, address=dashboard, *, agree=True, **settings):
+    def start(width=1400, height=900, address=dashboard, *, agree=True, outages=False, **settings):
+        """With ``outages``, what a server that starts or stops answers is no error."""
         context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
         page.route("**/*", route)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda message: note(message, outages))
         page.goto(address)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         if agree and page.locator(".serfiq-consent").count():
