@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.atomic import replacing
 from serfiq_widgets.bias import Labels
 from serfiq_widgets.errors import BadTable, one_line
 
@@ -269,7 +270,7 @@ def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
     small = {name: _small(values[known]) for name, values in columns.items()}
     order = np.lexsort([*small.values()][::-1])
     kept = {name: values[order] for name, values in small.items()}
-    with path.open("wb") as file:
+    with replacing(path) as new, new.open("wb") as file:
         np.savez_compressed(file, **kept, about=np.array(json.dumps(table.about)))
 
 

@@ -153,11 +153,13 @@ _WORDS = {"model": "model", "passes": "T", "seed": "seed"}
 
 
 def _table(name: str, grouped: GroupedScores, threshold: float, what: str) -> Any:
+    from rich.markup import escape
+
     at = f"{what} {threshold:.4g}"
     names = ("n", "median", at, "95 % interval", "share", "kept", "delta", "KS", "p (Holm)")
     table = new_table(name, *names, right=names)
     for row in grouped.rows(threshold):
-        table.add_row(*row.texts())
+        table.add_row(*map(escape, row.texts()))
     return table
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.atomic import write_text
+from serfiq_widgets.errors import BadSetting, NotWritten, one_line
 from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _draw(calibration: Calibration, path: Path) -> None:
     page = calibration_figure(calibration).to_html(
         include_plotlyjs=True, default_height="94vh", config={"displayModeBar": False}
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     click.echo(f"Before and after are drawn in {path}")
 
 
@@ -173,9 +174,9 @@ def _save(model: str, calibration: Calibration) -> None:
 
     try:
         path = save_card(model, **calibration.settings)
-    except OSError as error:
+    except (NotWritten, OSError) as error:
         raise click.ClickException(
-            f"The card '{card_path(model)}' cannot be written ({error.strerror}). Make its folder "
+            f"The card '{card_path(model)}' cannot be written ({one_line(error)}). Make its folder "
             "writable; or put these lines into a file and open the network with Scorer(..., "
             f'card="FILE") or serfiq score --card FILE:\n{as_toml(calibration.settings)}'
         ) from error
@@ -188,9 +189,9 @@ def _forget(model: str) -> None:
     path = card_path(model)
     try:
         there = forget_stretch(model)
-    except OSError as error:
+    except (NotWritten, OSError) as error:
         raise click.ClickException(
-            f"The card '{path}' cannot be written ({error.strerror})."
+            f"The card '{path}' cannot be written ({one_line(error)})."
         ) from error
     if there:
         click.echo(f"The calibration of '{model}' is dropped: alpha and r are its own again.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.terminal import engine_options
 
@@ -208,6 +209,8 @@ def _as_json(result: Evaluation, accuracy: Accuracy | None) -> str:
 
 
 def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
+    from rich.markup import escape
+
     from serfiq_widgets.terminal import new_table, render
 
     record = result.as_dict()
@@ -216,7 +219,7 @@ def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
     table = new_table("FNMR, discarded", *shares, *areas, right=[*shares, *areas])
     for name, column in record["qualities"].items():
         values = [*column["fnmr"], *column["pauc"].values()]
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(escape(name), *("-" if value is None else f"{value:.4f}" for value in values))
     return "\n".join([*_lines(result, accuracy), render(table)])
 
 
@@ -253,5 +256,5 @@ def _draw(result: Evaluation, path: Path) -> None:
             config={"displayModeBar": False},
         )
         parts.append(f"<p>{words} {figures.caption(table, fmr)}</p>{page}")
-    path.write_text("\n".join(parts), encoding="utf-8")
+    write_text(path, "\n".join(parts))
     click.echo(f"The curves are drawn in {path}", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.atomic import replacing, write_text
 from serfiq_widgets.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
         names.append(path.parent.name)
     if not rows:
         raise BadSetting(f"There is no usable face in '{folder}'.")
-    with out.open("wb") as file:
+    with replacing(out) as new, new.open("wb") as file:
         np.save(file, np.stack(rows))
-    labels.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_text(labels, "".join(f"{name}\n" for name in names))
     click.echo(f"{len(rows)} embeddings written to {out}, their labels to {labels}", err=True)
     if failed:
         sys.exit(1)

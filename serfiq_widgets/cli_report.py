@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.errors import BadTable
 from serfiq_widgets.terminal import check_page, counting, open_scorer, read_scores
 
@@ -82,7 +83,7 @@ def report(
     from serfiq_widgets.report import report_html
 
     page = report_html(table, by=names, threshold=threshold, images=images, curves=curves)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     click.echo(f"The page is {out} ({out.stat().st_size / 1e6:.1f} MB).")
 
 

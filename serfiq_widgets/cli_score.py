@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     type=click.Choice(["table", "csv", "json"]),
 )
-@click.option("--out", type=FILE, help="Write to this file: .csv, .parquet, .arrow or other.")
+@click.option("--out", type=FILE, help="Write to this file: .csv, .parquet, .arrow, .json or .txt.")
 @click.option("--column", default="path", show_default=True, help="Column of a table's paths.")
 @click.option("--fresh", is_flag=True, help="With --out: begin anew what was not finished.")
 @click.option("--scheduler", help="Score on a Dask cluster: tcp://host:8786.")
@@ -82,8 +83,11 @@ def score(
     from serfiq_widgets.tables import SUFFIXES
 
     check_passes(passes)
+    form = _form(form, out)
     as_dataset = out is not None and out.suffix.lower() in SUFFIXES and form in ("table", "csv")
-    source = open_source(paths, column, verbatim=out is not None and out.suffix == ".csv")
+    source = open_source(paths, column)
+    if out is not None:
+        source.spare(out)
     if next(iter(source), None) is None:
         raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
     options = {"model": model, "engine": engine, "device": device, "seed": seed}
@@ -100,12 +104,27 @@ def score(
         if out is None:
             click.echo(text, nl=False)
         else:
-            out.write_text(text, encoding="utf-8")
+            write_text(out, text)
     if out is not None:
         click.echo(f"{summary.rows} rows written to {out}", err=True)
     _say_uncalibrated(runner, model, summary)
     if summary.failed:
         sys.exit(FAILED)
+
+
+def _form(form: str, out: Path | None) -> str:
+    """Return the format that is written; the suffix of the output decides where none is given."""
+    from serfiq_widgets.tables import SUFFIXES
+
+    if out is None:
+        return form
+    suffix = out.suffix.lower()
+    if suffix not in (*SUFFIXES, ".json", ".txt"):
+        raise click.UsageError(
+            f"'{out.name}': the name of an output ends in {', '.join(SUFFIXES)}, .json or .txt. "
+            "Spreadsheets open .csv."
+        )
+    return "json" if suffix == ".json" and form == "table" else form
 
 
 def _runner(
@@ -164,16 +183,18 @@ def _columns(limit: bool) -> list[str]:
 
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
+    from rich.markup import escape
+
     from serfiq_widgets.results import shown_quality
 
     names = [*SHOWN, *(["limit"] if limit else [])]
     table = new_table("image", *names, right=names)
     for row in rows:
         if row.error:
-            table.add_row(row.path, "[red]-[/]", *[""] * (len(names) - 1))
+            table.add_row(escape(row.path), "[red]-[/]", *[""] * (len(names) - 1))
         else:
             shown = (_cell(getattr(row, name)) for name in names[1:])
-            table.add_row(row.path, shown_quality(row.quality), *shown)
+            table.add_row(escape(row.path), shown_quality(row.quality), *shown)
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
     return render(table) + (f"{lines.lstrip()}\n" if failed else "")

@@ -9,7 +9,6 @@ changed at the end. So nothing that grows with the number of images is held in m
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -17,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from serfiq_widgets.atomic import replacing
 from serfiq_widgets.batch import ScoreRow, chunked, plain_text, score_chunks, settings_of, walk
 from serfiq_widgets.detectors import open_detector
-from serfiq_widgets.errors import BadSetting, BadTable, one_line
+from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.journal import Journal
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.sources import BLOCK, COLUMNS, Folders, Table, check_columns
@@ -106,12 +106,13 @@ def score_dataset(
     Raises
     ------
     BadSetting
-        The journal was begun with other settings or other images.
+        The journal was begun with other settings or other images, or ``out`` is the source itself.
     BadTable, PackageMissing
         The table cannot be written, or what it needs is not installed.
     """
     if check_suffix(out) != ".csv":
         import_pandas()
+    source.spare(out)
     say = progress or (lambda _done, _total: None)
     total = sum(1 for _ in source)
     with closing(Journal(out, runner.settings, fresh=fresh)) as journal:
@@ -150,17 +151,9 @@ def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
     """Turn the journal into the table, which gets its name when all of it is on the disk."""
     summary = Summary()
     rows = (summary.counted(row) for chunk in journal.chunks() for row in chunk)
-    part = out.with_name(f"{out.stem}.part{out.suffix}")
-    try:
-        writer = _write_csv if out.suffix.lower() == ".csv" else _write_arrow
-        writer(part, source, rows)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        raise BadTable(f"'{out.name}' cannot be written: {one_line(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    writer = _write_csv if out.suffix.lower() == ".csv" else _write_arrow
+    with replacing(out) as new:
+        writer(new, source, rows)
     return summary
 
 

@@ -53,6 +53,10 @@ class ModelWarning(UserWarning):
     """A network was opened, but something about it looks wrong; the text says what."""
 
 
+class NotWritten(BadSetting):
+    """A file cannot be written: no such folder, no permission, a full disk."""
+
+
 def one_line(text: object) -> str:
     """Return the first line of a text that a file or a library gave, fit for a terminal."""
     line = (str(text).strip().splitlines() or [""])[0]

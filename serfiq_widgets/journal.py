@@ -1,8 +1,8 @@
 """The journal of a long run: rows that are safe on disk, chunk by chunk, until the table is whole.
 
-The first line holds the settings, every further line the rows of one chunk, all as JSON. A line is
-on the disk before the next chunk begins. So a run that is killed loses no finished chunk, and at
-most its last line is torn, which is cut off when the run goes on.
+The first line begins with `MAGIC` and holds the settings, every further line the rows of one chunk,
+all as JSON. A line is on the disk before the next chunk begins. So a run that is killed loses no
+finished chunk, and at most its last line is torn, which is cut off when the run goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 from serfiq_widgets.errors import BadSetting, BadTable, one_line
 
 SUFFIX = ".journal"
+MAGIC = "serfiq_widgets journal 1"
+_HEAD = json.dumps({"is": MAGIC}, separators=(",", ":")).encode()[:-1]
 
 
 class Journal:
@@ -38,8 +40,8 @@ class Journal:
     Raises
     ------
     BadSetting
-        The journal was begun with other settings, belongs to a running process, or cannot be
-        written. The text names it.
+        The journal was begun with other settings, belongs to a running process, is some other
+        file that has this name, or cannot be written. The text names it.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], *, fresh: bool = False) -> None:
@@ -52,6 +54,7 @@ class Journal:
             ) from error
         try:
             self._lock()
+            self._spare_others()
             if fresh:
                 self._file.truncate(0)
             self._begin(settings)
@@ -74,12 +77,22 @@ class Journal:
         except OSError:  # a file system without locks
             return
 
+    def _spare_others(self) -> None:
+        """Refuse a file of this name that is no journal; one whose first line is torn is ours."""
+        self._file.seek(0)
+        head = self._file.read(len(_HEAD))
+        if head != _HEAD[: len(head)]:
+            raise BadSetting(
+                f"'{self.path}' is no journal of this program, and would be overwritten. "
+                "Rename it, or name another --out."
+            )
+
     def _begin(self, settings: dict[str, Any]) -> None:
         self._file.seek(0)
         head = _parsed(self._file.readline())
         if head is None:
             self._file.truncate(0)
-            self._write(settings)
+            self._write({"is": MAGIC, **settings})
             return
         other = [
             f"{name} {head.get(name)}, now {value}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import on_top, store, zoo
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
 from serfiq_widgets.errors import BadSetting, CorruptModel, ModelWarning, UnknownModel
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
@@ -171,14 +172,12 @@ def save_card(model: str | Path, **settings: Any) -> Path:
     UnknownModel
         There is no such network.
     BadSetting
-        A setting is unknown or impossible.
-    OSError
-        The card cannot be written.
+        A setting is unknown or impossible, or the card cannot be written.
     """
     path = card_path(model)
     merged = _beside(path) | _settings(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_toml(merged), encoding="utf-8")
+    write_text(path, as_toml(merged))
     return path
 
 
@@ -207,15 +206,13 @@ def forget_stretch(model: str | Path) -> bool:
     UnknownModel
         There is no such network.
     BadSetting
-        The card cannot be read.
-    OSError
-        It cannot be written.
+        The card cannot be read or written.
     """
     path = card_path(model)
     said = _beside(path)
     kept = {name: value for name, value in said.items() if name not in STRETCH}
     if kept:
-        path.write_text(as_toml(kept), encoding="utf-8")
+        write_text(path, as_toml(kept))
     else:
         path.unlink(missing_ok=True)
     return kept != said

@@ -13,8 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from serfiq_widgets.atomic import same_file
 from serfiq_widgets.batch import ScoreRow, walk
-from serfiq_widgets.errors import BadTable, one_line
+from serfiq_widgets.errors import BadSetting, BadTable, one_line
 from serfiq_widgets.tables import SUFFIXES, check_suffix, import_pandas
 
 BLOCK = 4096  # rows that are read and written at a time
@@ -34,9 +35,15 @@ class Folders:
         """Yield the paths, folders walked as by `walk`."""
         return map(str, walk(self._paths))
 
+    def spare(self, out: Path) -> None:
+        """Raise BadSetting if writing ``out`` would destroy one of the given files."""
+        _spare(self._paths, out)
+
 
 class Table:
     """A table that names one image per row, read in blocks.
+
+    What a CSV holds is text, as it stands there: ``007`` is no number.
 
     Parameters
     ----------
@@ -44,8 +51,6 @@ class Table:
         CSV, Parquet or Arrow.
     column : str
         Holds the paths, from the table's folder.
-    verbatim : bool
-        Take all of a CSV as text, as it stands there, instead of telling numbers and dates.
 
     Attributes
     ----------
@@ -60,8 +65,8 @@ class Table:
         pyarrow is not installed.
     """
 
-    def __init__(self, path: Path, column: str = "path", *, verbatim: bool = False) -> None:
-        self._path, self._column, self._verbatim = path, column, verbatim
+    def __init__(self, path: Path, column: str = "path") -> None:
+        self._path, self._column = path, column
         self._suffix = check_suffix(path)
         import_pandas()
         with closing(self.blocks()) as blocks:
@@ -77,6 +82,10 @@ class Table:
         for block in self.blocks():
             for value in block.column(self._column).to_pylist():
                 yield "" if value in (None, "") else str(self._path.parent / str(value))
+
+    def spare(self, out: Path) -> None:
+        """Raise BadSetting if writing ``out`` would destroy the table."""
+        _spare([self._path], out)
 
     def blocks(self) -> Generator[Any, None, None]:
         """Yield record batches of at most ``BLOCK`` rows."""
@@ -99,13 +108,12 @@ class Table:
         if self._suffix == ".csv":
             with self._path.open(newline="", encoding="utf-8-sig") as file:
                 names = next(csv.reader(file), [])
-            texts = names if self._verbatim else [self._column]
             yield from pyarrow.csv.open_csv(
                 self._path,
                 read_options=pyarrow.csv.ReadOptions(block_size=CSV_BLOCK),
                 parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(texts, pa.string())
+                    column_types=dict.fromkeys(names, pa.string())
                 ),
             )
         elif self._suffix == ".parquet":
@@ -117,13 +125,19 @@ class Table:
                     yield file.get_batch(i)
 
 
-def open_source(
-    paths: Iterable[str | Path], column: str = "path", *, verbatim: bool = False
-) -> Folders | Table:
+def _spare(paths: Iterable[str | Path], out: Path) -> None:
+    for path in map(Path, paths):
+        if same_file(path, out):
+            raise BadSetting(
+                f"'{out}' is what is to be scored, and would be overwritten. Name another --out."
+            )
+
+
+def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | Table:
     """Return a `Table` where one is named, else `Folders`."""
     listed = [Path(path) for path in paths]
     if len(listed) == 1 and listed[0].suffix.lower() in SUFFIXES and not listed[0].is_dir():
-        return Table(listed[0], column, verbatim=verbatim)
+        return Table(listed[0], column)
     return Folders(listed)
 
 

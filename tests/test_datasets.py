@@ -15,7 +15,7 @@ from PIL import Image
 from serfiq_widgets import batch, score_table
 from serfiq_widgets.cli import main
 from serfiq_widgets.datasets import LocalRunner, score_dataset
-from serfiq_widgets.journal import Journal
+from serfiq_widgets.journal import MAGIC, Journal
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.sources import Folders
 from serfiq_widgets.tables import read_table, write_table
@@ -96,7 +96,7 @@ def test_a_table_carries_its_columns(expected, tmp_path, suffix):
 
 KILLED = """
 import sys
-from serfiq_widgets.journal import Journal
+from serfiq_widgets.journal import MAGIC, Journal
 append = Journal.append
 def slowly(self, rows):
     append(self, rows)
@@ -216,7 +216,7 @@ def test_the_journal_is_json_that_others_can_read(tmp_path):
     journal = Journal(tmp_path / "s.csv", {"seed": 1})
     journal.append([{"path": "ü.jpg", "raw": 0.1}])
     head, line = journal.path.read_text().splitlines()
-    assert json.loads(head) == {"seed": 1}
+    assert json.loads(head) == {"is": MAGIC, "seed": 1}
     assert json.loads(line) == [{"path": "ü.jpg", "raw": 0.1}]
     journal.remove()
     assert not journal.path.exists()

@@ -21,11 +21,12 @@ ARROWS = {
         "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
         "images lab predict results scorer sensitivity views"
     ),
+    "atomic": "",
     "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
     "bias": "",
     "bias_explorer": "bias bias_state figures parts state views",
-    "bias_groups": "bias",
+    "bias_groups": "atomic bias",
     "bias_state": "bias bias_groups resources state",
     "booth": "guard notices nursery places plotly_js public server",
     "calibration": "faces images networks robustness scorer",
@@ -37,18 +38,22 @@ ARROWS = {
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
-    "cli_calibrate": "batch calibration figures networks results terminal zoo",
+    "cli_calibrate": "atomic batch calibration figures networks results terminal zoo",
     "cli_demo": "demo public",
-    "cli_evaluate": "cli_on_top evaluation evaluation_files figures measurements results terminal",
+    "cli_evaluate": (
+        "atomic cli_on_top evaluation evaluation_files figures measurements results terminal"
+    ),
     "cli_models": "download networks store terminal trial zoo",
-    "cli_on_top": "batch calibration engines faces networks on_top terminal zoo",
-    "cli_report": "bias_groups calibration evaluation figures measurements report results terminal",
-    "cli_score": "batch cluster datasets results sources tables terminal zoo",
+    "cli_on_top": "atomic batch calibration engines faces networks on_top terminal zoo",
+    "cli_report": (
+        "atomic bias_groups calibration evaluation figures measurements report results terminal"
+    ),
+    "cli_score": "atomic batch cluster datasets results sources tables terminal zoo",
     "cluster": "__init__ batch results scorer zoo",
     "compare": "faces figures images parts privacy sandbox state views wording",
     "containers": "orientation",
     "orientation": "",
-    "datasets": "batch cluster detectors journal scorer sources tables zoo",
+    "datasets": "atomic batch cluster detectors journal scorer sources tables zoo",
     "decoder": "containers",
     "degrade": "faces opencv",
     "demo": "booth notices plotly_js public resources server",
@@ -57,7 +62,7 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
-    "evaluation": "",
+    "evaluation": "atomic ",
     "evaluation_explorer": (
         "evaluation evaluation_files evaluation_state faces figures images measurements "
         "parts resources scorer state views"
@@ -80,10 +85,10 @@ ARROWS = {
     "measurements": "batch evaluation results scorer",
     "memory": "",
     "messages": "",
-    "networks": "checkpoints engines on_top store trial zoo",
+    "networks": "atomic checkpoints engines on_top store trial zoo",
     "notices": "",
     "nursery": "cluster explorer service",
-    "on_top": "checkpoints robustness",
+    "on_top": "atomic checkpoints robustness",
     "opencv": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "containers figures images plotly_js",
@@ -101,7 +106,7 @@ ARROWS = {
     "sensitivity": "degrade faces robustness scorer",
     "server": "plotly_js",
     "service": "cluster faces images results sandbox scorer",
-    "sources": "batch tables",
+    "sources": "atomic batch tables",
     "state": "degrade faces resources results sandbox scorer service",
     "store": "",
     "tables": "",

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.atomic import replacing
 from serfiq_widgets.errors import BadTable, one_line
 from serfiq_widgets.evaluation.comparisons import Comparisons, genuine_pairs
 from serfiq_widgets.evaluation.table import BASELINES, Table
@@ -57,11 +58,8 @@ def save(path: Path, table: Table, tail: int = 60_000) -> None:
     for name, values in table.qualities.items():
         if name not in BASELINES:
             arrays[QUALITY + name] = np.asarray(values, np.float32)
-    try:
-        with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise BadTable(f"'{path.name}' cannot be written: {one_line(error)}") from error
+    with replacing(path) as new, new.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load(path: Path) -> Table:
