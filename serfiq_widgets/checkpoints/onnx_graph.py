@@ -60,6 +60,11 @@ class Graph:
         """Whether a tensor is a weight, or a constant made by nodes."""
         return tensor in self._constants
 
+    def is_float32(self, tensor: str) -> bool:
+        """Whether a tensor is constant and its numbers are float32."""
+        held = self._constants.get(tensor)
+        return held is not None and bool(held.data_type == TensorProto.FLOAT)
+
     def sees_all(self, node: onnx.NodeProto) -> bool:
         """Whether a convolution's one window covers its input: then it is fully connected."""
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -145,7 +145,7 @@ class OnnxEngine:
         kind = (self.name, device, self.precision)
         try:
             if kind not in known:
-                known[kind] = session(network.trunk(), providers), self._open_head(providers)
+                known[kind] = self._open_trunk(network, providers), self._open_head(providers)
         except Exception as error:  # the runtime's own exceptions share no base class
             raise CorruptModel(
                 f"ONNX Runtime cannot load '{network.name}': {one_line(error)}"
@@ -158,6 +158,14 @@ class OnnxEngine:
             )
         self._input = self._session.get_inputs()[0].name
         self._model = network.name
+
+    def _open_trunk(self, network: Network, providers: list[Any]) -> Any:
+        trunk = network.trunk()
+        if self.device == "cpu" and b"PRelu" in trunk:  # spares the others a reading
+            from serfiq_widgets.engines.onnx_rewrite import without_prelu
+
+            trunk = without_prelu(trunk)
+        return session(trunk, providers)
 
     def _open_head(self, providers: list[Any]) -> Any:
         if not self._head.is_affine:
