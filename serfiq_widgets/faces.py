@@ -36,7 +36,7 @@ TEMPLATE = np.array(
 SQUARE_TOLERANCE = 0.02
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AlignedFace:
     """A face on the ArcFace template, and where it came from.
 
@@ -75,6 +75,11 @@ class AlignedFace:
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     which: int = 0
     photo_size: tuple[int, int] = (FACE_SIZE, FACE_SIZE)
+
+    def __repr__(self) -> str:
+        """One line without the pixels: a saved notebook shall not keep a face unasked."""
+        found = f"face {self.which + 1} of {self.n_faces}" if self.detector else "given aligned"
+        return f"AlignedFace({self.name!r}, {found}{self.detector and f', {self.detector}'})"
 
 
 def detect(pixels: NDArray[np.uint8], detector: str = "centerface") -> list[Detection]:

@@ -17,7 +17,7 @@ MIN_PASSES, MAX_PASSES = 2, 2000
 NO_QUALITY = "\u2013"  # what stands for the quality of a network that is not calibrated
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QualityResult:
     """One scored face, with all that is needed to trace the number.
 
@@ -79,6 +79,15 @@ class QualityResult:
     calibrated: bool
     trained_with_dropout: bool | None
     timings: dict[str, float]
+
+    def __repr__(self) -> str:
+        """One line of numbers: a saved notebook shall not keep a face that nobody meant to save."""
+        return (
+            f"QualityResult({self.face.name!r}, quality={self.shown_quality}, raw={self.raw:.4f}, "
+            f"interval=({self.interval[0]:.4f}, {self.interval[1]:.4f}), limit={self.limit:.4f}, "
+            f"passes={self.passes}, model={self.model!r}, engine={self.engine!r}, "
+            f"device={self.device!r})"
+        )
 
     def at(self, passes: int) -> QualityResult:
         """Return the result as it was after fewer passes.

@@ -152,6 +152,14 @@ class Scorer:
         self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
         self._masks = np.empty((0, head.n_units), dtype=bool)
 
+    def __repr__(self) -> str:
+        """One line: the network, what runs it and where, the dropout rate and the seed."""
+        return (
+            f"Scorer({self.card.name!r}, engine={self.engine.name!r}, "
+            f"device={self.engine.device!r}, precision={self.engine.precision!r}, "
+            f"rate={self.rate:g}, seed={self.seed})"
+        )
+
     @property
     def calibrated(self) -> bool:
         """Whether alpha and r are this network's own, so that a quality means something."""

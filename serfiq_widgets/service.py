@@ -114,6 +114,10 @@ class RemoteScorer(Scorer):
         self.rate, self.seed = settings["rate"], settings["seed"]
         self.detector = settings["detector"]
 
+    def __repr__(self) -> str:
+        """One line: the network, and the cluster that runs it."""
+        return f"RemoteScorer({self.card.name!r}, address={self._address!r}, seed={self.seed})"
+
     def find(
         self, image: ImageSource | Photo, which: int = 0, *, aligned: bool = False
     ) -> AlignedFace:

@@ -21,6 +21,7 @@ ARROWS = {
         "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
         "images lab predict results scorer sensitivity views"
     ),
+    "__main__": "cli",
     "atomic": "",
     "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
@@ -285,3 +286,9 @@ def test_readmes_commands_run(command, tmp_path, monkeypatch):
         assert missing in result.output
     else:
         assert result.exit_code == 0, result.output
+
+
+def test_the_command_runs_as_a_module():
+    code = [sys.executable, "-m", "serfiq_widgets", "--help"]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: serfiq [OPTIONS] COMMAND")

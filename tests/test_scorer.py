@@ -199,6 +199,20 @@ def test_results_trace_back(collins, scorer):
     assert collins.interval[0] < collins.raw < collins.interval[1]
 
 
+def test_what_is_printed_is_one_line_of_numbers_without_the_face(scorer, collins):
+    result, face = collins.at(5), collins.face
+    for shown, parts in {
+        repr(result): (f"quality={result.quality}", f"raw={result.raw:.4f}", "passes=5", "'mini'"),
+        repr(face): (repr(face.name), "face 1 of 1", "centerface"),
+        repr(replace(face, detector="")): ("given aligned",),
+        repr(scorer): ("Scorer('mini'", "rate=0.4", "seed=0"),
+    }.items():
+        assert all(part in shown for part in parts), shown
+        assert len(shown) < 300
+        assert "array" not in shown
+        assert "\n" not in shown
+
+
 def test_shared_masks_steady_versions_of_one_photo_and_not_other_faces(scorer):
     collins, hopper = (find_face(COLLINS.with_name(f"{who}.jpg")) for who in ("collins", "hopper"))
     noisy = replace(collins, pixels=Ruin(noise=12).apply(collins.pixels))
