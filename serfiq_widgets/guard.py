@@ -19,13 +19,13 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 from voila.static_file_handler import MultiStaticFileHandler
-from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from serfiq_widgets import notices
-from serfiq_widgets.messages import PROTOCOL, Gate, Refused, answered
+from serfiq_widgets.messages import Gate, Refused, answered
 from serfiq_widgets.places import Full, Place, Places
 from serfiq_widgets.public import Public
 from serfiq_widgets.server import CACHE_S, PlotlyScript
+from serfiq_widgets.sockets import KernelSocket
 
 LOG = logging.getLogger(__name__)
 
@@ -294,7 +294,7 @@ class Nothing(Guarded):
         raise HTTPError(404)
 
 
-class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # as above
+class Channels(Guarded, KernelSocket):
     """The websocket between a page and its own kernel; see `messages` for what may pass."""
 
     place: Place | None = None
@@ -311,8 +311,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         self.place = self.own_place(self.path_args[0])
         if not SESSION.fullmatch(self.get_query_argument("session_id", "")):
             raise HTTPError(400)
-        if PROTOCOL not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
-            raise HTTPError(400)
+        self.check_protocol()
         self.current_user = User("visitor")
 
     def check_origin(self, origin: str | None = None) -> bool:
@@ -323,7 +322,7 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         """Want an origin: browsers always send one."""
         if "Origin" not in self.request.headers:
             raise HTTPError(403)
-        await VoilaKernelWebsocketHandler.get(self, kernel_id)
+        await KernelSocket.get(self, kernel_id)
 
     async def open(self, kernel_id: str) -> None:
         """Connect; a page that connects again and again keeps the newest sockets."""
@@ -337,16 +336,21 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
 
     async def on_message(self, ws_message: bytes | str) -> None:
         """Pass on what a page may say, no faster than its kernel answers."""
+        if not self.is_open() or self.place is None:
+            return
         try:
             message = self._gate.read(ws_message)
         except Refused as error:
             self.close(1008, str(error))
             return
+        if not self.place.is_new(message.name):
+            self.close(1008, "a message's name again")
+            return
         await self._pace(len(ws_message))
-        if self.ws_connection is None or self.connection is None:
+        if not self.is_open():
             return  # closed meanwhile
         self._unanswered[message.name] = len(ws_message)
-        super().on_message(ws_message)
+        self._pass_on(ws_message)
 
     async def _pace(self, size: int) -> None:
         """Wait until this page has its turn: tornado reads no further meanwhile."""
@@ -354,29 +358,26 @@ class Channels(Guarded, VoilaKernelWebsocketHandler):  # type: ignore[misc]  # a
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
         self._allowed_at = max(self._allowed_at, now - 1.0) + cost  # a second's worth at once
         await asyncio.sleep(max(0.0, self._allowed_at - now))
-        while self.ws_connection is not None and (  # noqa: ASYNC110  # a closing page sets nothing
+        while self.is_open() and (  # noqa: ASYNC110  # a closing page sets nothing
             len(self._unanswered) >= MOST_UNANSWERED
             or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES
         ):
             await asyncio.sleep(PAUSE_S)
 
     def write_message(self, message: Any, binary: bool = False) -> Any:  # noqa: FBT002  # tornado's
-        """Pass on what the kernel says; a page that does not read is cut off."""
-        if isinstance(message, bytes):
-            name = answered(message)
-            if name is not None:
-                self._unanswered.pop(name, None)
+        """Pass on what the kernel says, and note which message it answers."""
+        name = answered(message) if isinstance(message, bytes) else None
+        if name is not None:
+            self._unanswered.pop(name, None)
         return super().write_message(message, binary)
 
     def hang_up(self) -> None:
-        """Close, and let go of the kernel at once."""
+        """Close: the session is over."""
         self.close(1001, "over")
-        self.on_close()
 
     def on_close(self) -> None:
         """Leave the place to the page, should it come back."""
-        if self.place is not None:
+        if self.place is not None and self in self.place.sockets:
             self.place.sockets.discard(self)
             self.place.left = monotonic()
-        if getattr(self, "connection", None) is not None:
-            super().on_close()
+        super().on_close()

@@ -33,8 +33,10 @@ class Message:
     name: str
 
 
-def split(message: bytes) -> list[bytes]:
+def split(message: bytes, most_parts: int = MOST_PARTS) -> list[bytes]:
     """Return channel, header, parent header, metadata, content and buffers.
+
+    The number of parts that a message states is compared with what arrived before it is used.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def split(message: bytes) -> list[bytes]:
     if len(message) < WORD:
         raise Refused("too short")
     (count,) = struct.unpack_from("<Q", message)
-    if not PLAIN_PARTS <= count <= MOST_PARTS or len(message) < WORD * (count + 1):
+    if not PLAIN_PARTS <= count <= most_parts or len(message) < WORD * (count + 1):
         raise Refused("odd number of parts")
     offsets = struct.unpack_from(f"<{count}Q", message, WORD)
     if offsets[0] != WORD * (count + 1) or offsets[-1] != len(message):
@@ -110,6 +112,19 @@ class Gate:
 
 
 KINDS = ("kernel_info_request", "comm_info_request", "comm_open", "comm_close", "comm_msg")
+
+
+def header(message: bytes) -> dict[str, Any]:
+    """Return the header of a message, however many buffers it has; empty if it has none."""
+    if len(message) < WORD * (PLAIN_PARTS + 1):
+        return {}
+    count, _, start, end = struct.unpack_from("<4Q", message)
+    if not WORD * (count + 1) <= start <= end <= len(message):
+        return {}
+    try:
+        return _object(message[start:end])
+    except Refused:
+        return {}
 
 
 def answered(message: bytes) -> str | None:

@@ -22,6 +22,7 @@ from serfiq_widgets.public import Public
 
 LOG = logging.getLogger(__name__)
 
+MOST_NAMES = 10_000  # of messages that a place remembers
 MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
 FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
 LOOK_S = 1.0
@@ -57,6 +58,16 @@ class Place:
     sockets: set[Any] = field(default_factory=set)
     used: float = field(default_factory=monotonic)
     left: float = field(default_factory=monotonic)
+    _names: dict[int, None] = field(default_factory=dict)
+
+    def is_new(self, name: str) -> bool:
+        """Return whether no message of this name came lately: a kernel answers none twice."""
+        known = len(self._names)
+        self._names[hash(name)] = None
+        if len(self._names) > MOST_NAMES:
+            del self._names[next(iter(self._names))]
+            return True
+        return len(self._names) > known
 
     def touch(self) -> None:
         """Note that somebody is there."""

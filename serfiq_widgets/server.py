@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
@@ -16,13 +17,21 @@ from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 from serfiq_widgets import plotly_js
+from serfiq_widgets.sockets import KernelSocket
 
 CACHE_S = 3600
+CONNECT = f"{ZMQChannelsWebsocketConnection.connect.__qualname__}.<locals>."
 
 
 def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Handle what no one awaited: a page that closes while an answer travels to it is no error."""
-    if not isinstance(context.get("exception"), WebSocketClosedError):
+    """Handle what no one awaited: a page that closes while an answer travels to it is no error.
+
+    Nor is one that closes before its kernel has answered for the first time: what jupyter_server
+    does then (`ZMQChannelsWebsocketConnection.connect`) finds its streams closed.
+    """
+    callback = getattr(context.get("handle"), "_callback", None)
+    connecting = getattr(callback, "__qualname__", "").startswith(CONNECT)
+    if not isinstance(context.get("exception"), WebSocketClosedError) and not connecting:
         loop.default_exception_handler(context)
 
 
@@ -81,6 +90,7 @@ class Dashboard(Voila):
             (plotly_js.PATH, PlotlyScript),
             (r"/alive/([\w-]+)", Alive),
             (r"/voila/api/shutdown/([\w-]+)", Leave),
+            (r"/api/kernels/([\w-]+)/channels", KernelSocket),
         ]
         return [*ours, *super().init_handlers()]
 

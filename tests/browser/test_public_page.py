@@ -14,14 +14,16 @@ import struct
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import served
 from tornado.httpclient import HTTPClientError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from fuzz_socket import Peer, fuzz  # a script beside the package
 from visitor import (  # a script beside the package
     NO_PLACE,
     PROTOCOL,
@@ -38,6 +40,7 @@ SETTINGS = f'token = "{TOKEN}"\nmost_visitors = {VISITORS}\ngone_s = {GONE_S}\n'
 # Attacks need not be slow here; `test_a_flood_waits` has its own bound.
 SETTINGS += "messages_per_s = 400\nmegabytes_per_s = 40\n"
 POLICY_VIOLATION = 1008
+SWITCHED, BAD_REQUEST = 101, 400
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,16 @@ def address(log):
     command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
     with served(log, *command, "--settings", str(settings)) as where:
         yield where
+
+
+@pytest.fixture(scope="module")
+def process(address):
+    """The server's process."""
+    port = int(address.rpartition(":")[2])
+    for one in psutil.Process().children():
+        if any(where.laddr.port == port for where in one.net_connections("tcp")):
+            return one
+    raise LookupError(address)
 
 
 @pytest.fixture(scope="module")
@@ -465,3 +478,72 @@ def test_the_log_holds_no_visitor(log, witness):
     assert "127.0.0.1:" not in text
     assert "jpg" not in text
     assert len(text.splitlines()) < 20, text
+
+
+def test_a_close_that_is_left_unanswered_frees_the_kernel_at_once(attacker, run, process):
+    """Answers that arrived after the server's close went to a parser that never came back."""
+
+    async def two_frames():
+        async with Peer(attacker) as peer:
+            assert peer.status == SWITCHED
+            for kind in ("csv", "json", "html"):
+                peer.download(kind)
+            peer.say("execute_request", {"code": "1"})
+            await peer.ended(1)
+
+    before = process.memory_info().rss
+    for _ in range(3):
+        run(two_frames())
+    assert process.memory_info().rss < before + 50e6
+
+
+def test_a_page_that_is_replaced_frees_the_kernel_at_once(attacker, run, process):
+    async def many():
+        async with AsyncExitStack() as stack:
+            peers = [await stack.enter_async_context(Peer(attacker)) for _ in range(6)]
+            for number, peer in enumerate(peers):
+                peer.choose(1 + number)
+                peer.download()
+            assert await peers[0].ended()
+
+    before = process.memory_info().rss
+    run(many())
+    assert process.memory_info().rss < before + 50e6
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (PROTOCOL, SWITCHED),
+        (f"other , {PROTOCOL},third", SWITCHED),
+        (f"x-{PROTOCOL}", BAD_REQUEST),
+        (f"{PROTOCOL}x", BAD_REQUEST),
+        (f"a,x-{PROTOCOL}", BAD_REQUEST),
+        ("", BAD_REQUEST),
+    ],
+)
+def test_only_the_protocol_itself_is_accepted(attacker, run, words, status):
+    async def asked():
+        async with Peer(attacker, words) as peer:
+            return peer.status
+
+    assert run(asked()) == status
+
+
+def test_a_message_is_not_sent_twice(attacker, run):
+    async def twice():
+        await attacker.connect()
+        for _ in range(2):
+            attacker.send_raw(Peer(attacker).message("kernel_info_request", {}, msg_id="one"))
+        return await attacker.closed()
+
+    assert run(twice()) == POLICY_VIOLATION
+
+
+def test_attacks_at_random_leave_the_others_alone(address, run, process):
+    run(fuzz(address, 5, 2, seed=1, query=ENTER))  # what a server learns once
+    before = process.memory_info().rss
+    times, done = run(fuzz(address, 30, 2, query=ENTER))
+    assert sum(done.values()) > 10
+    assert len(times) > 30
+    assert process.memory_info().rss < before * 1.2 + 20e6
