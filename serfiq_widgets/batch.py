@@ -1,4 +1,4 @@
-"""Many images at once: walk folders, score every image, one row each.
+"""Many images at once: every image is scored, one row each.
 
 A bad file is a row with its error; the others go on. Threads read, decode, find and align the faces
 ahead of the network, which gets them in chunks: Pillow, OpenCV and ONNX Runtime let go of Python's
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,6 @@ from serfiq_widgets.images import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes
 from serfiq_widgets.scorer import BATCH, Scorer
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CHUNK = 64  # images that are scored, kept and sent together
 AHEAD = 2  # chunks that are prepared while one is scored
 
@@ -91,49 +89,6 @@ class ScoreRow:
     precision: str | None = None
     ms: float | None = None
     error: str | None = None
-
-
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """List the images: files as they are given, folders walked for JPEG, PNG and WebP, sorted."""
-    return list(walk(paths))
-
-
-def drawn(images: list[Path], sample: int | None) -> list[Path]:
-    """Take so many of the images at random, always the same, in order; all if not given."""
-    if sample is None or sample >= len(images):
-        return images
-    return sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
-
-
-def walk(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Yield what `find_images` lists, with no more than one folder's names in memory.
-
-    A folder that cannot be listed is yielded itself, so that reading it says why.
-    """
-    for path in map(Path, paths):
-        if path.is_dir():
-            yield from _inside(path)
-        else:
-            yield path
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (entry.name, is_folder)
-                for entry in entries
-                if (is_folder := entry.is_dir(follow_symlinks=False))
-                or (entry.name.lower().endswith(SUFFIXES) and entry.is_file())
-            )
-    except OSError:
-        yield folder
-        return
-    for name, is_folder in found:
-        if is_folder:
-            yield from _inside(folder / name)
-        else:
-            yield folder / name
 
 
 def chunked(paths: Iterable[str | Path]) -> Iterator[list[str | Path]]:

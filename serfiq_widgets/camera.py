@@ -12,8 +12,8 @@ import traitlets as t
 
 from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.parts import STATIC, Part
+from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.state import SURPRISE, kindly
 from serfiq_widgets.views import StateView
 

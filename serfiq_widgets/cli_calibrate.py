@@ -60,10 +60,10 @@ def calibrate(
     The 5 % quantile of their raw scores gets quality 10, the 95 % quantile quality 90. Both are
     saved in the model's card: beside its file, or in the folder of models for one with a name.
     """
-    from serfiq_widgets.batch import drawn, find_images
     from serfiq_widgets.calibration import calibrate as fit_to
+    from serfiq_widgets.image_files import drawn
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.terminal import check_page, counting, open_scorer
+    from serfiq_widgets.terminal import check_page, counting, images_of, open_scorer
 
     if forget:
         _forget(model)
@@ -75,7 +75,7 @@ def calibrate(
     check_page(plot)
     check_passes(passes)
     name = name or folder.resolve().name.encode(errors="replace").decode()
-    images = find_images([folder])
+    images = images_of(folder)
     if sample is not None and sample < len(images):
         name = f"{name}, drawn from {len(images)}"
         images = drawn(images, sample)

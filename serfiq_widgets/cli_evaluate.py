@@ -143,9 +143,10 @@ def _from_folder(
 ) -> tuple[Table, Accuracy | None]:
     from serfiq_widgets import evaluation
     from serfiq_widgets.measurements import measure
-    from serfiq_widgets.terminal import counting, open_scorer
+    from serfiq_widgets.terminal import counting, images_of, open_scorer
 
     scorer = open_scorer(**options)
+    images_of(folder)
     with counting("scoring") as progress:
         measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
     if measured.errors:

@@ -43,16 +43,15 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
     from rich.console import Console
     from rich.progress import track
 
-    from serfiq_widgets.batch import find_images
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.faces import find_face
-    from serfiq_widgets.terminal import open_scorer
+    from serfiq_widgets.terminal import images_of, open_scorer
 
     scorer = open_scorer(model)
     rows, names, failed = [], [], 0
     console = Console(stderr=True)
     quiet = not console.is_terminal
-    for path in track(find_images([folder]), "embedding", console=console, disable=quiet):
+    for path in track(images_of(folder), "embedding", console=console, disable=quiet):
         try:
             face = find_face(path, aligned=aligned)
         except SerfiqError as error:

@@ -11,7 +11,7 @@ import click
 
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.errors import BadTable
-from serfiq_widgets.terminal import check_page, counting, open_scorer, read_scores
+from serfiq_widgets.terminal import check_page, counting, images_of, open_scorer, read_scores
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -98,6 +98,7 @@ def _from_folder(
     from serfiq_widgets.measurements import measure
 
     scorer = open_scorer(model)
+    images_of(folder)
     with counting("scoring") as progress:
         measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
     failed = len(measured.errors)

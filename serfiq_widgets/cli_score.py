@@ -78,6 +78,7 @@ def score(
     for name in BLAS:  # before NumPy comes
         os.environ.setdefault(name, "1")
     from serfiq_widgets.datasets import score_dataset
+    from serfiq_widgets.image_files import describe_skipped
     from serfiq_widgets.results import check_passes
     from serfiq_widgets.sources import open_source
     from serfiq_widgets.tables import SUFFIXES
@@ -89,7 +90,7 @@ def score(
     if out is not None:
         source.spare(out)
     if next(iter(source), None) is None:
-        raise click.UsageError("There is no JPEG, PNG or WebP image in the given folders.")
+        raise click.UsageError("There is no image in the given folders.")
     options = {"model": model, "engine": engine, "device": device, "seed": seed}
     options |= {"card": card, "detector": detector, "precision": precision}
     runner = _runner(scheduler, options, passes, aligned=aligned)
@@ -107,6 +108,8 @@ def score(
             write_text(out, text)
     if out is not None:
         click.echo(f"{summary.rows} rows written to {out}", err=True)
+    if note := describe_skipped(source.skipped):
+        click.echo(note, err=True)
     _say_uncalibrated(runner, model, summary)
     if summary.failed:
         sys.exit(FAILED)

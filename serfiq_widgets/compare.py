@@ -12,8 +12,8 @@ from PIL import Image
 
 from serfiq_widgets import figures, wording
 from serfiq_widgets.parts import Plot, Table, Upload, data_url
+from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.state import Entry, ExplorerState, kindly
 from serfiq_widgets.views import StateView, heading
 

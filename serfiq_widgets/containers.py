@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
+from serfiq_widgets.formats import FROM_OWNERS
 from serfiq_widgets.orientation import orientation_of, raw_profile
 
 MAX_PIXELS = 32_000_000
+MAX_SCALED = 110_000_000  # pixels of a JPEG that is decoded at half its size, or less
 MIN_SIDE = 16
 MAX_MEMORY = 290_000_000  # bytes that decoding may take
 MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second
@@ -73,9 +75,7 @@ def essentials(content: bytes, name: str) -> Picture:
         return _png(content, name)
     if content.startswith(_RIFF) and content[8:12] == b"WEBP":
         return _webp(content, name)
-    raise UnreadableImage(
-        f"'{name}' is not a JPEG, PNG or WebP image. Save it as JPEG, PNG or WebP and try again."
-    )
+    raise UnreadableImage(f"'{name}' {FROM_OWNERS}")
 
 
 def broken(name: str) -> UnreadableImage:
@@ -96,6 +96,17 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadableImage(
             f"'{name}' is only {width}\u00d7{height} pixels. A face needs at least {MIN_SIDE}."
         )
+
+
+def jpeg_scale(width: int, height: int) -> int:
+    """Return by which of 1, 2, 4 and 8 a JPEG's sides are divided while it is decoded.
+
+    Cameras of phones write more pixels than anyone needs of a face. A JPEG is decoded at half its
+    size as it is read, which costs a quarter of the memory.
+    """
+    if width * height > MAX_SCALED:
+        return 1  # it is refused
+    return next(s for s in (1, 2, 4, 8) if (width // s) * (height // s) <= MAX_PIXELS)
 
 
 def check_memory(width: int, height: int, bytes_each: float, name: str) -> None:
@@ -121,8 +132,9 @@ def _jpeg(content: bytes, name: str) -> Picture:
     if len(frame) < 6 or not scans:  # noqa: PLR2004  # precision, height, width, layers
         raise broken(name)
     height, width, layers = struct.unpack(">HHB", frame[1:6])
-    check_size(width, height, name)
-    cost = 4.0 + 3.0  # Pillow's pixels and ours
+    scale = jpeg_scale(width, height)
+    check_size(width // scale, height // scale, name)
+    cost = (4.0 + 3.0) / scale**2  # Pillow's pixels and ours
     if progressive or scans > 1:  # then all coefficients wait in memory, two bytes each
         sampling = [(one >> 4) * (one & 15) for one in frame[7 : 6 + 3 * layers : 3]]
         cost += 2.0 * sum(sampling) / max([*sampling, 1])

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serfiq_widgets.atomic import replacing
-from serfiq_widgets.batch import ScoreRow, chunked, plain_text, score_chunks, settings_of, walk
+from serfiq_widgets.batch import ScoreRow, chunked, plain_text, score_chunks, settings_of
 from serfiq_widgets.detectors import open_detector
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.image_files import walk
 from serfiq_widgets.journal import Journal
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.sources import BLOCK, COLUMNS, Folders, Table, check_columns

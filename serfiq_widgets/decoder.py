@@ -1,4 +1,4 @@
-"""Decoding by Pillow alone: a JPEG, PNG or WebP without metadata becomes rows of RGB.
+"""Decoding by Pillow alone: a picture without metadata becomes rows of RGB.
 
 It runs where it is called, or in a child process of its own (see `sandbox`), which imports neither
 NumPy nor anything else of weight. Then it has `serve` as its main function.
@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, BinaryIO
 if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
     import resource
 
-from serfiq_widgets.containers import broken, check_size, too_large
+from serfiq_widgets.containers import broken, check_size, jpeg_scale, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
+from serfiq_widgets.formats import APART, COMMON, has_heif
+from serfiq_widgets.orientation import UPRIGHT
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
     from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+ORIENTATION = 0x0112  # EXIF's
 STRIP_PIXELS = 2**20
 
 REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
@@ -38,8 +40,10 @@ ERRORS: tuple[type[SerfiqError], ...] = (UnreadableImage, ImageTooLarge)
 
 
 @contextmanager
-def decoded(content: bytes, name: str) -> Iterator[Image.Image]:
-    """Decode what `containers.essentials` left of a file; of an animated one the first frame.
+def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Iterator[Image.Image]:
+    """Decode what `containers.essentials` left of a file; of several pages or frames the first.
+
+    With ``formats`` of `formats.APART`, a whole file of one of these, turned upright.
 
     Raises
     ------
@@ -51,16 +55,30 @@ def decoded(content: bytes, name: str) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd files; ours are errors below
         try:
-            with closing(Image.open(io.BytesIO(content), formats=FORMATS)) as image:
+            with closing(Image.open(io.BytesIO(content), formats=formats)) as image:
+                if image.format in ("JPEG", "MPO"):
+                    scale = jpeg_scale(*image.size)
+                    image.draft(image.mode, (image.width // scale, image.height // scale))
                 check_size(*image.size, name)
+                if image.mode == "F":
+                    raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")  # noqa: TRY301  # one of many reasons
                 image.load()
-                yield image
+                yield image if image.format in (*COMMON, "MPO") else _upright(image)
         except SerfiqError:
             raise
         except (MemoryError, Image.DecompressionBombError) as error:
             raise too_large(name, "takes too much memory to decode") from error
         except Exception as error:  # decoders of broken files raise what they like
             raise broken(name) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its metadata ask for; readers of HEIC have done so already."""
+    from PIL import ImageOps
+
+    if image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def strips(image: Image.Image) -> Iterator[bytes]:
@@ -97,12 +115,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
     `ANSWER`: `DECODED`, width and height, and the RGB pixels; or the number of an error and the
     size of its text, and that text.
     """
-    from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
-
-    Image.preinit()
-    plugins = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
-    if not all(plugins):  # they are needed from here on, when nothing can be opened any more
-        return
+    _load_decoders()  # nothing can be opened any more when they are needed
     source: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # as it is in a process
     target = sys.stdout.buffer
     _confine(memory)
@@ -110,6 +123,20 @@ def serve(memory: int, seconds: int, idle: int) -> None:
     target.flush()
     while _wait(source, seconds, idle):
         _answer(source, target)
+
+
+def _load_decoders() -> None:
+    """Import all that decoding may need, each working in this thread alone."""
+    from PIL import AvifImagePlugin, Image, ImageOps
+
+    Image.init()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    if has_heif():
+        import pillow_heif
+
+        pillow_heif.options.DECODE_THREADS = 1
+        pillow_heif.register_heif_opener(thumbnails=False)
+    assert ImageOps  # noqa: S101  # imported here for `_upright`
 
 
 def _confine(memory: int) -> None:
@@ -149,7 +176,7 @@ def _answer(source: BinaryIO, target: BinaryIO) -> None:
     name, content = source.read(name_size).decode(), source.read(size)
     begun = False
     try:
-        with decoded(content, name) as image:
+        with decoded(content, name, (*COMMON, *APART)) as image:
             target.write(ANSWER.pack(DECODED, *image.size))
             begun = True
             target.writelines(strips(image))

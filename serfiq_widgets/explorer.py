@@ -20,11 +20,11 @@ from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.lab import DegradationLab
 from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
+from serfiq_widgets.photo import Photo
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.sandbox import Photo
 from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
 from serfiq_widgets.views import (

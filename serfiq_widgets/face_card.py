@@ -16,8 +16,8 @@ from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.images import read_image
 from serfiq_widgets.opencv import fitted, shrunk
 from serfiq_widgets.parts import FaceView, PhotoView, Slider, data_url
+from serfiq_widgets.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.results import QualityResult
-from serfiq_widgets.sandbox import PREVIEW_SIDE, Photo
 from serfiq_widgets.sensitivity import heatmap_in_steps
 from serfiq_widgets.state import ExplorerState, kindly
 

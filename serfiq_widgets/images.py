@@ -1,7 +1,8 @@
 """Reading images: bytes, files, PIL images and arrays become RGB arrays.
 
-Photos are decoded by Pillow alone (JPEG, PNG, WebP), without their metadata, under limits on bytes,
-pixels, memory and work that are held before anything is decoded (see `containers`).
+Photos are decoded by Pillow alone, under limits on bytes, pixels, memory and work. JPEG, PNG and
+WebP are read piece by piece before that (see `containers`), other formats are decoded apart (see
+`sandbox`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from serfiq_widgets.containers import broken, check_size, essentials, too_large
 from serfiq_widgets.decoder import decoded, strips
 from serfiq_widgets.errors import UnreadableImage, clean_name, one_line
+from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
 from serfiq_widgets.memory import give_back
 from serfiq_widgets.orientation import UPRIGHT
 
@@ -40,9 +42,11 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     Parameters
     ----------
     source : path, bytes, file object, PIL image or array
-        JPEG, PNG or WebP; of an animated file the first frame. EXIF rotation is applied, alpha is
-        laid on white, 16 bits are scaled to 8. Arrays are uint8 or uint16 (H, W), (H, W, 1),
-        (H, W, 3) RGB or (H, W, 4) RGBA.
+        JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, JPEG 2000, and HEIC where pillow-heif is
+        installed; of several frames or pages the first. All but the first three are decoded in a
+        process of their own. EXIF rotation is applied, alpha is laid on white, 16 bits are scaled
+        to 8; a JPEG above 32 megapixels is decoded at half its size, or less. Arrays are uint8 or
+        uint16 (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
     name : str, optional
         What messages call the image; by default the file's name.
 
@@ -56,7 +60,8 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     UnreadableImage
         It is not an image that can be decoded; the text names it and what to do.
     ImageTooLarge
-        More than 20 MB or 32 megapixels, or too costly to decode (WebP: above 16 megapixels).
+        More than 20 MB or 32 megapixels (JPEG: 110), or too costly to decode (WebP: above 16
+        megapixels).
     """
     name = name or name_of(source)
     if isinstance(source, np.ndarray):
@@ -65,12 +70,24 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
 
     if isinstance(source, Image.Image):
         return _from_pillow(source, name)
-    picture = essentials(read_bytes(source, name), name)
+    content = read_bytes(source, name)
+    kind = format_of(content)
+    if kind in APART:
+        return _decoded_apart(content, kind, name)
+    picture = essentials(content, name)
     with decoded(picture.content, name) as image:
         pixels = _to_rgb(image)
     if pixels.nbytes > MUCH:
         give_back()
     return upright(pixels, picture.orientation)
+
+
+def _decoded_apart(content: bytes, kind: str, name: str) -> NDArray[np.uint8]:
+    if kind == "HEIF" and not has_heif():
+        raise UnreadableImage(f"'{name}' {NO_HEIF}")
+    from serfiq_widgets.sandbox import decode
+
+    return decode(content, name)
 
 
 def name_of(source: Any) -> str:

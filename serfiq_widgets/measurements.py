@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.batch import find_images
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.evaluation import (
     Comparisons,
@@ -20,6 +19,7 @@ from serfiq_widgets.evaluation import (
     embedding_norm,
     sharpness,
 )
+from serfiq_widgets.image_files import find_images
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult

@@ -1,4 +1,4 @@
-"""Decoding apart: the bytes that visitors send are decoded in a child process with limits.
+"""Decoding apart: what visitors send, and rarer formats, are decoded in a child with limits.
 
 A decoder that crashes, hangs or eats memory on a hostile file takes only that process with it; the
 next photo starts another. The process is small (Pillow, no NumPy), may neither open a file or
@@ -21,12 +21,10 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import MAX_PIXELS, essentials
+from serfiq_widgets.containers import MAX_PIXELS
 from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, READY, REQUEST
-from serfiq_widgets.errors import EngineUnavailable, UnreadableImage, clean_name
-from serfiq_widgets.images import check_bytes, upright
+from serfiq_widgets.errors import EngineUnavailable, UnreadableImage
 from serfiq_widgets.memory import give_back
-from serfiq_widgets.opencv import fitted, shrunk
 
 MEMORY = 300_000_000  # bytes above what the process has when it starts
 SECONDS = 2  # for one photo
@@ -34,7 +32,6 @@ START_S = 20  # for the process itself; a busy machine may be slow
 IDLE_S = 60
 MOST_TEXT = 2000  # bytes of a refusal's text
 KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds a secret
-PREVIEW_SIDE = 360
 CHILD = """\
 import sys
 sys.path.insert(0, {!r})
@@ -47,55 +44,27 @@ NO_PROCESS = (
 )
 
 
-class Photo:
-    """A visitor's photo: what a decoder needs of its bytes, in memory only.
-
-    Metadata (EXIF, comments, profiles, thumbnails) is dropped here, on arrival.
+def decode(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode a file in the confined process; one that `containers` has not read comes upright.
 
     Parameters
     ----------
     content : bytes
-        JPEG, PNG or WebP, at most 20 MB.
+        Of any format of `formats`.
     name : str
-        What the visitor calls it; messages show a cleaned and shortened form.
+        What errors call it.
 
-    Attributes
-    ----------
-    name : str
-        The cleaned name.
-    preview : (h, w, 3) ndarray of uint8 or None
-        The photo at no more than 360 pixels a side, once `pixels` was called.
+    Returns
+    -------
+    (H, W, 3) ndarray of uint8
+        RGB.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        As `read_image`, as far as its headers tell.
+        It is broken, asks for too much, or took too long; the text names it.
     """
-
-    def __init__(self, content: bytes, name: str) -> None:
-        self.name = clean_name(name)
-        check_bytes(content, self.name)
-        self._picture = essentials(content, self.name)
-        self.preview: NDArray[np.uint8] | None = None
-
-    @property
-    def size(self) -> int:
-        """How many bytes are kept of it."""
-        return len(self._picture.content)
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """Decode the photo apart; (H, W, 3) RGB, upright.
-
-        Raises
-        ------
-        UnreadableImage, ImageTooLarge
-            It is broken, asks for too much, or took too long; the text names it.
-        """
-        pixels = upright(_child.decode(self._picture.content, self.name), self._picture.orientation)
-        if self.preview is None:
-            height, width = pixels.shape[:2]
-            self.preview = shrunk(pixels, fitted(width, height, PREVIEW_SIDE))
-        return pixels
+    return _child.decode(content, name)
 
 
 def forget() -> None:

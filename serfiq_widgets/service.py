@@ -29,7 +29,7 @@ from serfiq_widgets.cluster import (
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
-from serfiq_widgets.sandbox import Photo
+from serfiq_widgets.photo import Photo
 from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:

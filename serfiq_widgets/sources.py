@@ -7,6 +7,7 @@ a whole.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from serfiq_widgets.atomic import same_file
-from serfiq_widgets.batch import ScoreRow, walk
+from serfiq_widgets.batch import ScoreRow
 from serfiq_widgets.errors import BadSetting, BadTable, one_line
+from serfiq_widgets.image_files import walk
 from serfiq_widgets.tables import SUFFIXES, check_suffix, import_pandas
 
 BLOCK = 4096  # rows that are read and written at a time
@@ -30,10 +32,12 @@ class Folders:
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
         self._paths = list(paths)
+        self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the paths, folders walked as by `walk`."""
-        return map(str, walk(self._paths))
+        """Yield the paths, folders walked as by `walk`; ``skipped`` counts what is left out."""
+        self.skipped = Counter()
+        return map(str, walk(self._paths, self.skipped))
 
     def spare(self, out: Path) -> None:
         """Raise BadSetting if writing ``out`` would destroy one of the given files."""
@@ -67,6 +71,7 @@ class Table:
 
     def __init__(self, path: Path, column: str = "path") -> None:
         self._path, self._column = path, column
+        self.skipped: Counter[str] = Counter()  # nothing
         self._suffix = check_suffix(path)
         import_pandas()
         with closing(self.blocks()) as blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
+MOST_PAIRS = 10  # of files that are the same, said one by one
 
 
 def new_table(*names: str, right: Sequence[str] = ()) -> Table:
@@ -136,7 +138,8 @@ def read_scores(
         There is no image in the folder, or no table in the file.
     """
     from serfiq_widgets import bias_groups, tables
-    from serfiq_widgets.batch import drawn, find_images, score_files
+    from serfiq_widgets.batch import score_files
+    from serfiq_widgets.image_files import drawn
     from serfiq_widgets.results import check_passes
 
     name = source.resolve().name.encode(errors="replace").decode()
@@ -145,9 +148,9 @@ def read_scores(
     if not source.is_dir():
         return bias_groups.as_table(tables.read_table(source), name=name)
     check_passes(passes)
-    images = drawn(find_images([source]), sample)
+    images = drawn(images_of(source), sample)
     if not images:
-        raise BadTable(f"There is no JPEG, PNG or WebP image in '{source}'.")
+        raise BadTable(f"There is no image in '{source}'.")
     scorer = open_scorer(model)
     rows = []
     with counting("scoring") as progress:
@@ -156,6 +159,31 @@ def read_scores(
             progress(len(rows), len(images))
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     return bias_groups.as_table(columns, name=name)
+
+
+def images_of(folder: Path) -> list[Path]:
+    """List a folder's images; what is left out, or lies in it twice, is said on standard error."""
+    from serfiq_widgets.image_files import describe_skipped, find_images, same_in_two_folders
+
+    skipped: Counter[str] = Counter()
+    images = find_images([folder], skipped)
+    if note := describe_skipped(skipped):
+        click.echo(note, err=True)
+    pairs = same_in_two_folders(images)
+    for first, other in pairs[:MOST_PAIRS]:
+        click.echo(
+            f"Warning: '{printable(other)}' is the same file as '{printable(first)}'. Where each "
+            "folder is a person, remove one.",
+            err=True,
+        )
+    if len(pairs) > MOST_PAIRS:
+        click.echo(f"Warning: and {len(pairs) - MOST_PAIRS} more such pairs.", err=True)
+    return images
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as it can be written anywhere, also where its name is no UTF-8."""
+    return str(path).encode(errors="replace").decode()
 
 
 def check_page(path: Path | None, option: str = "--plot") -> None:

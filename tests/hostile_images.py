@@ -299,7 +299,7 @@ def corpus():
 def upload(state):
     """Send a file as a page does, to the explorer's own widget."""
     from serfiq_widgets.parts import Upload
-    from serfiq_widgets.sandbox import Photo
+    from serfiq_widgets.photo import Photo
     from serfiq_widgets.state import kindly
 
     def take(name, content):

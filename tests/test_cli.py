@@ -93,7 +93,7 @@ def test_aligned_skips_detection(lfw):
         (["score", COLLINS, "--device", "toaster"], "cuda"),
         (["score", COLLINS, "--seed", "-3"], "seed"),
         (["score", COLLINS, "--format", "xml"], "xml"),
-        (["score", COLLINS.parent.parent / "requirements"], "no JPEG"),
+        (["score", COLLINS.parent.parent / "requirements"], "no image"),
         (["bogus"], "bogus"),
         (["demo", "--port", "99999"], "99999"),
     ],

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from serfiq_widgets import cluster
-from serfiq_widgets.batch import find_images
 from serfiq_widgets.cli import main
 from serfiq_widgets.cluster import ClusterRunner, connect
 from serfiq_widgets.datasets import LocalRunner
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, UnknownModel
+from serfiq_widgets.image_files import find_images
 
 distributed = pytest.importorskip("distributed")
 OPTIONS = {"engine": "onnxruntime"}

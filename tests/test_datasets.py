@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from serfiq_widgets import batch, score_table
+from serfiq_widgets import score_table
 from serfiq_widgets.cli import main
 from serfiq_widgets.datasets import LocalRunner, score_dataset
+from serfiq_widgets.image_files import find_images
 from serfiq_widgets.journal import MAGIC, Journal
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.sources import Folders
@@ -51,7 +52,7 @@ def same(frame, other, but=("ms",)):
 
 
 def test_pandas_in_pandas_out(crops, expected):
-    images = [str(path) for path in batch.find_images([crops])]
+    images = [str(path) for path in find_images([crops])]
     assert list(expected.path) == images
     assert expected.error.notna().sum() == 1
     assert "broken.png" in expected.error[expected.path.str.contains("broken")].item()
@@ -96,6 +97,7 @@ def test_a_table_carries_its_columns(expected, tmp_path, suffix):
 
 KILLED = """
 import sys
+from serfiq_widgets.image_files import find_images
 from serfiq_widgets.journal import MAGIC, Journal
 append = Journal.append
 def slowly(self, rows):
@@ -199,17 +201,6 @@ def test_progress_counts_all_images(scorer, crops, tmp_path):
         runner, Folders([crops]), tmp_path / "s.csv", progress=lambda *now: seen.append(now)
     )
     assert seen == [(0, 80), (64, 80), (80, 80)]
-
-
-def test_folders_are_walked_in_the_order_of_their_paths(tmp_path):
-    for name in ("b/z.jpg", "a.jpg", "a/é.PNG", "b.jpg", "a/deep/x.webp"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    found = batch.find_images([tmp_path])
-    assert found == sorted(found)
-    assert len(found) == 5
 
 
 def test_the_journal_is_json_that_others_can_read(tmp_path):

@@ -14,8 +14,8 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Camera, ComparePanel, Explorer
 from serfiq_widgets.parts import Gallery
+from serfiq_widgets.photo import Photo
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.sandbox import Photo
 
 # A visitor's session in a process of its own. It says what of the face to look for in hexadecimal,
 # so that its own memory holds it only where the session put it.

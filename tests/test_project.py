@@ -31,7 +31,7 @@ ARROWS = {
     "bias_state": "bias bias_groups resources state",
     "booth": "guard notices nursery places plotly_js public server",
     "calibration": "faces images networks robustness scorer",
-    "camera": "face_card parts privacy sandbox state views",
+    "camera": "face_card parts photo privacy state views",
     "checkpoints": "",
     "cli": (
         "__init__ cli_benchmark cli_bias cli_calibrate cli_demo cli_evaluate cli_models "
@@ -39,23 +39,22 @@ ARROWS = {
     ),
     "cli_benchmark": "benchmark results terminal",
     "cli_bias": "bias bias_groups terminal",
-    "cli_calibrate": "atomic batch calibration figures networks results terminal zoo",
+    "cli_calibrate": "atomic calibration figures image_files networks results terminal zoo",
     "cli_demo": "demo public",
     "cli_evaluate": (
         "atomic cli_on_top evaluation evaluation_files figures measurements results terminal"
     ),
     "cli_models": "download networks store terminal trial zoo",
-    "cli_on_top": "atomic batch calibration engines faces networks on_top terminal zoo",
+    "cli_on_top": "atomic calibration engines faces networks on_top terminal zoo",
     "cli_report": (
         "atomic bias_groups calibration evaluation figures measurements report results terminal"
     ),
-    "cli_score": "atomic batch cluster datasets results sources tables terminal zoo",
+    "cli_score": "atomic batch cluster datasets image_files results sources tables terminal zoo",
     "cluster": "__init__ batch results scorer zoo",
-    "compare": "faces figures images parts privacy sandbox state views wording",
-    "containers": "orientation",
-    "orientation": "",
-    "datasets": "atomic batch cluster detectors journal scorer sources tables zoo",
-    "decoder": "containers",
+    "compare": "faces figures images parts photo privacy state views wording",
+    "containers": "formats orientation",
+    "datasets": "atomic batch cluster detectors image_files journal scorer sources tables zoo",
+    "decoder": "containers formats orientation",
     "degrade": "faces opencv",
     "demo": "booth notices plotly_js public resources server",
     "detectors": "checkpoints engines memory opencv store zoo",
@@ -63,27 +62,28 @@ ARROWS = {
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
-    "evaluation": "atomic ",
+    "evaluation": "atomic",
     "evaluation_explorer": (
-        "evaluation evaluation_files evaluation_state faces figures images measurements "
-        "parts resources scorer state views"
+        "evaluation evaluation_files evaluation_state faces figures images measurements parts "
+        "resources scorer state views"
     ),
     "evaluation_files": "evaluation tables",
     "evaluation_state": "evaluation state",
     "explorer": (
-        "bias_explorer camera compare degrade evaluation_explorer face_card faces images "
-        "lab panels parts predict privacy resources results sandbox service state views "
-        "wording"
+        "bias_explorer camera compare degrade evaluation_explorer face_card faces images lab "
+        "panels parts photo predict privacy resources results service state views wording"
     ),
     "export": "__init__ degrade figures parts results state wording",
-    "face_card": "faces figures images opencv parts results sandbox sensitivity state",
+    "face_card": "faces figures images opencv parts photo results sensitivity state",
     "faces": "detectors images opencv",
     "figures": "bias calibration degrade evaluation results robustness sensitivity",
+    "formats": "",
     "guard": "messages notices places public server sockets",
-    "images": "containers decoder memory orientation",
+    "image_files": "formats",
+    "images": "containers decoder formats memory orientation sandbox",
     "journal": "",
     "lab": "degrade face_card faces figures parts sensitivity state views",
-    "measurements": "batch evaluation results scorer",
+    "measurements": "evaluation image_files results scorer",
     "memory": "",
     "messages": "",
     "networks": "atomic checkpoints engines on_top store trial zoo",
@@ -91,8 +91,10 @@ ARROWS = {
     "nursery": "cluster explorer service",
     "on_top": "atomic checkpoints robustness",
     "opencv": "",
+    "orientation": "",
     "panels": "engines export parts resources scorer state views zoo",
     "parts": "containers figures images plotly_js",
+    "photo": "containers formats images opencv sandbox",
     "places": "memory notices public",
     "plotly_js": "",
     "predict": "degrade faces figures parts resources results service state views",
@@ -102,17 +104,17 @@ ARROWS = {
     "resources": "",
     "results": "faces robustness",
     "robustness": "",
-    "sandbox": "containers decoder images memory opencv",
+    "sandbox": "containers decoder memory",
     "scorer": "detectors engines faces images networks results robustness zoo",
     "sensitivity": "degrade faces robustness scorer",
     "server": "plotly_js sockets",
-    "service": "cluster faces images results sandbox scorer",
+    "service": "cluster faces images photo results scorer",
     "sockets": "messages",
-    "sources": "atomic batch tables",
+    "sources": "atomic batch image_files tables",
     "state": "degrade faces resources results sandbox scorer service",
     "store": "",
     "tables": "",
-    "terminal": "batch bias_groups results scorer tables zoo",
+    "terminal": "batch bias_groups image_files results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",

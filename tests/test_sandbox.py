@@ -11,7 +11,8 @@ from PIL import Image
 
 from serfiq_widgets import find_face, read_image, sandbox
 from serfiq_widgets.errors import EngineUnavailable, ImageTooLarge, UnreadableImage
-from serfiq_widgets.sandbox import Photo, _Child
+from serfiq_widgets.photo import Photo
+from serfiq_widgets.sandbox import _Child
 
 SOUND = saved(photo(), "PNG")
 # What the child does in place of decoding, as a hole in a decoder would let it

@@ -19,7 +19,7 @@ function render({ model, el }) {
   el.classList.add("serfiq-upload");
   const input = document.createElement("input");
   input.type = "file";
-  input.accept = "image/jpeg,image/png,image/webp";
+  input.accept = "image/jpeg,image/png,image/webp,image/avif,image/heic,image/heif";
   input.multiple = true;
   input.hidden = true;
   const button = document.createElement("button");

@@ -109,7 +109,7 @@ def test_the_curve_on_the_page_is_the_librarys(open_page, scorer):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("notes.jpg", b"I am a text", "'notes.jpg' is not a JPEG, PNG or WebP image"),
+        ("notes.jpg", b"I am a text", "'notes.jpg' is not a JPEG, PNG, WebP, AVIF or HEIC image"),
         ("half.jpg", COLLINS.read_bytes()[:3000], "'half.jpg' is broken"),
         ("empty.png", b"", "'empty.png' is empty"),
         ("huge.jpg", b"\xff\xd8" + b"0" * 21_000_000, "'huge.jpg' is larger than 20 MB"),

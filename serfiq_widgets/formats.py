@@ -1,0 +1,68 @@
+"""Formats of image files, known by their first bytes: which are decoded where, and from whom.
+
+JPEG, PNG and WebP are read piece by piece (see `containers`). The decoders of the others are older,
+larger or younger, so they work in the process that is confined (see `sandbox`). Standard library
+only.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+COMMON = ("JPEG", "PNG", "WEBP")
+PHONES = ("AVIF", "HEIF")
+ARCHIVES = ("BMP", "GIF", "JPEG2000", "PPM", "TIFF")
+APART = (*PHONES, *ARCHIVES)
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"),
+    *(".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".pbm", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"),
+)
+"""Of the files that are taken for images where a folder is walked."""
+MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    *((f"P{number}{space}".encode(), "PPM") for number in range(1, 7) for space in " \t\r\n#"),
+)
+AVIF_BRANDS, HEIF_BRANDS = (
+    (b"avif", b"avis"),
+    (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"),
+)
+FROM_VISITORS = (
+    "is not a JPEG, PNG, WebP, AVIF or HEIC image. Save it as JPEG or PNG and try again."
+)
+FROM_OWNERS = (
+    "is no image that can be read: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP, PPM, PGM or "
+    "JPEG 2000. Save it as JPEG or PNG and try again."
+)
+NO_HEIF = (
+    "is a HEIC photo, which takes a reader of its own: pip install 'serfiq_widgets[heif]'. Or save "
+    "it as JPEG and try again."
+)
+
+
+def format_of(content: bytes) -> str:
+    """Return the format of a file's content, by Pillow's name; empty if it is none of these."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    if content[4:8] == b"ftyp":
+        brands = [content[8:12], *(content[at : at + 4] for at in range(16, 64, 4))]
+        size = int.from_bytes(content[:4], "big")
+        brands = brands[: max(1, (size - 12) // 4)]
+        if any(brand in AVIF_BRANDS for brand in brands):
+            return "AVIF"
+        return "HEIF" if any(brand in HEIF_BRANDS for brand in brands) else ""
+    return next((name for magic, name in MAGIC if content.startswith(magic)), "")
+
+
+def has_heif() -> bool:
+    """Whether the reader of HEIC photos is installed."""
+    return find_spec("pillow_heif") is not None

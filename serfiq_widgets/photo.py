@@ -1,0 +1,90 @@
+"""A visitor's photo: its picture without metadata, decoded in a process of its own."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serfiq_widgets.containers import Picture, essentials
+from serfiq_widgets.errors import UnreadableImage, clean_name
+from serfiq_widgets.formats import COMMON, FROM_VISITORS, NO_HEIF, PHONES, format_of, has_heif
+from serfiq_widgets.images import check_bytes, upright
+from serfiq_widgets.opencv import fitted, shrunk
+from serfiq_widgets.sandbox import decode
+
+PREVIEW_SIDE = 360
+
+
+class Photo:
+    """A visitor's photo: what a decoder needs of its bytes, in memory only.
+
+    Metadata (EXIF, comments, profiles, thumbnails) is dropped here, on arrival.
+
+    Parameters
+    ----------
+    content : bytes
+        JPEG, PNG, WebP, AVIF or HEIC, at most 20 MB.
+    name : str
+        What the visitor calls it; messages show a cleaned and shortened form.
+
+    Attributes
+    ----------
+    name : str
+        The cleaned name.
+    preview : (h, w, 3) ndarray of uint8 or None
+        The photo at no more than 360 pixels a side, once `pixels` was called.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        As `read_image`, as far as its headers tell.
+    """
+
+    def __init__(self, content: bytes, name: str) -> None:
+        self.name = clean_name(name)
+        check_bytes(content, self.name)
+        self._picture = _without_metadata(content, self.name)
+        self.preview: NDArray[np.uint8] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes are kept of it."""
+        return len(self._picture.content)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Decode the photo apart; (H, W, 3) RGB, upright.
+
+        Raises
+        ------
+        UnreadableImage, ImageTooLarge
+            It is broken, asks for too much, or took too long; the text names it.
+        """
+        pixels = upright(decode(self._picture.content, self.name), self._picture.orientation)
+        if self.preview is None:
+            height, width = pixels.shape[:2]
+            self.preview = shrunk(pixels, fitted(width, height, PREVIEW_SIDE))
+        return pixels
+
+
+def _without_metadata(content: bytes, name: str) -> Picture:
+    """Keep the picture alone; of a format of phones, its pixels in PNG.
+
+    Raises
+    ------
+    UnreadableImage, ImageTooLarge
+        As `Photo`.
+    """
+    kind = format_of(content)
+    if kind in COMMON:
+        return essentials(content, name)
+    if kind not in PHONES:
+        raise UnreadableImage(f"'{name}' {FROM_VISITORS}")
+    if kind == "HEIF" and not has_heif():
+        raise UnreadableImage(f"'{name}' {NO_HEIF}")
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(decode(content, name)).save(file, "PNG", compress_level=1)
+    return essentials(file.getvalue(), name)
