@@ -170,4 +170,4 @@ def test_brackets_in_a_name_are_shown(tmp_path, monkeypatch):
     shown = "".join(result.output.split())
     assert "[bold]y[" in shown
     assert "bad[red]" in shown
-    assert "bad[red].jpg'isnotaJPEG" in shown
+    assert "bad[red].jpg'isnoimage" in shown

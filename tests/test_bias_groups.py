@@ -209,4 +209,4 @@ def test_sources_that_say_nothing(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK not a table")
     assert "'broken.npz' cannot be read" in run(tmp_path / "broken.npz").output
     (tmp_path / "empty").mkdir()
-    assert "There is no JPEG" in run(tmp_path / "empty").output
+    assert "There is no image" in run(tmp_path / "empty").output
