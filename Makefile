@@ -7,21 +7,28 @@ PYTHON ?= python3
 PORT   ?= 8866
 VENV   := .venv
 PLAIN  := .venv-without-mxnet
+NEWER  := .venv-newer-python
+UNIT   := --ignore=tests/browser --ignore=tests/test_notebooks.py
 TORCH  ?= 2.13.0
 
-# mxnet exists for Linux x86-64 only; elsewhere the engine is ONNX Runtime and numpy is version 2.
-ifeq ($(shell uname -sm),Linux x86_64)
+# mxnet runs on Linux x86-64 only, before Python 3.12; elsewhere the engine is ONNX Runtime and numpy
+# is version 2.
+MXNET_RUNS := import platform, sys; print((sys.platform, platform.machine(), sys.version_info < (3, 12)))
+ifeq ($(shell $(PYTHON) -c '$(MXNET_RUNS)' 2>/dev/null),('linux', 'x86_64', True))
   LOCK := requirements/with-mxnet.txt
 else
   LOCK := requirements/without-mxnet.txt
 endif
 
-.PHONY: help install demo test test-without-mxnet test-with-torch check chromium lock samples gallery clean
+.PHONY: help install demo test test-as-haswell test-without-mxnet test-newer-python test-with-torch \
+  check chromium lock samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
 	@echo 'make test                 run every test (finds or installs Chromium first)'
+	@echo 'make test-as-haswell      run the unit tests with the kernels of a processor with AVX2'
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
+	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
 	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
 	@echo 'make check                ruff, mypy, and that notebooks are committed clean'
 	@echo 'make install              only prepare .venv'
@@ -38,8 +45,25 @@ demo: install
 test: install chromium
 	$(VENV)/bin/python -m pytest
 
+# The kernels of a common processor round otherwise than those of a newer one.
+test-as-haswell: install
+	OPENBLAS_CORETYPE=Haswell $(VENV)/bin/python -m pytest $(UNIT)
+
 test-without-mxnet: $(PLAIN)/installed
-	$(PLAIN)/bin/python -m pytest --ignore=tests/browser --ignore=tests/test_notebooks.py
+	$(PLAIN)/bin/python -m pytest $(UNIT)
+
+# One Python more than the first, if there is one: NEWER_PYTHON names it.
+NEWER_PYTHON ?= $(shell for one in 3.14 3.13 3.12; do \
+  for path in python$$one $$HOME/.pyenv/versions/$$one*/bin/python; do \
+    $$path -c 'import venv, ensurepip' 2>/dev/null && echo $$path && exit; done; done)
+
+test-newer-python:
+ifeq ($(NEWER_PYTHON),)
+	@echo 'There is no Python 3.12 or newer here: its tests were not run.'
+else
+	@$(MAKE) $(NEWER)/installed PYTHON=$(NEWER_PYTHON)
+	$(NEWER)/bin/python -m pytest $(UNIT)
+endif
 
 test-with-torch: $(PLAIN)/torch
 	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_recipe.py \
@@ -69,7 +93,7 @@ lock:
 	  --extra demo --extra dev pyproject.toml -o requirements/without-mxnet.txt
 
 clean:
-	rm -rf $(VENV) $(PLAIN) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PLAIN) $(NEWER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 define installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -84,7 +108,7 @@ endef
 $(VENV)/installed: $(LOCK) pyproject.toml
 	$(installed)
 
-$(PLAIN)/installed: requirements/without-mxnet.txt pyproject.toml
+$(PLAIN)/installed $(NEWER)/installed: requirements/without-mxnet.txt pyproject.toml
 	$(installed)
 
 $(PLAIN)/torch: $(PLAIN)/installed

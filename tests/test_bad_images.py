@@ -18,6 +18,7 @@ from hostile_images import png as png_bytes
 from PIL import Image
 
 from serfiq_widgets import find_face
+from serfiq_widgets.containers import MAX_PIXELS
 from serfiq_widgets.errors import ImageTooLarge, NoFaceFound, UnreadableImage
 from serfiq_widgets.formats import FROM_VISITORS
 from serfiq_widgets.resources import folder
@@ -191,8 +192,10 @@ def said(outcome):
     return outcome["said"]
 
 
-def test_the_worst_takes_no_more_than_300_mb(outcome):
-    assert outcome["peak"] < 300e6
+def test_the_worst_takes_no_more_than_the_largest_that_is_allowed(outcome):
+    # 4 bytes a pixel in Pillow, 3 in our array, 3 in the one that is turned, and a tenth of that
+    # for what allocators keep: that tenth differs between versions of Python and NumPy.
+    assert outcome["peak"] < 1.1 * 10 * MAX_PIXELS
 
 
 JARGON = re.compile(

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -295,3 +296,35 @@ def test_the_command_runs_as_a_module():
     code = [sys.executable, "-m", "serfiq_widgets", "--help"]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: serfiq [OPTIONS] COMMAND")
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "environment.yml"])
+def test_mxnet_is_asked_for_only_where_it_runs(name):
+    lines = (ROOT / name).read_text().splitlines()
+    asked = [line for line in lines if "mxnet==" in line]
+    assert asked
+    assert all("python_version < '3.12'" in line for line in asked)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(
+    ("says", "lock"),
+    [
+        ("('linux', 'x86_64', True)", "with-mxnet"),
+        ("('linux', 'x86_64', False)", "without-mxnet"),
+        ("('linux', 'aarch64', True)", "without-mxnet"),
+        ("('darwin', 'arm64', True)", "without-mxnet"),
+    ],
+)
+def test_the_lock_goes_by_the_interpreter(tmp_path, says, lock):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "{says}"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-n", "-B", "install", f"PYTHON={python}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"-r requirements/{lock}.txt" in done.stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ from serfiq_widgets.robustness import normalise
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
+NOT_SINCE_312 = (
+    "mxnet is retired and does not run on Python 3.12 or newer. Take --engine onnxruntime, which "
+    "runs the same models; mxnet itself needs Python 3.11 on Linux x86-64."
+)
 MOST_BOUND = 8  # executors kept; each holds buffers of its batch size
 
 
@@ -35,6 +40,8 @@ def _import() -> Any:
             warnings.simplefilter("ignore")
             import mxnet
     except (ImportError, AttributeError, OSError) as error:
+        if sys.version_info >= (3, 12):
+            raise EngineUnavailable(NOT_SINCE_312) from error
         raise EngineUnavailable(
             f"mxnet cannot be imported ({error}). On Linux x86-64: pip install "
             "'mxnet==1.9.1' 'numpy<2' (or mxnet-cu112, mxnet-cu117 for a GPU). "
