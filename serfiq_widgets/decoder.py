@@ -174,10 +174,7 @@ def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:
 def _answer(source: BinaryIO, target: BinaryIO) -> None:
     from PIL import Image
 
-    formats = (
-        *COMMON,
-        *(name for name in APART if name in Image.OPEN),
-    )  # not all are in each build
+    formats = (*COMMON, *(name for name in APART if name in Image.OPEN))  # of this Pillow
     name_size, size = REQUEST.unpack(source.read(REQUEST.size))
     name, content = source.read(name_size).decode(), source.read(size)
     begun = False

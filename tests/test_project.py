@@ -321,7 +321,7 @@ def test_the_lock_goes_by_the_interpreter(tmp_path, says, lock):
     python.write_text(f'#!/bin/sh\necho "{says}"\n')
     python.chmod(0o755)
     done = subprocess.run(
-        ["make", "-n", "-B", "install", f"PYTHON={python}"],
+        [str(shutil.which("make")), "-n", "-B", "install", f"PYTHON={python}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
