@@ -26,8 +26,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -256,13 +256,20 @@ ATTACKS: tuple[Callable[[Visitor, random.Random], object], ...] = (
 )
 
 
-async def arrive(address: str, query: str) -> Visitor:
-    """Enter as a visitor, and know the page's widgets."""
+@asynccontextmanager
+async def visiting(address: str, query: str, *, politely: bool = True) -> AsyncIterator[Visitor]:
+    """Enter as a visitor who knows the page's widgets, and leave in the end, whatever happened."""
     visitor = Visitor(address)
-    await visitor.enter(query)
-    await visitor.connect()
-    await visitor.show()
-    return visitor
+    try:
+        await visitor.enter(query)
+        await visitor.connect()
+        await visitor.show()
+        yield visitor
+    except BaseException:
+        politely = False
+        raise
+    finally:
+        await visitor.leave(politely=politely)
 
 
 async def attack(
@@ -270,15 +277,15 @@ async def attack(
 ) -> None:
     """Attack until the time is up; enter again whenever the server has ended the session."""
     while time.monotonic() < ends:
+        politely = rng.random() < 0.5  # noqa: PLR2004  # every other one
         with suppress(Gone, OSError, TimeoutError, StopIteration, asyncio.IncompleteReadError):
-            visitor = await arrive(address, query)
-            for _ in range(rng.randrange(1, 12)):
-                if time.monotonic() > ends:
-                    break
-                chosen = rng.choice(ATTACKS)
-                await chosen(visitor, rng)
-                done[chosen.__name__] += 1
-            await visitor.leave(politely=rng.random() < 0.5)  # noqa: PLR2004  # every other one
+            async with visiting(address, query, politely=politely) as visitor:
+                for _ in range(rng.randrange(1, 12)):
+                    if time.monotonic() > ends:
+                        break
+                    chosen = rng.choice(ATTACKS)
+                    await chosen(visitor, rng)
+                    done[chosen.__name__] += 1
 
 
 async def watch(witness: Visitor, ends: float, times: list[float]) -> None:
@@ -302,21 +309,20 @@ async def fuzz(
     Gone, TimeoutError
         The witness lost its session, or got no answer for 30 s.
     """
-    witness = await arrive(address, query)
-    ends = time.monotonic() + seconds
     times: list[float] = []
     done: Counter[str] = Counter()
-    crowd = [
-        asyncio.ensure_future(attack(address, query, ends, random.Random(seed + number), done))  # noqa: S311  # repeatable
-        for number in range(attackers)
-    ]
-    try:
-        await watch(witness, ends, times)
-    finally:
-        for one in crowd:
-            one.cancel()
-        await asyncio.wait(crowd)
-        await witness.leave()
+    async with visiting(address, query) as witness:
+        ends = time.monotonic() + seconds
+        crowd = [
+            asyncio.ensure_future(attack(address, query, ends, random.Random(seed + number), done))  # noqa: S311  # repeatable
+            for number in range(attackers)
+        ]
+        try:
+            await watch(witness, ends, times)
+        finally:
+            for one in crowd:
+                one.cancel()
+            await asyncio.wait(crowd)
     return times, done
 
 

@@ -66,6 +66,12 @@ def kernel_process(kernel: str) -> psutil.Process:
     raise LookupError(kernel)
 
 
+def _close_what_opened(opening: asyncio.Future[WebSocketClientConnection]) -> None:
+    """Close a websocket that opened when nobody waited for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 class Visitor:
     """One visitor of a served dashboard.
 
@@ -149,9 +155,12 @@ class Visitor:
             f"{url}?session_id={self.session}".replace("http", "ws", 1),
             headers={name: value for name, value in sent.items() if value},
         )
-        self._socket = await websocket_connect(
-            request, subprotocols=[PROTOCOL], max_message_size=2**26
-        )
+        opening = websocket_connect(request, subprotocols=[PROTOCOL], max_message_size=2**26)
+        try:
+            self._socket = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_what_opened)
+            raise
         self._reader = asyncio.ensure_future(self._read())
 
     async def show(self, timeout_s: float = 60) -> None:
@@ -262,15 +271,17 @@ class Visitor:
 
     async def leave(self, *, politely: bool = True) -> None:
         """Close the page, or fall silent."""
-        if politely:
-            await self.get(f"/voila/api/shutdown/{self.kernel}", "POST", Origin=self.address)
-        if self._socket is not None:
-            if not politely and self._socket.protocol is not None:
-                self._socket.protocol._abort()  # noqa: SLF001  # a cable is pulled
-            self._socket.close()
-        if self._reader is not None:
-            await asyncio.wait([self._reader], timeout=5)
-        self._client.close()
+        try:
+            if politely:
+                await self.get(f"/voila/api/shutdown/{self.kernel}", "POST", Origin=self.address)
+        finally:
+            if self._socket is not None:
+                if not politely and self._socket.protocol is not None:
+                    self._socket.protocol._abort()  # noqa: SLF001  # a cable is pulled
+                self._socket.close()
+            if self._reader is not None:
+                await asyncio.wait([self._reader], timeout=5)
+            self._client.close()
 
     async def _read(self) -> None:
         socket = self._socket
