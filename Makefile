@@ -66,8 +66,8 @@ else
 endif
 
 test-with-torch: $(PLAIN)/torch
-	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_recipe.py \
-	  tests/test_torch_engine.py
+	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_readers.py \
+	  tests/test_recipe.py tests/test_torch_engine.py
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, BinaryIO
 
 from serfiq_widgets import __version__
 from serfiq_widgets.errors import SerfiqError, one_line
@@ -27,6 +27,8 @@ from serfiq_widgets.images import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes
 from serfiq_widgets.scorer import BATCH, Scorer
 
+ImageFile = str | Path | BinaryIO
+"""An image by its path, or open."""
 CHUNK = 64  # images that are scored, kept and sent together
 AHEAD = 2  # chunks that are prepared while one is scored
 
@@ -91,7 +93,7 @@ class ScoreRow:
     error: str | None = None
 
 
-def chunked(paths: Iterable[str | Path]) -> Iterator[list[str | Path]]:
+def chunked(paths: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
     """Cut paths into chunks: always the same, for a network's rounding depends on the batch."""
     stream = iter(paths)
     while chunk := list(islice(stream, CHUNK)):
@@ -99,7 +101,7 @@ def chunked(paths: Iterable[str | Path]) -> Iterator[list[str | Path]]:
 
 
 def score_files(
-    scorer: Scorer, paths: Iterable[str | Path], passes: int = 100, *, aligned: bool = False
+    scorer: Scorer, paths: Iterable[ImageFile], passes: int = 100, *, aligned: bool = False
 ) -> Iterator[ScoreRow]:
     """Score files in order, one row each.
 
@@ -107,7 +109,7 @@ def score_files(
     ----------
     scorer : Scorer
         The model, engine and seed.
-    paths : iterable of str or Path
+    paths : iterable of str, Path or file object
         From `find_images` or `walk`; read as far as the work has come.
     passes : int
         Dropout passes T.
@@ -120,7 +122,7 @@ def score_files(
 
 def score_chunks(
     scorer: Scorer,
-    chunks: Iterable[Sequence[str | Path]],
+    chunks: Iterable[Sequence[ImageFile]],
     passes: int = 100,
     *,
     aligned: bool = False,
@@ -133,7 +135,7 @@ def score_chunks(
     passes = check_passes(passes)
     pool = ThreadPoolExecutor(cores())
 
-    def prepare(chunk: Sequence[str | Path]) -> Iterator[Prepared]:
+    def prepare(chunk: Sequence[ImageFile]) -> Iterator[Prepared]:
         return pool.map(lambda path: _prepare(path, aligned, scorer.detector), chunk)
 
     def score(prepared: Iterator[Prepared]) -> list[ScoreRow]:
@@ -200,7 +202,7 @@ class Prepared:
     error: str | None
 
 
-def _prepare(path: str | Path, aligned: bool, detector: str) -> Prepared:
+def _prepare(path: ImageFile, aligned: bool, detector: str) -> Prepared:
     """Read, hash and decode a file, find and align its face."""
     start = perf_counter()
     name = name_of(path)
@@ -215,6 +217,14 @@ def _prepare(path: str | Path, aligned: bool, detector: str) -> Prepared:
         why = f"{type(what).__name__}: {one_line(what)}"
         error = plain_text(f"'{name}' cannot be handled ({why}).")
     return Prepared(plain_text(path), face, digest, 1e3 * (perf_counter() - start), error)
+
+
+def digest_of(path: ImageFile) -> str | None:
+    """Return the SHA-256 of an image's file as `ScoreRow` has it; None if it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(path, name_of(path))).hexdigest()
+    except SerfiqError:
+        return None
 
 
 def plain_text(text: object) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from serfiq_widgets.atomic import write_text
 from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:
-    from serfiq_widgets.batch import ScoreRow
+    from serfiq_widgets.batch import ImageFile, ScoreRow
     from serfiq_widgets.datasets import Runner, Summary
+    from serfiq_widgets.sources import Folders, Table
 
 FAILED = 1
 SHOWN = ("quality", "raw", "low", "high", "faces")
@@ -29,7 +30,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @engine_options
@@ -47,12 +48,16 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     type=click.Choice(["table", "csv", "json"]),
 )
-@click.option("--out", type=FILE, help="Write to this file: .csv, .parquet, .arrow, .json or .txt.")
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on standard error.")
+@click.option(
+    "--out", type=FILE, help="Write to this file: .csv, .tsv, .parquet, .arrow, .json or .txt."
+)
 @click.option("--column", default="path", show_default=True, help="Column of a table's paths.")
 @click.option("--fresh", is_flag=True, help="With --out: begin anew what was not finished.")
 @click.option("--scheduler", help="Score on a Dask cluster: tcp://host:8786.")
 def score(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     model: str,
     passes: int,
     engine: str,
@@ -64,6 +69,7 @@ def score(
     aligned: bool,
     limit: bool,
     form: str,
+    quiet: bool,
     out: Path | None,
     column: str,
     fresh: bool,
@@ -71,14 +77,15 @@ def score(
 ) -> None:
     """Score the faces in images; folders are walked, and a table names one image per row.
 
-    A file that cannot be scored is a row with its error, and the exit code is then 1. A table
-    (--out ending in .csv, .parquet, .arrow or .feather) is written for any number of images; when
-    that is interrupted, the same command goes on where it stopped.
+    PATHS are images, folders, patterns such as 'faces/*.jpg', - for an image on standard input, or
+    one table (.csv, .tsv, .parquet, .arrow, .feather) with a column of paths. A file that cannot be
+    scored is a row with its error, and the exit code is then 1. A table (--out ending as those) is
+    written for any number of images; when that is interrupted, the same command goes on where it
+    stopped.
     """
     for name in BLAS:  # before NumPy comes
         os.environ.setdefault(name, "1")
     from serfiq_widgets.datasets import score_dataset
-    from serfiq_widgets.image_files import describe_skipped
     from serfiq_widgets.results import check_passes
     from serfiq_widgets.sources import open_source
     from serfiq_widgets.tables import SUFFIXES
@@ -93,8 +100,8 @@ def score(
         raise click.UsageError("There is no image in the given folders.")
     options = {"model": model, "engine": engine, "device": device, "seed": seed}
     options |= {"card": card, "detector": detector, "precision": precision}
-    runner = _runner(scheduler, options, passes, aligned=aligned)
-    with counting("scoring") as progress:
+    runner = _runner(scheduler, options, passes, aligned=aligned, quiet=quiet)
+    with counting("scoring", hidden=quiet) as progress:
         if out is not None and as_dataset:
             summary = score_dataset(runner, source, out, fresh=fresh, progress=progress)
         else:
@@ -106,13 +113,30 @@ def score(
             click.echo(text, nl=False)
         else:
             write_text(out, text)
-    if out is not None:
-        click.echo(f"{summary.rows} rows written to {out}", err=True)
-    if note := describe_skipped(source.skipped):
-        click.echo(note, err=True)
-    _say_uncalibrated(runner, model, summary)
+    if not quiet:
+        for line in _what_came(runner, model, source, summary, out):
+            click.echo(line, err=True)
     if summary.failed:
         sys.exit(FAILED)
+
+
+def _what_came(
+    runner: Runner, model: str, source: Folders | Table, summary: Summary, out: Path | None
+) -> Iterator[str]:
+    """Yield what is to be said after the work."""
+    from serfiq_widgets.image_files import describe_skipped
+    from serfiq_widgets.zoo import UNCALIBRATED
+
+    if out is not None:
+        yield f"{summary.rows} rows written to {out}"
+    if summary.anew:
+        yield f"{summary.anew} of them had been replaced since the first run and were scored anew."
+    if note := describe_skipped(source.skipped):
+        yield note
+    yield from (f"Note: {note}" for note in source.notes)
+    card = runner.card
+    if not card.calibrated and summary.rows > summary.failed:
+        yield f"Note: {UNCALIBRATED.format(card.name, model)}"
 
 
 def _form(form: str, out: Path | None) -> str:
@@ -131,7 +155,7 @@ def _form(form: str, out: Path | None) -> str:
 
 
 def _runner(
-    scheduler: str | None, options: dict[str, Any], passes: int, *, aligned: bool
+    scheduler: str | None, options: dict[str, Any], passes: int, *, aligned: bool, quiet: bool
 ) -> Runner:
     """Return who scores: this process, or the workers of a Dask cluster."""
     from serfiq_widgets.terminal import open_scorer, say_notes
@@ -139,18 +163,19 @@ def _runner(
     if scheduler is None:
         from serfiq_widgets.datasets import LocalRunner
 
-        return LocalRunner(open_scorer(**options), passes, aligned=aligned)
+        return LocalRunner(open_scorer(**options, quiet=quiet), passes, aligned=aligned)
     from serfiq_widgets.cluster import ClusterRunner, connect
 
     client = connect(scheduler)
     click.get_current_context().call_on_close(client.close)
     runner = ClusterRunner(client, options, passes, aligned=aligned)
-    say_notes(runner.card)
+    if not quiet:
+        say_notes(runner.card)
     return runner
 
 
 def _all_rows(
-    runner: Runner, paths: list[str], progress: Callable[[int, int], None]
+    runner: Runner, paths: list[ImageFile], progress: Callable[[int, int], None]
 ) -> list[ScoreRow]:
     from serfiq_widgets.batch import chunked
 
@@ -168,15 +193,6 @@ def _summary(rows: Sequence[ScoreRow]) -> Summary:
     for row in rows:
         summary.counted(vars(row))
     return summary
-
-
-def _say_uncalibrated(runner: Runner, model: str, summary: Summary) -> None:
-    """Say once why there is no quality, and how to get one."""
-    from serfiq_widgets.zoo import UNCALIBRATED
-
-    card = runner.card
-    if not card.calibrated and summary.rows > summary.failed:
-        click.echo(f"Note: {UNCALIBRATED.format(card.name, model)}", err=True)
 
 
 def _columns(limit: bool) -> list[str]:
@@ -210,10 +226,12 @@ def _cell(value: float | None) -> str:
 
 
 def _as_csv(rows: Sequence[ScoreRow], limit: bool) -> str:
+    from serfiq_widgets.tables import no_formula
+
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(limit), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(asdict(row) | {"path": no_formula(row.path)} for row in rows)
     return text.getvalue()
 
 

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import Any
 
 from serfiq_widgets import __version__, zoo
-from serfiq_widgets.batch import ScoreRow, plain_text, score_chunks, settings_of
+from serfiq_widgets.batch import ImageFile, ScoreRow, plain_text, score_chunks, settings_of
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
@@ -30,6 +30,7 @@ from serfiq_widgets.errors import (
     SerfiqError,
     one_line,
 )
+from serfiq_widgets.images import is_address
 from serfiq_widgets.results import check_passes
 from serfiq_widgets.scorer import Scorer
 
@@ -39,6 +40,13 @@ POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long with
 AHEAD = 2  # chunks per thread of the workers that are under way
 NETWORKS = 4  # that a worker keeps
 GONE = "No such file"
+
+
+def _for_elsewhere(path: ImageFile) -> ImageFile:
+    """Return a path that another folder's process understands; others go as they are."""
+    if not isinstance(path, str | Path) or not str(path) or is_address(path):
+        return path
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  # text
 
 
 def connect(address: str) -> Any:
@@ -123,7 +131,7 @@ class ClusterRunner:
                 f"{__version__}. Install the same version everywhere."
             )
 
-    def score(self, chunks: Iterable[list[str | Path]]) -> Iterator[list[ScoreRow]]:
+    def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
         """Yield the rows of each chunk, in order; a bounded number of chunks is under way.
 
         Raises
@@ -133,7 +141,7 @@ class ClusterRunner:
         BadSetting
             A worker has other settings than the first one had.
         """
-        waiting: deque[tuple[list[str | Path], Any]] = deque()
+        waiting: deque[tuple[list[ImageFile], Any]] = deque()
         try:
             with translated("the next chunk"):
                 for chunk in chunks:
@@ -146,15 +154,15 @@ class ClusterRunner:
             for _, future in waiting:
                 future.release()  # nobody waits for it any more, so what has not begun will not
 
-    def _submit(self, chunk: list[str | Path]) -> Any:
-        paths = [os.path.abspath(path) if str(path) else "" for path in chunk]  # noqa: PTH100  # text
+    def _submit(self, chunk: list[ImageFile]) -> Any:
+        paths = [_for_elsewhere(path) for path in chunk]
         work = (self._packed, self.settings, paths, self._passes, self._aligned)
         return self._client.submit(_score, *work, pure=False)
 
-    def _rows(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
+    def _rows(self, chunk: list[ImageFile], future: Any) -> list[ScoreRow]:
         rows = []
         for path, row in zip(chunk, self._result(chunk, future), strict=True):
-            if row.sha256 is None and GONE in (row.error or "") and Path(path).exists():
+            if row.sha256 is None and GONE in (row.error or "") and Path(str(path)).exists():
                 raise ClusterUnavailable(
                     f"A worker does not see '{path}', which is here. Put the images where all "
                     "workers find them under the same path."
@@ -162,7 +170,7 @@ class ClusterRunner:
             rows.append(replace(row, path=plain_text(path)))
         return rows
 
-    def _result(self, chunk: list[str | Path], future: Any) -> list[ScoreRow]:
+    def _result(self, chunk: list[ImageFile], future: Any) -> list[ScoreRow]:
         """Wait for the rows of a chunk as long as there are workers."""
         distributed = import_distributed()
         seen = monotonic()

@@ -1,7 +1,8 @@
 """Whole datasets: folders or a table in, a table of scores out, resumed where it stopped.
 
 Images are taken in a fixed order and in chunks. Every chunk's rows go to a journal (`journal`); a
-run that starts again checks them against its images, in order, and goes on behind them. When all
+run that starts again checks them against its images, in order, scores anew whose file has become
+another since, and goes on behind them. When all
 are there, the journal is turned into the table, block by block, under a name of its own that is
 changed at the end. So nothing that grows with the number of images is held in memory.
 """
@@ -17,14 +18,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serfiq_widgets.atomic import replacing
-from serfiq_widgets.batch import ScoreRow, chunked, plain_text, score_chunks, settings_of
+from serfiq_widgets.batch import (
+    ImageFile,
+    ScoreRow,
+    chunked,
+    digest_of,
+    plain_text,
+    score_chunks,
+    settings_of,
+)
 from serfiq_widgets.detectors import open_detector
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.image_files import walk
 from serfiq_widgets.journal import Journal
 from serfiq_widgets.scorer import Scorer
-from serfiq_widgets.sources import BLOCK, COLUMNS, Folders, Table, check_columns
-from serfiq_widgets.tables import SUFFIXES, check_suffix, import_pandas, read_table
+from serfiq_widgets.sources import (
+    BLOCK,
+    COLUMNS,
+    TAKEN,
+    Folders,
+    Table,
+    check_columns,
+    is_table,
+    located,
+    open_source,
+)
+from serfiq_widgets.tables import (
+    TEXTS,
+    check_suffix,
+    import_pandas,
+    no_formula,
+    own_names,
+    read_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +70,7 @@ class Runner(Protocol):
     settings: dict[str, Any]
     card: Card
 
-    def score(self, chunks: Iterable[list[str | Path]]) -> Iterator[list[ScoreRow]]:
+    def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
         """Yield the rows of each chunk, in order."""
         ...
 
@@ -60,17 +85,18 @@ class LocalRunner:
         if not aligned:
             open_detector(scorer.detector)  # what it lacks is said once, not of every photo
 
-    def score(self, chunks: Iterable[list[str | Path]]) -> Iterator[list[ScoreRow]]:
+    def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
         """Yield the rows of each chunk, in order."""
         return score_chunks(self._scorer, chunks, self._passes, aligned=self._aligned)
 
 
 @dataclass
 class Summary:
-    """What came of a run: rows, and rows with an error."""
+    """What came of a run: rows, rows with an error, and images that were replaced meanwhile."""
 
     rows: int = 0
     failed: int = 0
+    anew: int = 0
 
     def counted(self, row: dict[str, Any]) -> dict[str, Any]:
         """Count one more row, and return it."""
@@ -96,9 +122,9 @@ def score_dataset(
     source : Folders or Table
         Which images.
     out : Path
-        ``.csv``, ``.parquet``, ``.arrow`` or ``.feather``. The columns are those of `ScoreRow`,
-        behind the source's own. It appears when it is whole; until then the journal beside it holds
-        what is done, and the next call with the same ``out`` goes on from there.
+        ``.csv``, ``.tsv``, ``.parquet``, ``.arrow`` or ``.feather``. The columns are those of
+        `ScoreRow`, behind the source's own. It appears when it is whole; until then the journal
+        beside it holds what is done, and the next call with the same ``out`` goes on from there.
     fresh : bool
         Begin anew, whatever a journal holds.
     progress : callable, optional
@@ -111,27 +137,34 @@ def score_dataset(
     BadTable, PackageMissing
         The table cannot be written, or what it needs is not installed.
     """
-    if check_suffix(out) != ".csv":
+    if check_suffix(out) not in TEXTS:
         import_pandas()
     source.spare(out)
     say = progress or (lambda _done, _total: None)
     total = sum(1 for _ in source)
     with closing(Journal(out, runner.settings, fresh=fresh)) as journal:
         paths = iter(source)
-        done = _pass_over(paths, journal)
+        done, replaced = _pass_over(paths, journal)
         say(done, total)
+        _score_anew(runner, replaced, journal)
         for rows in runner.score(chunked(paths)):
             journal.append([_compact(row) for row in rows])
             done += len(rows)
             say(done, total)
         summary = _write(journal, source, out)
+        summary.anew = len(replaced)
         journal.remove()
     return summary
 
 
-def _pass_over(paths: Iterator[str], journal: Journal) -> int:
-    """Take the images that the journal has from the paths; they must be the same in order."""
-    done = 0
+def _pass_over(
+    paths: Iterator[ImageFile], journal: Journal
+) -> tuple[int, list[tuple[int, ImageFile]]]:
+    """Take the images that the journal has from the paths; they must be the same in order.
+
+    Returns how many there were, and the number and path of those whose file is another now.
+    """
+    done, replaced = 0, []
     for rows in journal.chunks():
         for row in rows:
             path = next(paths, None)
@@ -140,8 +173,16 @@ def _pass_over(paths: Iterator[str], journal: Journal) -> int:
                     f"'{journal.path}' goes on with '{row['path']}' where now is '{path}': the "
                     "images have changed since that run. Start anew with --fresh."
                 )
+            if digest_of(path) != row.get("sha256"):
+                replaced.append((done, path))
             done += 1
-    return done
+    return done, replaced
+
+
+def _score_anew(runner: Runner, replaced: list[tuple[int, ImageFile]], journal: Journal) -> None:
+    numbers = (number for number, _ in replaced)
+    for rows in runner.score(chunked(path for _, path in replaced)):
+        journal.replace({next(numbers): _compact(row) for row in rows})
 
 
 def _compact(row: ScoreRow) -> dict[str, Any]:
@@ -152,7 +193,7 @@ def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
     """Turn the journal into the table, which gets its name when all of it is on the disk."""
     summary = Summary()
     rows = (summary.counted(row) for chunk in journal.chunks() for row in chunk)
-    writer = _write_csv if out.suffix.lower() == ".csv" else _write_arrow
+    writer = _write_text if out.suffix.lower() in TEXTS else _write_arrow
     with replacing(out) as new:
         writer(new, source, rows)
     return summary
@@ -170,14 +211,16 @@ def _side_by_side(
             yield None, block
 
 
-def _write_csv(path: Path, source: Folders | Table, rows: Iterator[dict[str, Any]]) -> None:
+def _write_text(path: Path, source: Folders | Table, rows: Iterator[dict[str, Any]]) -> None:
     names = [*source.names, *(name for name in COLUMNS if name not in source.names)]
+    mark = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, names, delimiter=mark, lineterminator="\n")
         writer.writeheader()
         for own, block in _side_by_side(source, rows):
             given = [{}] * len(block) if own is None else own.to_pylist()
-            writer.writerows(row | more for row, more in zip(block, given, strict=True))
+            for row, more in zip(block, given, strict=True):
+                writer.writerow(row | {"path": no_formula(row["path"])} | more)
 
 
 def _write_arrow(path: Path, source: Folders | Table, rows: Iterator[dict[str, Any]]) -> None:
@@ -227,12 +270,13 @@ def score_table(
     Parameters
     ----------
     table : pandas.DataFrame, path, or iterable of paths
-        A frame keeps its index and columns; its paths count from the current folder. The path of a
-        table or folder, and several paths, are taken as by ``serfiq score``.
+        A frame keeps its index and columns, those that scores have too as ``own_...``; its paths
+        count from the current folder. The path of a table or folder, and several paths, are taken
+        as by ``serfiq score``.
     passes : int
         Dropout passes T, 2 to 2000.
     column : str
-        Holds the paths.
+        Holds the paths; in the place of ``path``, ``file``, ``filename`` or ``image`` will do.
     aligned : bool
         The images are aligned face crops: skip detection.
     client : distributed.Client, optional
@@ -286,16 +330,20 @@ def score_table(
 
 def _frame_and_paths(
     table: pd.DataFrame | Paths, column: str
-) -> tuple[pd.DataFrame | None, list[str]]:
+) -> tuple[pd.DataFrame | None, list[ImageFile]]:
     """Return the frame that is to be carried on, if there is one, and all paths."""
     pandas = import_pandas()
-    folder = Path()
-    if isinstance(table, str | Path) and Path(table).suffix.lower() in SUFFIXES:
-        folder, table = Path(table).parent, read_table(table)
+    folder, name = Path(), "the table"
+    if is_table(table):
+        file = Path(str(table)).expanduser()
+        folder, name, table = file.parent, file.name, read_table(file)
     if not isinstance(table, pandas.DataFrame):
         listed = [table] if isinstance(table, str | Path) else table
-        return None, [str(path) for path in walk(listed)]
-    frame: pd.DataFrame = table
-    check_columns(frame.columns, column, "the table")
-    paths = ["" if pandas.isna(path) else str(folder / str(path)) for path in frame[column]]
-    return frame, paths
+        return None, list(open_source(listed))
+    given: pd.DataFrame = table
+    found = check_columns(given.columns, column, name)
+    values = given[found]
+    paths: list[ImageFile] = [
+        "" if pandas.isna(value) else located(value, folder) for value in values
+    ]
+    return given.set_axis(own_names(list(given.columns), TAKEN), axis="columns"), paths

@@ -53,6 +53,10 @@ class ModelWarning(UserWarning):
     """A network was opened, but something about it looks wrong; the text says what."""
 
 
+class PixelWarning(UserWarning):
+    """How the pixels of an array were understood, where it leaves a choice."""
+
+
 class NotWritten(BadSetting):
     """A file cannot be written: no such folder, no permission, a full disk."""
 

@@ -22,12 +22,12 @@ from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.parts import data_url
 from serfiq_widgets.state import PROJECTIONS, Entry
+from serfiq_widgets.tables import FORMULA_STARTS
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult
 
 COLUMNS = ("name", "quality", "raw", "low", "high", "limit", "passes", "seed", "model")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 NUMBERS = {"passes": int, "seed": int, "rate": float, "alpha": float, "r": float}
 PAGE = """\
 <!doctype html>

@@ -7,6 +7,8 @@ WebP are read piece by piece before that (see `containers`), other formats are d
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.containers import broken, check_size, essentials, too_large
 from serfiq_widgets.decoder import decoded, strips
-from serfiq_widgets.errors import UnreadableImage, clean_name, one_line
+from serfiq_widgets.errors import PixelWarning, UnreadableImage, clean_name, one_line
 from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
 from serfiq_widgets.memory import give_back
 from serfiq_widgets.orientation import UPRIGHT
@@ -31,9 +33,14 @@ if TYPE_CHECKING:
 MAX_BYTES = 20_000_000
 MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
 EXIF_ORIENTATION = 0x0112
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+CHANNELS = (1, 3, 4)
+WHITE = 255
 
 _SAVE_AS = "Save it as JPEG, PNG or WebP and try again."
-_ARRAY_HELP = "Give a uint8 array (height, width, 3) in RGB order, 0 to 255."
+_ARRAY_HELP = (
+    "Give an array (height, width, 3) in RGB order: uint8, or floats of 0 to 1 or 0 to 255."
+)
 
 
 def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8]:
@@ -45,8 +52,9 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
         JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, JPEG 2000, and HEIC where pillow-heif is
         installed; of several frames or pages the first. All but the first three are decoded in a
         process of their own. EXIF rotation is applied, alpha is laid on white, 16 bits are scaled
-        to 8; a JPEG above 32 megapixels is decoded at half its size, or less. Arrays are uint8 or
-        uint16 (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
+        to 8; a JPEG above 32 megapixels is decoded at half its size, or less. Arrays and tensors
+        are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels first; uint8,
+        uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
     name : str, optional
         What messages call the image; by default the file's name.
 
@@ -62,10 +70,15 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     ImageTooLarge
         More than 20 MB or 32 megapixels (JPEG: 110), or too costly to decode (WebP: above 16
         megapixels).
+
+    Warns
+    -----
+    PixelWarning
+        Floats: as what they were taken.
     """
     name = name or name_of(source)
-    if isinstance(source, np.ndarray):
-        return _from_array(source, name)
+    if isinstance(source, np.ndarray) or hasattr(source, "numpy"):
+        return _from_array(_as_array(source, name), name)
     from PIL import Image
 
     if isinstance(source, Image.Image):
@@ -100,6 +113,11 @@ def name_of(source: Any) -> str:
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
+def is_address(source: object) -> bool:
+    """Whether this is no path but an address, such as https://..."""
+    return isinstance(source, str) and ADDRESS.match(source) is not None
+
+
 def read_bytes(source: Any, name: str) -> bytes:
     """Return the bytes of a path, buffer or file object, never more than the limit.
 
@@ -108,13 +126,17 @@ def read_bytes(source: Any, name: str) -> bytes:
     UnreadableImage, ImageTooLarge
         As `read_image`.
     """
+    if is_address(source):
+        raise UnreadableImage(
+            f"'{name}' is on the web. Download it first and give the file's path."
+        )
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source) if len(source) <= MAX_BYTES else b"\0" * (MAX_BYTES + 1)
     elif isinstance(source, (str, Path)):
         try:
-            with Path(source).open("rb") as file:
+            with Path(source).expanduser().open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # a home folder that nobody has
             why = getattr(error, "strerror", None) or error
             raise UnreadableImage(f"'{name}' cannot be read ({why}). Check the path.") from error
     elif hasattr(source, "read"):
@@ -168,15 +190,44 @@ def check_bytes(content: bytes, name: str) -> None:
         raise UnreadableImage(f"'{name}' is empty. Get or save it again.")
 
 
-def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if array.dtype.kind == "f" and array.size and not np.isfinite(array).all():
-        raise UnreadableImage(f"'{name}' holds NaN or infinity. {_ARRAY_HELP}")
-    if array.dtype not in (np.uint8, np.uint16):
-        raise UnreadableImage(f"'{name}' is an array of {array.dtype}. {_ARRAY_HELP}")
-    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+def _as_array(source: Any, name: str) -> NDArray[Any]:
+    """Return an array, or what a framework calls a tensor, as an array with its channels last."""
+    if not isinstance(source, np.ndarray):
+        tensor = source.detach().cpu() if hasattr(source, "detach") else source
+        tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor  # unknown to NumPy
+        source = tensor.numpy()
+    array = np.asarray(source)
+    if array.ndim == 3 and array.shape[0] in CHANNELS and array.shape[2] not in CHANNELS:  # noqa: PLR2004  # axes
+        array = np.moveaxis(array, 0, 2)
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), *((n,) for n in CHANNELS)):
         raise UnreadableImage(f"'{name}' is an array of shape {array.shape}. {_ARRAY_HELP}")
+    return array
+
+
+def _from_floats(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Take floats as 0 to 1 or as 0 to 255, by their maximum, and say so."""
+    if not np.isfinite(array).all():
+        raise UnreadableImage(f"'{name}' holds NaN or infinity. {_ARRAY_HELP}")
+    least, most = float(array.min(initial=0)), float(array.max(initial=0))
+    if least < 0 or most > WHITE:
+        raise UnreadableImage(f"'{name}' holds floats of {least:g} to {most:g}. {_ARRAY_HELP}")
+    scale = WHITE if most <= 1 else 1
+    warnings.warn(
+        f"'{name}' holds floats up to {most:g}: they were taken as 0 to {WHITE // scale}.",
+        PixelWarning,
+        stacklevel=2,
+    )
+    pixels: NDArray[np.uint8] = np.rint(array.astype(np.float64) * scale).astype(np.uint8)
+    return pixels
+
+
+def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if array.dtype.kind != "f" and array.dtype not in (np.uint8, np.uint16):
+        raise UnreadableImage(f"'{name}' is an array of {array.dtype}. {_ARRAY_HELP}")
     check_size(array.shape[1], array.shape[0], name)
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "f":
+        array = _from_floats(array, name)
+    elif array.dtype == np.uint16:
         array = (array // 257).astype(np.uint8)
     channels = np.atleast_3d(array)
     if channels.shape[2:] == (4,):

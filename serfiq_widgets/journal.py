@@ -1,8 +1,9 @@
 """The journal of a long run: rows that are safe on disk, chunk by chunk, until the table is whole.
 
-The first line begins with `MAGIC` and holds the settings, every further line the rows of one chunk,
-all as JSON. A line is on the disk before the next chunk begins. So a run that is killed loses no
-finished chunk, and at most its last line is torn, which is cut off when the run goes on.
+The first line begins with `MAGIC` and holds the settings. Every further line holds the rows of one
+chunk, or rows that take the place of earlier ones, all as JSON. A line is on the disk before the
+next chunk begins. So a run that is killed loses no finished chunk, and at most its last line is
+torn, which is cut off when the run goes on.
 """
 
 from __future__ import annotations
@@ -124,6 +125,10 @@ class Journal:
         """
         self._write(rows)
 
+    def replace(self, rows: dict[int, dict[str, Any]]) -> None:
+        """Put rows in the place of earlier ones, by their numbers from 0; see `append`."""
+        self._write({"instead": rows})
+
     def _write(self, content: Any) -> None:
         line = json.dumps(content, separators=(",", ":")).encode() + b"\n"
         try:
@@ -138,10 +143,20 @@ class Journal:
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
         """Read the rows back, chunk by chunk."""
+        instead: dict[str, dict[str, Any]] = {}
+        for line in self._lines():
+            if isinstance(line, dict):
+                instead |= line["instead"]
+        done = 0
+        for line in self._lines():
+            if isinstance(line, list):
+                yield [instead.get(str(done + i), row) for i, row in enumerate(line)]
+                done += len(line)
+
+    def _lines(self) -> Iterator[Any]:
         with self.path.open("rb") as file:
             file.readline()
-            for line in file:
-                yield json.loads(line)
+            yield from map(json.loads, file)
 
     def close(self) -> None:
         """Close the file and leave it where it is."""

@@ -1,99 +1,157 @@
-"""Where a dataset's images are named: folders, or a table with one image per row.
+"""Where a dataset's images are named: files and folders, standard input, or a table of paths.
 
-Both are read from the beginning as often as they are asked, always in the same order, and never as
+All are read from the beginning as often as they are asked, always in the same order, and never as
 a whole.
 """
 
 from __future__ import annotations
 
-import csv
+import io
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import fields
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 from serfiq_widgets.atomic import same_file
-from serfiq_widgets.batch import ScoreRow
+from serfiq_widgets.batch import ImageFile, ScoreRow
 from serfiq_widgets.errors import BadSetting, BadTable, one_line
 from serfiq_widgets.image_files import walk
-from serfiq_widgets.tables import SUFFIXES, check_suffix, import_pandas
+from serfiq_widgets.images import MAX_BYTES, is_address
+from serfiq_widgets.tables import (
+    SUFFIXES,
+    TEXTS,
+    check_suffix,
+    dialect_of,
+    find_paths,
+    import_pandas,
+    own_names,
+    twice,
+)
 
 BLOCK = 4096  # rows that are read and written at a time
-CSV_BLOCK = 2**24  # bytes from which the kinds of a CSV's columns are told
+CSV_BLOCK = 2**24  # bytes of a CSV that are parsed at a time
 COLUMNS = tuple(field.name for field in fields(ScoreRow))
+STANDARD_INPUT = "-"
+
+
+class StandardInput(io.BytesIO):
+    """The image that came by standard input; its path in a table is ``-``."""
+
+    name = "standard input"
+
+    def __str__(self) -> str:
+        """Return what stands for it on a command line."""
+        return STANDARD_INPUT
 
 
 class Folders:
-    """Images and folders of images; they bring no columns of their own."""
+    """Images and folders of images; they bring no columns of their own.
+
+    Parameters
+    ----------
+    paths : iterable of path or file object
+        Files, folders, addresses (each gets an error of its own).
+
+    Attributes
+    ----------
+    skipped : Counter
+        What the last walk left out, by kind.
+    """
 
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
+    def __init__(self, paths: Iterable[ImageFile]) -> None:
         self._paths = list(paths)
         self.skipped: Counter[str] = Counter()
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield the paths, folders walked as by `walk`; ``skipped`` counts what is left out."""
+    def __iter__(self) -> Iterator[ImageFile]:
+        """Yield the images, folders walked as by `walk`."""
         self.skipped = Counter()
-        return map(str, walk(self._paths, self.skipped))
+        for path in self._paths:
+            if not isinstance(path, str | Path) or is_address(path):
+                yield path
+            else:
+                yield from map(str, walk([path], self.skipped))
 
     def spare(self, out: Path) -> None:
         """Raise BadSetting if writing ``out`` would destroy one of the given files."""
-        _spare(self._paths, out)
+        _spare((path for path in self._paths if isinstance(path, str | Path)), out)
 
 
 class Table:
     """A table that names one image per row, read in blocks.
 
-    What a CSV holds is text, as it stands there: ``007`` is no number.
+    What a table of text holds is text, as it stands there: ``007`` is no number.
 
     Parameters
     ----------
     path : Path
-        CSV, Parquet or Arrow.
+        CSV, TSV, Parquet or Arrow.
     column : str
-        Holds the paths, from the table's folder.
+        Holds the paths, from the table's folder; if it is not there and was not asked for by
+        another name than ``path``, one of `tables.PATHS`.
 
     Attributes
     ----------
     names : tuple of str
-        Its columns.
+        Its columns; those that scores have too are called ``own_...``.
+    notes : tuple of str
+        What was decided about it that is to be said.
 
     Raises
     ------
     BadTable
-        It cannot be read, is empty, lacks the column, or has columns that the scores will have.
+        It cannot be read, is empty, lacks the column of paths, or has a column twice.
     PackageMissing
         pyarrow is not installed.
     """
 
     def __init__(self, path: Path, column: str = "path") -> None:
-        self._path, self._column = path, column
+        self._path = path
         self.skipped: Counter[str] = Counter()  # nothing
         self._suffix = check_suffix(path)
         import_pandas()
-        with closing(self.blocks()) as blocks:
+        try:
+            self._dialect = dialect_of(path) if self._suffix in TEXTS else None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        if self._dialect is not None and self._dialect.names:  # pyarrow takes no name twice
+            check_columns(self._dialect.names, column, path.name)
+        with closing(self._raw_blocks()) as blocks:
             first = next(blocks, None)
         if first is None:
             raise BadTable(f"The table '{path.name}' has no rows.")
-        self.schema = first.schema
-        self.names = tuple(self.schema.names)
-        check_columns(self.names, column, path.name)
+        given = list(first.schema.names)
+        self._column = check_columns(given, column, path.name)
+        self.names = tuple(own_names(given, TAKEN))
+        self.schema = first.rename_columns(list(self.names)).schema
+        self.notes = tuple(notes_on(given, self._column, column, path.name))
+        if self._dialect is not None and self._dialect.encoding == "latin-1":
+            self.notes += (f"'{path.name}' is no UTF-8: it was read as Latin-1.",)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the paths, row after row."""
-        for block in self.blocks():
-            for value in block.column(self._column).to_pylist():
-                yield "" if value in (None, "") else str(self._path.parent / str(value))
+        place = None
+        for block in self._raw_blocks():
+            place = block.schema.get_field_index(self._column) if place is None else place
+            for value in block.column(place).to_pylist():
+                yield located(value, self._path.parent)
 
     def spare(self, out: Path) -> None:
         """Raise BadSetting if writing ``out`` would destroy the table."""
         _spare([self._path], out)
 
     def blocks(self) -> Generator[Any, None, None]:
-        """Yield record batches of at most ``BLOCK`` rows."""
+        """Yield record batches of at most ``BLOCK`` rows, with the columns called ``names``."""
+        for block in self._raw_blocks():
+            yield block.rename_columns(list(self.names))
+
+    def _raw_blocks(self) -> Generator[Any, None, None]:
         import pyarrow as pa
 
         try:
@@ -101,24 +159,29 @@ class Table:
                 for start in range(0, batch.num_rows, BLOCK):
                     yield batch.slice(start, BLOCK)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise BadTable(
-                f"The table '{self._path.name}' cannot be read: {one_line(error)}"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> BadTable:
+        return BadTable(f"The table '{self._path.name}' cannot be read: {one_line(error)}")
 
     def _batches(self) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.csv
         import pyarrow.parquet
 
-        if self._suffix == ".csv":
-            with self._path.open(newline="", encoding="utf-8-sig") as file:
-                names = next(csv.reader(file), [])
+        if self._dialect is not None:
             yield from pyarrow.csv.open_csv(
                 self._path,
-                read_options=pyarrow.csv.ReadOptions(block_size=CSV_BLOCK),
-                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+                read_options=pyarrow.csv.ReadOptions(
+                    block_size=CSV_BLOCK,
+                    # pyarrow passes over a byte order mark by itself
+                    encoding=self._dialect.encoding.removesuffix("-sig"),
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self._dialect.delimiter, newlines_in_values=True
+                ),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string())
+                    column_types=dict.fromkeys(self._dialect.names, pa.string())
                 ),
             )
         elif self._suffix == ".parquet":
@@ -130,6 +193,10 @@ class Table:
                     yield file.get_batch(i)
 
 
+TAKEN = tuple(name for name in COLUMNS if name != "path")
+"""Columns that a table's own must not be called."""
+
+
 def _spare(paths: Iterable[str | Path], out: Path) -> None:
     for path in map(Path, paths):
         if same_file(path, out):
@@ -139,22 +206,81 @@ def _spare(paths: Iterable[str | Path], out: Path) -> None:
 
 
 def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | Table:
-    """Return a `Table` where one is named, else `Folders`."""
-    listed = [Path(path) for path in paths]
-    if len(listed) == 1 and listed[0].suffix.lower() in SUFFIXES and not listed[0].is_dir():
-        return Table(listed[0], column)
+    """Return a `Table` where one is named, else `Folders`.
+
+    ``~`` is the home folder, a pattern such as ``faces/*.jpg`` stands for the files that it meets,
+    and ``-`` for an image on standard input.
+
+    Raises
+    ------
+    BadSetting
+        A pattern meets nothing.
+    """
+    listed = list(_expanded(paths))
+    if len(listed) == 1 and is_table(listed[0]):
+        return Table(Path(str(listed[0])), column)
     return Folders(listed)
 
 
-def check_columns(names: Iterable[str], column: str, table: str) -> None:
-    """Raise BadTable if a table lacks the column of paths, or has columns that scores will have."""
+def is_table(path: object) -> bool:
+    """Whether a path names a table, by its suffix."""
+    if not isinstance(path, str | Path) or is_address(path):
+        return False
+    return Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()
+
+
+def _expanded(paths: Iterable[str | Path]) -> Iterator[ImageFile]:
+    for path in map(str, paths):
+        if path == STANDARD_INPUT:
+            yield StandardInput(sys.stdin.buffer.read(MAX_BYTES + 1))
+        elif is_address(path):
+            yield path
+        else:
+            yield from _met(Path(path).expanduser())
+
+
+def _met(path: Path) -> list[Path]:
+    """Return the files that a pattern meets; what is there by this very name is no pattern."""
+    if not has_magic(str(path)) or path.exists():
+        return [path]
+    met = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  # absolute ones, too
+    if not met:
+        raise BadSetting(f"No file meets the pattern '{path}'. Check the folder and the ending.")
+    return met
+
+
+def located(value: object, folder: Path) -> str:
+    r"""Return where an image of a table lies, whose paths count from ``folder``.
+
+    Backslashes separate folders if there is no file of this very name; empty stays empty.
+    """
+    text = "" if value is None else str(value)
+    if not text or is_address(text):
+        return text
+    path = folder / Path(text).expanduser()
+    if "\\" in text and not path.exists():
+        path = folder / text.replace("\\", "/")
+    return str(path)
+
+
+def check_columns(names: Iterable[Any], column: str, table: str) -> Any:
+    """Return which column holds the paths; raise BadTable if none does, or a name is twice."""
     names = list(names)
-    if column not in names:
+    found = find_paths(names, column)
+    if found is None:
         raise BadTable(
             f"'{table}' has no column '{column}', but {', '.join(map(str, names)) or 'none'}. "
             "Say which holds the paths: --column (in Python: column=)."
         )
-    taken = [name for name in names if name in COLUMNS and name != "path"]
-    if taken or len(set(names)) < len(names):
-        what = f"'{taken[0]}', as the scores have" if taken else "one name twice"
-        raise BadTable(f"'{table}' has a column {what}: rename or drop it first.")
+    if (again := twice(names)) is not None:
+        raise BadTable(f"'{table}' has the column '{again}' twice: rename or drop one first.")
+    return found
+
+
+def notes_on(names: Iterable[Any], found: Any, column: str, table: str) -> Iterator[str]:
+    """Yield what is to be said about a table's columns."""
+    if found != column:
+        yield f"The paths were taken from the column '{found}' of '{table}'."
+    for name, new in zip(names, own_names(list(names), TAKEN), strict=True):
+        if new != name:
+            yield f"The column '{name}' of '{table}' is called '{new}' beside the scores."

@@ -1,8 +1,18 @@
-"""Tables in files: CSV, Parquet and Arrow, in and out of pandas data frames."""
+"""Tables in files: CSV, TSV, Parquet and Arrow, in and out of pandas data frames.
+
+Tables of text come from many programs: `dialect_of` finds their encoding and what stands between
+their columns.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +21,39 @@ from serfiq_widgets.errors import BadTable, PackageMissing, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".csv", ".parquet", ".arrow", ".feather")
+TEXTS = (".csv", ".tsv")
+SUFFIXES = (*TEXTS, ".parquet", ".arrow", ".feather")
+PATHS = ("path", "file", "filename", "image")
+"""What a column of paths may be called, in any case; the first that is there is taken."""
+DELIMITERS = (",", ";", "\t")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet would take for a formula."""
+BLOCK = 2**20  # bytes that are decoded at a time
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+LEADING_ZERO = r"\s*[+-]?0\d"  # 007: as a number it would lose its zeros
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table of text is written.
+
+    Attributes
+    ----------
+    encoding : str
+        ``utf-8``, ``utf-8-sig``, ``utf-16``, or ``latin-1`` if it is none of these.
+    delimiter : str
+        What stands between columns: comma, semicolon or tab.
+    names : tuple of str
+        The columns of its first line.
+    """
+
+    encoding: str
+    delimiter: str
+    names: tuple[str, ...]
 
 
 def check_suffix(path: Path) -> str:
@@ -22,13 +64,84 @@ def check_suffix(path: Path) -> str:
     return suffix
 
 
+def dialect_of(path: Path) -> Dialect:
+    """Find out how a table of text is written: from its bytes, and from its first line.
+
+    Of the delimiters counts the one that gives a column of paths, and then the most columns.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read.
+    """
+    encoding = _encoding_of(path)
+    with path.open(newline="", encoding=encoding) as file:
+        lines = list(islice(file, 1))
+    preferred = ("\t", ",", ";") if path.suffix.lower() == ".tsv" else DELIMITERS
+    read = {mark: tuple(next(csv.reader(lines, delimiter=mark), ())) for mark in preferred}
+    best = max(read, key=lambda mark: (find_paths(read[mark]) is not None, len(read[mark])))
+    return Dialect(encoding, best, read[best])
+
+
+def _encoding_of(path: Path) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        part = file.read(BLOCK)
+        for mark, encoding in MARKS:
+            if part.startswith(mark):
+                return encoding
+        try:
+            while part:
+                decoder.decode(part)
+                part = file.read(BLOCK)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "utf-8"
+
+
+def find_paths(names: Iterable[Any], column: str = "path") -> Any:
+    """Return which column holds the paths: ``column``, or in its place one of `PATHS`; or None."""
+    names = list(names)
+    if column in names:
+        return column
+    if column != PATHS[0]:
+        return None
+    known = {str(name).strip().lower(): name for name in reversed(names)}
+    return next((known[name] for name in PATHS if name in known), None)
+
+
+def own_names(names: Sequence[Any], taken: Iterable[str]) -> list[Any]:
+    """Return a table's column names, those that are taken with ``own_`` before them."""
+    avoid = {*taken, *names}
+    renamed = []
+    for name in names:
+        new = name
+        while new in taken or (new != name and new in avoid):
+            new = f"own_{new}"
+        renamed.append(new)
+    return renamed
+
+
+def twice(names: Iterable[Any]) -> Any:
+    """Return a name that is there twice, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def no_formula(path: str) -> str:
+    """Return a path as it stands in a table of text: no spreadsheet takes it for a formula."""
+    return f"./{path}" if path.startswith(FORMULA_STARTS) and len(path) > 1 else path
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table.
 
     Parameters
     ----------
     path : str or Path
-        ``.csv``, ``.parquet``, ``.arrow`` or ``.feather`` (both Arrow's file format).
+        ``.csv`` or ``.tsv`` (see `dialect_of`), ``.parquet``, ``.arrow`` or ``.feather`` (both
+        Arrow's file format). A column of text that holds a number with zeros before it, such as
+        ``007``, stays text.
 
     Raises
     ------
@@ -40,33 +153,26 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     suffix = check_suffix(path)
     pandas = import_pandas()
-    readers = {".csv": pandas.read_csv, ".parquet": pandas.read_parquet}
     try:
-        frame: pd.DataFrame = readers.get(suffix, pandas.read_feather)(path)
+        if suffix in TEXTS:
+            frame: pd.DataFrame = _read_text(path)
+        elif suffix == ".parquet":
+            frame = pandas.read_parquet(path)
+        else:
+            frame = pandas.read_feather(path)
     except (OSError, ValueError) as error:  # parsers of both packages raise children of ValueError
         raise BadTable(f"The table '{path.name}' cannot be read: {one_line(error)}") from error
     return frame
 
 
-def write_table(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table in the format that the name's suffix says.
-
-    Raises
-    ------
-    BadTable
-        Another suffix, or the file cannot be written.
-    """
-    path = Path(path)
-    suffix = check_suffix(path)
-    try:
-        if suffix == ".csv":
-            frame.to_csv(path, index=False)
-        elif suffix == ".parquet":
-            frame.to_parquet(path, index=False)
-        else:
-            frame.to_feather(path)
-    except OSError as error:
-        raise BadTable(f"'{path.name}' cannot be written: {one_line(error)}") from error
+def _read_text(path: Path) -> pd.DataFrame:
+    pandas = import_pandas()
+    dialect = dialect_of(path)
+    how = {"encoding": dialect.encoding, "sep": dialect.delimiter}
+    text = pandas.read_csv(path, dtype=str, **how)
+    kept = {name: str for name in text if text[name].str.match(LEADING_ZERO, na=False).any()}
+    frame: pd.DataFrame = pandas.read_csv(path, dtype=kept, **how)
+    return frame
 
 
 def import_pandas() -> Any:

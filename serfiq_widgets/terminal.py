@@ -79,6 +79,8 @@ def open_scorer(
     card: Path | None = None,
     detector: str = "centerface",
     precision: str = "auto",
+    *,
+    quiet: bool = False,
 ) -> Scorer:
     """Open a scorer, and say on standard error what is to be known about its network."""
     from serfiq_widgets.scorer import Scorer
@@ -88,7 +90,8 @@ def open_scorer(
         scorer = Scorer(
             model, engine, device, seed, card=card, detector=detector, precision=precision
         )
-    say_notes(scorer.card)
+    if not quiet:
+        say_notes(scorer.card)
     return scorer
 
 
@@ -99,8 +102,11 @@ def say_notes(card: Card) -> None:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's standard error, nothing elsewhere: call it with done and total."""
+def counting(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error, nothing elsewhere: call it with done and total.
+
+    ``hidden`` shows none.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -116,7 +122,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=hidden or not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

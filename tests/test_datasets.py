@@ -3,9 +3,12 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,8 +22,13 @@ from serfiq_widgets.image_files import find_images
 from serfiq_widgets.journal import MAGIC, Journal
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.sources import Folders
-from serfiq_widgets.tables import read_table, write_table
+from serfiq_widgets.tables import read_table
 
+WRITERS = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    ".feather": lambda frame, path: frame.to_feather(path),
+}
 SETTINGS = ["--aligned", "--engine", "onnxruntime", "--passes", "5"]
 
 
@@ -64,7 +72,7 @@ def test_pandas_in_pandas_out(crops, expected):
     same(scored.drop(columns="person").reset_index(drop=True), expected)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".arrow"])
 def test_a_folder_becomes_a_table(crops, expected, tmp_path, suffix):
     out = tmp_path / f"scores{suffix}"
     result = run("score", crops, "--out", out, *SETTINGS)
@@ -80,7 +88,7 @@ def test_a_table_carries_its_columns(expected, tmp_path, suffix):
     ages = [f"{i:03}" for i in range(80)]
     table = pd.DataFrame({"age": ages, "file": images, "when": pd.Timestamp("2020-02-29")})
     table.loc[3, "file"] = None
-    write_table(table, tmp_path / f"faces{suffix}")
+    WRITERS[suffix](table, tmp_path / f"faces{suffix}")
     out = tmp_path / f"scores{suffix}"
     faces = tmp_path / f"faces{suffix}"
     result = run("score", faces, "--column", "file", "--out", out, *SETTINGS)
@@ -146,6 +154,30 @@ def test_other_images_are_not_mixed_in(scorer, crops, tmp_path):
     assert "else.png" not in out.read_text()
 
 
+def test_an_image_that_was_replaced_meanwhile_is_scored_anew(scorer, crops, tmp_path):
+    """So is one that could not be read then."""
+    images = [crops / "a" / name for name in ("000.png", "broken.png", "002.png")]
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    runner, out = LocalRunner(scorer, 5, aligned=True), tmp_path / "scores.csv"
+    paths = []
+    for image in sorted(images):
+        paths.append(faces / image.name)
+        paths[-1].write_bytes(image.read_bytes())
+    (before,) = runner.score([paths])
+    with closing(Journal(out, runner.settings)) as journal:
+        journal.append([vars(row) for row in before])
+    paths[0].write_bytes((crops / "b" / "001.png").read_bytes())
+    paths[2].write_bytes((crops / "b" / "003.png").read_bytes())
+    summary = score_dataset(runner, Folders([faces]), out)
+    scores = read_table(out).set_index("path")
+    (alone,) = runner.score([paths])
+    assert (summary.rows, summary.failed, summary.anew) == (3, 0, 2)
+    assert list(scores.raw) == pytest.approx([row.raw for row in alone], abs=1e-6)
+    assert list(scores.sha256) == [row.sha256 for row in alone]
+    assert scores.raw.iloc[0] != pytest.approx(before[0].raw, abs=1e-3)
+
+
 def test_two_runs_do_not_share_a_journal(tmp_path):
     pytest.importorskip("fcntl")
     first = Journal(tmp_path / "scores.csv", {})
@@ -172,9 +204,8 @@ def test_names_that_are_no_text_are_written(scorer, sample_faces, tmp_path):
     ("content", "words"),
     [
         ("name\na.jpg\n", "no column 'path', but name"),
-        ("path,raw\na.jpg,1\n", "a column 'raw'"),
         ("path\n", "no rows"),
-        ("path,path\na,b\n", "one name twice"),
+        ("path,path\na,b\n", "the column 'path' twice"),
         ("path\na.jpg,b.jpg\n", "cannot be read"),
         ("", "cannot be read"),
     ],
@@ -211,3 +242,100 @@ def test_the_journal_is_json_that_others_can_read(tmp_path):
     assert json.loads(line) == [{"path": "ü.jpg", "raw": 0.1}]
     journal.remove()
     assert not journal.path.exists()
+
+
+COLLINS = sample_images()[0]
+TABLES = {
+    "semicolons.csv": "\ufeffpath;age\n{path};38\n".encode(),
+    "tabs.tsv": b"path\tage\n{path}\t38\n",
+    "latin.csv": "path,age,name\n{path},38,J\u00fcrgen\n".encode("latin-1"),
+    "wide.csv": "path;age\n{path};38\n".encode("utf-16"),
+    "backslashes.csv": b"path,age\nfaces\\collins.jpg,38\n",
+    "filename.csv": b"age,Filename\n38,{path}\n",
+    "own.csv": b"path,raw,age\n{path},7,38\n",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_taken_as_programs_write_them(tmp_path, name):
+    (tmp_path / "faces").mkdir()
+    shutil.copy(COLLINS, tmp_path / "faces" / "collins.jpg")
+    table, out = tmp_path / name, tmp_path / "scores.csv"
+    encoding = {"wide.csv": "utf-16", "latin.csv": "latin-1"}.get(name, "utf-8")
+    text = TABLES[name].decode(encoding).replace("{path}", "faces/collins.jpg")
+    table.write_bytes(text.encode(encoding))
+    result = run("score", table, "--out", out, "--passes", 5)
+    assert result.exit_code == 0, result.output
+    (row,) = read_table(out).itertuples()
+    assert row.quality == pytest.approx(84, abs=2)
+    assert int(row.age) == 38
+    (same_row,) = score_table(table, 5).itertuples()
+    assert same_row.raw == pytest.approx(row.raw, abs=1e-6)
+    if name == "latin.csv":
+        assert row.name == same_row.name == "J\u00fcrgen"
+        assert "Latin-1" in result.output
+    if name == "filename.csv":
+        assert "the column 'Filename'" in result.output
+    if name == "own.csv":
+        assert row.own_raw == same_row.own_raw == 7
+        assert "'own_raw'" in result.output
+
+
+def test_the_tables_of_others(shared):
+    tables = sorted((shared / "cases" / "tables").iterdir())
+    assert tables
+    for table in tables:
+        result = run("score", table, "--json", "--quiet", "--passes", 5)
+        (row,) = json.loads(result.output)
+        assert row["quality"] == pytest.approx(84, abs=3), table.name
+
+
+def test_an_image_comes_by_standard_input():
+    given = CliRunner().invoke(
+        main, ["score", "-", "--json", "-q", "--passes", "5"], input=COLLINS.read_bytes()
+    )
+    (row,) = json.loads(given.output)
+    assert (row["path"], row["error"]) == ("-", None)
+    assert row["quality"] == pytest.approx(84, abs=2)
+    broken = CliRunner().invoke(main, ["score", "-", "--json", "-q"], input=b"no image")
+    assert broken.exit_code == 1
+    assert "'standard input'" in json.loads(broken.output)[0]["error"]
+
+
+def test_patterns_home_and_addresses(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.jpg", "b.jpg", "[c].jpg", "d.txt"):
+        shutil.copy(COLLINS, tmp_path / name)
+    result = run("score", "~/?.jpg", "https://example.org/x/e.jpg", "--json", "-q", "--passes", 5)
+    rows = json.loads(result.output)
+    assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.jpg", "e.jpg"]
+    assert rows[0]["raw"] == rows[1]["raw"] is not None
+    assert rows[2]["path"] == "https://example.org/x/e.jpg"
+    assert "Download it first" in rows[2]["error"]
+    (row,) = json.loads(run("score", tmp_path / "[c].jpg", "--json", "-q", "--passes", 5).output)
+    assert row["error"] is None
+    result = run("score", tmp_path / "*.png")
+    assert result.exit_code == 2
+    assert "*.png" in result.output
+
+
+def test_quiet_says_nothing_but_the_scores(tmp_path):
+    out = tmp_path / "scores.csv"
+    (tmp_path / "notes.txt").write_text("no image")
+    shutil.copy(COLLINS, tmp_path / "a.jpg")
+    loud = run("score", tmp_path, "--out", out, "--passes", 5)
+    assert "1 rows written" in loud.output
+    assert "1 .txt" in loud.output
+    assert run("score", tmp_path, "--out", out, "--passes", 5, "-q").output == ""
+    assert len(read_table(out)) == 1
+
+
+def test_a_file_name_is_no_formula(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "=1+cmd.jpg"
+    shutil.copy(COLLINS, name)
+    printed = run("score", name, "--format", "csv", "--passes", 5).output
+    assert "\n./=1+cmd.jpg," in printed
+    run("score", name, "--out", "scores.csv", "--passes", 5)
+    assert "\n./=1+cmd.jpg," in Path("scores.csv").read_text()
+    assert score_table("scores.csv", 5).error.isna().all()

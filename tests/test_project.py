@@ -51,7 +51,7 @@ ARROWS = {
         "atomic bias_groups calibration evaluation figures measurements report results terminal"
     ),
     "cli_score": "atomic batch cluster datasets image_files results sources tables terminal zoo",
-    "cluster": "__init__ batch results scorer zoo",
+    "cluster": "__init__ batch images results scorer zoo",
     "compare": "faces figures images parts photo privacy state views wording",
     "containers": "formats orientation",
     "datasets": "atomic batch cluster detectors image_files journal scorer sources tables zoo",
@@ -74,7 +74,7 @@ ARROWS = {
         "bias_explorer camera compare degrade evaluation_explorer face_card faces images lab "
         "panels parts photo predict privacy resources results service state views wording"
     ),
-    "export": "__init__ degrade figures parts results state wording",
+    "export": "__init__ degrade figures parts results state tables wording",
     "face_card": "faces figures images opencv parts photo results sensitivity state",
     "faces": "detectors images opencv",
     "figures": "bias calibration degrade evaluation results robustness sensitivity",
@@ -111,7 +111,7 @@ ARROWS = {
     "server": "plotly_js sockets",
     "service": "cluster faces images photo results scorer",
     "sockets": "messages",
-    "sources": "atomic batch image_files tables",
+    "sources": "atomic batch image_files images tables",
     "state": "degrade faces resources results sandbox scorer service",
     "store": "",
     "tables": "",

@@ -6,11 +6,12 @@ import os
 import threading
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from serfiq_widgets.errors import SerfiqError, UnreadableImage
-from serfiq_widgets.images import read_bytes
+from serfiq_widgets.errors import PixelWarning, SerfiqError, UnreadableImage
+from serfiq_widgets.images import read_bytes, read_image
 from serfiq_widgets.resources import folder
 
 COLLINS = folder("sample_images") / "collins.jpg"
@@ -113,3 +114,41 @@ def test_a_file_that_stands_at_its_end_is_read_from_its_start():
 def test_an_empty_file_is_said_to_be_empty():
     with pytest.raises(UnreadableImage, match="is empty"):
         read_bytes(io.BytesIO(), "photo")
+
+
+def test_floats_are_0_to_1_or_0_to_255_by_their_maximum():
+    pixels = read_image(COLLINS)
+    with pytest.warns(PixelWarning, match="up to 255: they were taken as 0 to 255"):
+        np.testing.assert_array_equal(read_image(pixels.astype(np.float32)), pixels)
+    with pytest.warns(PixelWarning, match="up to 1: they were taken as 0 to 1"):
+        np.testing.assert_array_equal(read_image(pixels / 255), pixels)
+    with pytest.warns(PixelWarning, match="up to 0"):
+        assert not read_image(np.zeros((64, 64))).any()
+
+
+def test_channels_may_come_first():
+    pixels = read_image(COLLINS)
+    np.testing.assert_array_equal(read_image(np.moveaxis(pixels, 2, 0)), pixels)
+    np.testing.assert_array_equal(read_image(pixels[None, :, :, 0]), read_image(pixels[:, :, 0]))
+
+
+def test_tensors_are_taken():
+    torch = pytest.importorskip("torch")
+    pixels = read_image(COLLINS)
+    tensor = torch.from_numpy(pixels)
+    np.testing.assert_array_equal(read_image(tensor), pixels)
+    np.testing.assert_array_equal(read_image(tensor.permute(2, 0, 1)), pixels)
+    grown = (tensor.permute(2, 0, 1).float() / 255).requires_grad_()
+    with pytest.warns(PixelWarning):
+        np.testing.assert_array_equal(read_image(grown), pixels)
+    with pytest.warns(PixelWarning):  # 8 bits of it are kept
+        coarse = read_image((tensor / 255).to(torch.bfloat16))
+    assert np.abs(coarse.astype(int) - pixels).max() <= 1
+
+
+def test_home_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jpg").write_bytes(CONTENT)
+    assert read_bytes("~/a.jpg", "a.jpg") == CONTENT
+    with pytest.raises(UnreadableImage, match=r"'b\.jpg' cannot be read"):
+        read_image("~nobody-of-this-name/b.jpg")
