@@ -120,7 +120,7 @@ def inspect(path: str, card: Path | None, save: bool) -> None:
     found, network = scorer.card, scorer.network
     trained = {True: "yes", False: "no", None: "not known"}[found.trained_with_dropout]
     lines = {
-        "input": f"{found.size} x {found.size}, {describe(found.normalisation)}",
+        "input": "{} x {}, {}".format(*network.input_size, describe(found.normalisation)),
         "embedding": f"{network.n_dimensions} dimensions",
         "dropout": f"rate {scorer.rate:g} at '{network.site}' ({network.n_features} features)",
         "trained": f"with dropout: {trained}",

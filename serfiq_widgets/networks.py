@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from serfiq_widgets import on_top, store, zoo
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
+from serfiq_widgets.engines import is_a_crop
 from serfiq_widgets.errors import BadSetting, CorruptModel, ModelWarning, UnknownModel
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
 from serfiq_widgets.zoo import Card
@@ -44,7 +45,8 @@ STRETCH = ("alpha", "r", "population")
 
 UNTRAINED = (
     "'{}' was trained without dropout: its features never learnt to stand in for each other, so "
-    "its scores rank faces less surely. An on-top head helps (serfiq train-on-top)."
+    "its scores rank faces less surely (rate {:g} is taken). An on-top head helps (serfiq "
+    "train-on-top)."
 )
 FOUND = "'{}' takes its pixels as {}: found by trying."
 ALIKE = (
@@ -266,7 +268,7 @@ def _exported(module: Any, said: dict[str, Any]) -> Network:
     content, rate = export(module, side)
     name = type(module).__name__
     network = cut_network(
-        parse_onnx(content, name), content, None, name=name, site=said.get("site", ""), side=side
+        parse_onnx(content, name), [content], None, name=name, site=said.get("site", ""), side=side
     )
     return replace(network, rate=network.rate or rate)
 
@@ -274,14 +276,18 @@ def _exported(module: Any, said: dict[str, Any]) -> Network:
 def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
     """Give an own network its card: what was said, else what the graph says or trying finds."""
     height, width = network.input_size
-    if height != width:
-        raise BadSetting(f"'{network.name}' takes {height}\u00d7{width} pixels; faces are square.")
+    if not is_a_crop((height, width)):
+        raise BadSetting(
+            f"'{network.name}' takes {height}\u00d7{width} pixels; crops of faces are square, or "
+            "112\u00d796."
+        )
     card = Card(
         name=network.name,
         title=f"own model {network.name}",
         size=height,
+        width=width,
         dimensions=network.head.n_dimensions,
-        trained_with_dropout=True if network.rate is not None else None,
+        trained_with_dropout=None if network.rate is None else network.rate > 0,
     )
     card = replace(card, **said)
     rate = zoo.dropout_rate(card, network)
@@ -296,7 +302,8 @@ def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
         note = doubt or FOUND.format(network.name, describe(pixels))
     if doubt:
         warnings.warn(doubt, ModelWarning, stacklevel=4)
-    return replace(card, notes=(note,) if note else ()), network
+    notes = (*network.notes, note) if note else network.notes
+    return replace(card, notes=notes), network
 
 
 _trials: dict[tuple[str, str], Trial] = {}
@@ -332,7 +339,8 @@ def _alike(network: Network, trial: Trial) -> str:
 def _noted(card: Card, network: Network) -> tuple[Card, Network]:
     """Add what is to be known about the network's dropout."""
     if card.trained_with_dropout is False:
-        return replace(card, notes=(*card.notes, UNTRAINED.format(card.name))), network
+        rate = zoo.dropout_rate(card, network)
+        return replace(card, notes=(*card.notes, UNTRAINED.format(card.name, rate))), network
     if card.trained_with_dropout is None:
         rate = zoo.dropout_rate(card, network)
         unstated = UNSTATED.format(card.name, rate, network.site)

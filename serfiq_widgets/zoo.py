@@ -45,7 +45,8 @@ class Card:
     r: float = REFERENCE_R
     rate: float | None = None
     trained_with_dropout: bool | None = None
-    size: int = 112
+    size: int = 112  # height of its input
+    width: int = 0  # of its input; as the height if 0
     dimensions: int = 0
     colour: str = "RGB"
     mean: float = 0.0
@@ -64,7 +65,9 @@ class Card:
     @property
     def normalisation(self) -> Normalisation:
         """How the network wants its pixels."""
-        return Normalisation(self.colour, self.mean, self.scale, (self.size, self.size))
+        return Normalisation(
+            self.colour, self.mean, self.scale, (self.size, self.width or self.size)
+        )
 
     @property
     def calibrated(self) -> bool:
@@ -170,6 +173,8 @@ def _check(card: Card) -> None:
 
 
 def dropout_rate(card: Card, network: Network) -> float:
-    """Dropout rate p: the card's, else the graph's own, else the reference network's 0.4."""
-    rates = (card.rate, network.rate, REFERENCE_RATE)
-    return next(rate for rate in rates if rate is not None)
+    """Dropout rate p: the card's, else the graph's own, else the reference network's 0.4.
+
+    A rate of 0 is none: it says that the network was trained without dropout.
+    """
+    return card.rate or network.rate or REFERENCE_RATE

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 INPUT_SIDE = 112
 MAX_BYTES = 2**31 - 2**20  # of one file; a model in memory is one message of less than 2 GiB
+_TORCH = (
+    "holds torch's weights or a pickled module, which is never loaded here: it could run any code. "
+    "Make a module of it and give that to Scorer(net), or export ONNX:\n"
+    "    net.load_state_dict(torch.load('{0}', weights_only=True))\n"
+    "    torch.onnx.export(net.eval(), torch.zeros(1, 3, 112, 112), 'net.onnx')"
+)
+_KERAS = "is a Keras or TensorFlow model. Export ONNX: python -m tf2onnx.convert --help"
+OTHERS = {
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".tar", ".bin", ".pkl"), _TORCH),
+    ".safetensors": _TORCH.replace("torch.load('{0}', weights_only=True)", "load_file('{0}')"),
+    **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _KERAS),
+    ".data": "holds weights of an ONNX file: name that, which ends in .onnx.",
+}
+"""Files of other frameworks, by their ending, and what to do about them."""
 _PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
 
 
@@ -38,6 +52,8 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
     """
     if path.suffix == ".onnx":
         return None
+    if path.suffix.lower() in OTHERS:
+        raise CorruptModel(f"'{path.name}' {OTHERS[path.suffix.lower()].format(path.name)}")
     match = _PARAMS.fullmatch(path.name)
     if match:
         prefix, params = match["prefix"], path
@@ -98,20 +114,20 @@ def _load(path: Path, site: str, side: int, on_top: Head | None) -> Network:
 
     files = checkpoint_files(path)
     if files is None:
-        from serfiq_widgets.checkpoints.onnx_file import parse_onnx
+        from serfiq_widgets.checkpoints.onnx_file import read_onnx
 
-        content = read_file(path)
-        model = parse_onnx(content, path.name)
-        return cut_network(model, content, path, site=site, side=side, on_top=on_top)
+        model, contents = read_onnx(path)
+        return cut_network(model, contents, path, site=site, side=side, on_top=on_top)
     from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
     from serfiq_widgets.checkpoints.params import read_params
 
     symbol, weights = files
     shape = (3, side or INPUT_SIDE, side or INPUT_SIDE)
-    model = to_onnx(read_file(symbol), read_params(weights), shape, symbol.name)
+    params = read_params(weights)
+    model = to_onnx(read_file(symbol), params, shape, symbol.name, embedding=True)
     name = weights.name.rpartition("-")[0]
     content = read_file(weights)
-    return cut_network(model, content, path, name=name, site=site, side=side, on_top=on_top)
+    return cut_network(model, [content], path, name=name, site=site, side=side, on_top=on_top)
 
 
 def _until_taken(network: Network, load: Callable[[], Network]) -> Callable[[], bytes]:

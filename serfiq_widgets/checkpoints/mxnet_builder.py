@@ -106,7 +106,8 @@ class Builder:
     def parameter(self, name: str) -> str:
         """Make a trained array a float32 weight and return its name."""
         if name not in self.weights:
-            value = self.params.get(f"arg:{name}", self.params.get(f"aux:{name}"))
+            names = (f"arg:{name}", f"aux:{name}", name)  # files of Gluon have the bare name
+            value = next((self.params[one] for one in names if one in self.params), None)
             if value is None:
                 raise CorruptModel(
                     f"'{self.name}' needs the parameter '{name}', which its file lacks."

@@ -8,7 +8,7 @@ MXNet nodes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -23,6 +23,11 @@ from serfiq_widgets.errors import CorruptModel, one_line
 
 MAX_BYTES, MAX_NODES = 2**24, 20_000  # the reference network's symbol: 0.3 MB, 1,133 nodes
 MAX_NAME = 1000
+LOSSES = (
+    *("SoftmaxOutput", "Softmax", "SVMOutput", "MakeLoss", "make_loss", "softmax_cross_entropy"),
+    *("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"),
+    *("softmax", "log_softmax", "SoftmaxActivation"),
+)
 HEAD_WORDS = ("_label",)  # variables of training losses, which inference ignores
 UNFIT = (
     LookupError,
@@ -40,6 +45,8 @@ def to_onnx(
     params: Mapping[str, NDArray[Any]],
     shape: Sequence[int | str] = (3, 112, 112),
     name: str = "the symbol",
+    *,
+    embedding: bool = False,
 ) -> onnx.ModelProto:
     """Convert a symbol graph and its parameters.
 
@@ -54,6 +61,8 @@ def to_onnx(
         number stays open, as the batch size does.
     name : str
         What errors call the file.
+    embedding : bool
+        Convert only what leads to an embedding (see `embeddings`).
 
     Returns
     -------
@@ -67,7 +76,11 @@ def to_onnx(
     """
     nodes, heads = _parse(symbol, name)
     builder = Builder(name, params, shape)
-    for index, entry in enumerate(nodes):
+    needed: Iterable[int] = range(len(nodes))
+    if embedding:
+        heads, needed = _without_losses(nodes, heads, name)
+    for index in needed:
+        entry = nodes[index]
         title, op = entry["name"], entry["op"]
         if op == "null":
             is_weight = title != "data" and not title.endswith(HEAD_WORDS)
@@ -96,6 +109,53 @@ def to_onnx(
         if count != BATCH:
             raise builder.fail(output, "it mixes the images of a batch")
     return builder.model(outputs)
+
+
+def _without_losses(
+    nodes: list[dict[str, Any]], heads: list[Any], name: str
+) -> tuple[list[Any], Iterable[int]]:
+    """Return the heads that may be an embedding, and the numbers of the nodes to convert."""
+    try:
+        kept = embeddings(nodes, heads)
+        return kept, range(len(nodes)) if kept == heads else _above(nodes, kept)
+    except UNFIT as error:
+        raise CorruptModel(f"'{name}' names a head that does not exist ({error}).") from error
+
+
+def embeddings(nodes: list[dict[str, Any]], heads: list[Any]) -> list[Any]:
+    """Return the heads that may be an embedding: losses and labels of a training are none.
+
+    Where nothing else is left, it is what InsightFace calls ``fc1``, or what the last fully
+    connected layer before the loss takes.
+    """
+    kept = [head for head in heads if nodes[int(head[0])]["op"] not in ("null", *LOSSES)]
+    if kept:
+        return kept
+    for index, entry in enumerate(nodes):
+        if entry["name"] == "fc1" and entry["op"] == "FullyConnected":
+            return [[index, 0, 0]]
+    for head in heads:
+        source = list(head)
+        for _ in nodes:
+            entry = nodes[int(source[0])]
+            if not entry["inputs"]:
+                break
+            source = list(entry["inputs"][0])
+            if entry["op"] == "FullyConnected":
+                return [source]
+    return heads
+
+
+def _above(nodes: list[dict[str, Any]], heads: list[Any]) -> list[int]:
+    """Return the numbers of the nodes that lead to the heads, in order."""
+    needed: set[int] = set()
+    waiting = [int(head[0]) for head in heads]
+    while waiting:
+        index = waiting.pop()
+        if index not in needed:
+            needed.add(index)
+            waiting.extend(int(source[0]) for source in nodes[index]["inputs"])
+    return sorted(needed)
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,38 +1,144 @@
-"""Reader of ONNX files: one file, ONNX's own form, nothing that lies elsewhere."""
+"""Reader of ONNX files: ONNX's own form, weights inside or in files that lie beside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
+from serfiq_widgets.checkpoints import MAX_BYTES, read_file
 from serfiq_widgets.checkpoints.onnx_graph import OWN_DOMAINS
+from serfiq_widgets.checkpoints.onnx_plain import sort_nodes
 from serfiq_widgets.errors import CorruptModel, one_line
 
 LEAST_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them
+MAX_NAME = 255
+
+
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, list[bytes]]:
+    """Read and check an ONNX file, and those beside it in which it keeps weights.
+
+    torch's exporter writes ``NAME.onnx.data``. A model may name files of its own folder alone.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        With all weights inside.
+    contents : list of bytes
+        Of its file, then of the others.
+
+    Raises
+    ------
+    CorruptModel
+        A file is missing, broken, named by more than a plain name, or holds what cannot be split.
+    """
+    content = read_file(path)
+    model = _parsed(content, path.name)
+    beside: dict[str, bytes] = {}
+    for tensor in _tensors(model):
+        if tensor.external_data or tensor.data_location:
+            _take_in(tensor, path, beside, MAX_BYTES - len(content))
+    _check(model, path.name)
+    return model, [content, *beside.values()]
 
 
 def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
-    """Read and check the content of an ONNX file.
-
-    Weights in other files are refused: such a model could name any file of this machine.
+    """Read and check the content of an ONNX file that holds its weights itself.
 
     Raises
     ------
     CorruptModel
         The file is broken, or holds what cannot be split; the text calls it by the name.
     """
+    model = _parsed(content, name)
+    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
+        raise CorruptModel(f"'{name}' keeps weights in other files: save it as one file.")
+    _check(model, name)
+    return model
+
+
+def _parsed(content: bytes, name: str) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(content)
-        for problem in _problems(model):
-            raise CorruptModel(f"'{name}' {problem}.")
-        onnx.checker.check_model(content)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        raise CorruptModel(
-            f"'{name}' is not a sound ONNX file ({one_line(error) or 'broken'}). Get it again."
-        ) from error
+    except (DecodeError, ValueError) as error:
+        raise _unsound(name, error) from error
+    for problem in _problems(model):
+        raise CorruptModel(f"'{name}' {problem}.")
     return model
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    sort_nodes(model)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise _unsound(name, error) from error
+
+
+def _unsound(name: str, error: Exception) -> CorruptModel:
+    return CorruptModel(
+        f"'{name}' is not a sound ONNX file ({one_line(error) or 'broken'}). Get it again."
+    )
+
+
+def _take_in(tensor: onnx.TensorProto, path: Path, beside: dict[str, bytes], left: int) -> None:
+    """Put a tensor's numbers, which lie in another file of the folder, into the model."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    location = said.get("location", "")
+    if not _is_plain_name(location) or (path.parent / location).is_symlink():
+        raise CorruptModel(
+            f"'{path.name}' keeps weights in '{one_line(location)[:80]}'. They may lie beside it "
+            "only, under a plain name: save it as one file."
+        )
+    if location not in beside:
+        file = path.parent / location
+        if not file.is_file():
+            raise CorruptModel(
+                f"'{path.name}' keeps weights in '{location}', which should lie beside it."
+            )
+        if file.stat().st_size > left - sum(map(len, beside.values())):
+            raise CorruptModel(f"'{path.name}' and '{location}' hold more than {MAX_BYTES} bytes.")
+        beside[location] = read_file(file)
+    content = beside[location]
+    size = _bytes_of(tensor)
+    try:
+        start, length = int(said.get("offset", "0")), int(said.get("length", str(size)))
+    except ValueError:
+        start, length = -1, 0
+    if start < 0 or length != size or start + length > len(content):
+        raise CorruptModel(
+            f"'{location}' does not hold the weights '{one_line(tensor.name)[:80]}' that "
+            f"'{path.name}' looks for in it. Get both again."
+        )
+    tensor.raw_data = content[start : start + length]
+    del tensor.external_data[:]
+    tensor.ClearField("data_location")
+
+
+def _is_plain_name(location: str) -> bool:
+    plain = 0 < len(location) <= MAX_NAME and location.isprintable()
+    return plain and not set(location) & set("/\\:") and location.strip(".") != ""
+
+
+def _bytes_of(tensor: onnx.TensorProto) -> int:
+    """Return how many bytes a tensor's numbers take; -1 for types of less than a byte."""
+    try:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except (KeyError, TypeError, ValueError):
+        return -1
+    small = onnx.TensorProto.DataType.Name(tensor.data_type) in ("INT4", "UINT4", "FLOAT4E2M1")
+    sizes = list(tensor.dims)
+    return -1 if small or min(sizes, default=0) < 0 else math.prod(sizes) * kind.itemsize
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
 
 
 def _problems(model: onnx.ModelProto) -> Iterator[str]:
@@ -44,15 +150,11 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
         yield "has no output"
     if model.functions:
         yield "holds functions of its own: export it with them inlined"
-    tensors = list(model.graph.initializer)
     sparse = bool(model.graph.sparse_initializer)
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 yield f"branches or loops ('{one_line(node.op_type)}')"
-            tensors += [attribute.t, *attribute.tensors]
             sparse |= attribute.HasField("sparse_tensor") or bool(attribute.sparse_tensors)
     if sparse:
         yield "holds sparse weights: export it with dense ones"
-    if any(tensor.external_data or tensor.data_location for tensor in tensors):
-        yield "keeps weights in other files: save it as one file"

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets.checkpoints import INPUT_SIDE
 from serfiq_widgets.errors import CorruptModel, one_line
 
+CHANNELS = 3
 SMALL = 1024  # numbers in a tensor that a shape may depend on
 OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -21,11 +22,11 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProt
 class Graph:
     """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+    def __init__(self, model: onnx.ModelProto, name: str, output: str = "") -> None:
         self.name = name
         self.nodes = list(model.graph.node)
         self.maker = {output: node for node in self.nodes for output in node.output}
-        self.output = model.graph.output[0].name
+        self.output = output or model.graph.output[0].name
         self._model = model
         self._shapes: dict[str, list[int]] | None = None
         # constant tensors, each with the tensor that holds its numbers, if that is known
@@ -59,6 +60,15 @@ class Graph:
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is a weight, or a constant made by nodes."""
         return tensor in self._constants
+
+    def know(self, tensor: onnx.TensorProto) -> None:
+        """Take note of one more constant."""
+        self._constants[tensor.name] = tensor
+
+    def type_of(self, tensor: str) -> int:
+        """Return the type of a constant's numbers, as ONNX counts types; 0 if it is not known."""
+        held = self._constants.get(tensor)
+        return 0 if held is None else int(held.data_type)
 
     def is_float32(self, tensor: str) -> bool:
         """Whether a tensor is constant and its numbers are float32."""
@@ -132,20 +142,43 @@ def operator_of(node: onnx.NodeProto) -> str:
 
 
 def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
-    """Return x if the node is x / length(x), a final normalisation; else an empty string."""
-    if operator_of(node) != "Div":
+    """Return x if the node gives x length 1, a final normalisation; else an empty string.
+
+    It is written as x / length(x), or as x * (1 / length(x)).
+    """
+    kind = operator_of(node)
+    if kind not in ("Div", "Mul"):
         return ""
-    above, tensor = node.input
-    reduces = False
-    for _ in range(8):  # the few nodes that compute a length
+    sides = [tuple(node.input), tuple(node.input)[::-1]]
+    for above, length in sides if kind == "Mul" else sides[:1]:
+        if _is_length(length, above, graph, inverse=kind == "Mul"):
+            return str(above)
+    return ""
+
+
+def _is_length(tensor: str, above: str, graph: Graph, *, inverse: bool) -> bool:
+    """Whether a tensor is the length of another, or its inverse."""
+    reduces = turned = False
+    for _ in range(10):  # the few nodes that compute a length
         maker = graph.maker.get(tensor)
         if maker is None:
-            return ""
+            return False
         reduces |= operator_of(maker).startswith("Reduce")
+        turned ^= _inverts(maker, graph)
         if above in maker.input:
-            return str(above) if reduces else ""
+            return reduces and turned == inverse
         tensor = graph.data_input(maker) or ""
-    return ""
+    return False
+
+
+def _inverts(node: onnx.NodeProto, graph: Graph) -> bool:
+    """Whether a node gives 1 / x, or a negative power of it."""
+    kind = operator_of(node)
+    if kind == "Div":
+        return graph.is_constant(node.input[0])
+    if kind == "Pow" and graph.is_constant(node.input[1]):
+        return bool((graph.constant(node.input[1]) < 0).all())
+    return kind == "Reciprocal"
 
 
 def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -183,34 +216,50 @@ def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, i
         raise CorruptModel(f"'{name}' has no input.")
     kind = inputs[0].type.tensor_type
     sizes = [dimension.dim_value for dimension in kind.shape.dim]
-    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != 3:  # noqa: PLR2004
+    if len(sizes) == 4 and sizes[3] == CHANNELS != sizes[1]:  # noqa: PLR2004
+        _put_channels_first(model, inputs[0])
+        sizes = [sizes[axis] for axis in (0, 3, 1, 2)]
+    if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != CHANNELS:  # noqa: PLR2004
         raise CorruptModel(
-            f"'{name}' takes {sizes or 'something'} instead of float32 (N, 3, height, width)."
+            f"'{name}' takes {sizes or 'something'} instead of numbers (N, 3, height, width)."
         )
-    if sizes[0] == 1:
-        _open_reshapes(model, name)
-    for axis in (2, 3):
-        kind.shape.dim[axis].dim_value = sizes[axis] or side or INPUT_SIDE
-    height, width = (kind.shape.dim[axis].dim_value for axis in (2, 3))
-    if side and (height, width) != (side, side):
+    _open_reshapes(model, name)
+    height = sizes[2] or side or INPUT_SIDE
+    width = sizes[3] or height
+    kind.shape.dim[2].dim_value, kind.shape.dim[3].dim_value = height, width
+    if side and height != side:
         raise CorruptModel(f"'{name}' takes {height}\u00d7{width} pixels; its card says {side}.")
     kind.shape.dim[0].dim_param = "N"
     del model.graph.value_info[:]  # its shapes may hold the old batch size
     return height, width
 
 
+def _put_channels_first(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
+    """Let an input (N, H, W, 3), as Keras has it, be (N, 3, H, W)."""
+    last = value.name
+    value.name = f"{last}/channels_first"
+    turn = helper.make_node("Transpose", [value.name], [last], perm=[0, 2, 3, 1])
+    model.graph.node.insert(0, turn)
+    shape = value.type.tensor_type.shape
+    batch, height, width, channels = list(shape.dim)
+    turned = onnx.TensorShapeProto(dim=[batch, channels, height, width])
+    shape.CopyFrom(turned)
+
+
 def _open_reshapes(model: onnx.ModelProto, name: str) -> None:
     """Let reshapings to (1, ...) keep their batch: exporters write down the one that they saw."""
     graph = Graph(model, name)
     for number, node in enumerate(graph.nodes):
-        zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
-        if operator_of(node) != "Reshape" or zeros_are_sizes:
+        if operator_of(node) != "Reshape":
             continue
         if graph.is_constant(node.input[0]) or not graph.is_constant(node.input[1]):
             continue
         shape = graph.constant(node.input[1]).ravel().astype(np.int64)
-        if shape[0] == 1 and len(shape) > 1:
+        zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
+        if shape[0] == 1 and len(shape) > 1 and (shape.all() or not zeros_are_sizes):
             shape[0] = 0  # as it comes
+            for attribute in node.attribute:
+                attribute.i = 0 if attribute.name == "allowzero" else attribute.i
             opened = numpy_helper.from_array(shape, f"{node.input[1]}/open{number}")
             model.graph.initializer.append(opened)
             node.input[1] = opened.name

@@ -8,7 +8,7 @@ or a convolution that sees its whole input, batch norm) and folds to embedding =
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from onnx import TensorProto, helper
 
 from serfiq_widgets.checkpoints.heads import Head, affine
 from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of, outlined
+from serfiq_widgets.checkpoints.onnx_plain import make_plain
 from serfiq_widgets.errors import CorruptModel, one_line
 
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
+SEVERAL = "'{}' has {} outputs: '{}' was taken for the embedding."
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
-SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+SAME = ("Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +45,16 @@ class Network:
     site : str
         The tensor on which dropout acts; for MXNet checkpoints the name of the node.
     rate : float or None
-        Rate p of the Dropout node, None where the graph has none.
+        Rate p that the Dropout node states; None where there is none, or one that is no rate.
+        0 says that it was trained without dropout.
     input_size : tuple of int
         Height and width.
     sha256 : str
         Of the file with the weights.
     path : Path or None
         Where it came from; None if it was a module in memory.
+    notes : tuple of str
+        What is to be known about how its graph was read.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Network:
     input_size: tuple[int, int]
     sha256: str
     path: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -74,7 +80,7 @@ class Network:
 
 def cut_network(
     model: onnx.ModelProto,
-    weights: bytes,
+    weights: Iterable[bytes],
     path: Path | None,
     *,
     name: str = "",
@@ -87,9 +93,9 @@ def cut_network(
     Parameters
     ----------
     model : onnx.ModelProto
-        A recognition network with one output, the embedding.
-    weights : bytes
-        The file that it came from, for its hash.
+        A recognition network; of several outputs one is the embedding (see `embedding_of`).
+    weights : iterable of bytes
+        The file or files that it came from, for its hash.
     path : Path or None
         Where it came from.
     name, site : str
@@ -105,30 +111,57 @@ def cut_network(
         As `split` and `open_batch`, or the graph's input has another size than ``side``.
     """
     name = name or (path.name if path else "the network")
+    notes = make_plain(model, name)
     size = open_batch(model, name, side)
+    output = embedding_of(model, name)
+    if len(model.graph.output) > 1:
+        notes += (SEVERAL.format(name, len(model.graph.output), output),)
     if on_top is None:
-        trunk, head, where, rate = split(model, name, site)
+        trunk, head, where, rate = split(model, name, site, output)
     else:
-        head, where, rate = on_top, model.graph.output[0].name, None
+        head, where, rate = on_top, output, None
         trunk = _trunk(model, where, head.n_features, name)
-    digest = hashlib.sha256(weights).hexdigest()
+    digest = hashlib.sha256()
+    for part in weights:
+        digest.update(part)
     content = trunk.SerializeToString()
-    return Network(name, lambda: content, head, where, rate, size, digest, path)
+    return Network(name, lambda: content, head, where, rate, size, digest.hexdigest(), path, notes)
+
+
+def embedding_of(model: onnx.ModelProto, name: str) -> str:
+    """Return which output of a model is the embedding.
+
+    The first to which a fully connected layer leads, and through which no other such output is
+    reached: what stands on an embedding, as the classes of a training do, is none.
+    """
+    outputs = [str(output.name) for output in model.graph.output]
+    if len(outputs) == 1:
+        return outputs[0]
+    ways = {}
+    for output in outputs:
+        graph = Graph(model, name, output)
+        chain = graph.chain()
+        if any(_is_layer(node, graph) for node in chain):
+            ways[output] = {tensor for node in chain for tensor in node.output} - {output}
+    bases = [output for output, way in ways.items() if not way & (ways.keys() - {output})]
+    return bases[0] if bases else outputs[0]
 
 
 def split(
-    model: onnx.ModelProto, name: str, site: str = ""
+    model: onnx.ModelProto, name: str, site: str = "", output: str = ""
 ) -> tuple[onnx.ModelProto, Head, str, float | None]:
     """Cut a model at its dropout site.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        A recognition network with one output, the embedding.
+        A recognition network.
     name : str
         What errors call it.
     site : str
         The tensor or node at which to cut, if it shall not be found.
+    output : str
+        Which of its outputs is the embedding; the first if not given.
 
     Returns
     -------
@@ -146,7 +179,7 @@ def split(
     CorruptModel
         No such site is found, or what follows it is not affine.
     """
-    graph = Graph(model, name)
+    graph = Graph(model, name, output)
     chain = graph.chain()
     start, rate = _named(chain, graph, site) if site else _found(chain, graph)
     tensor = graph.data_input(chain[start])
@@ -198,15 +231,16 @@ def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
     return operator_of(node) == "LpNormalization" or bool(norm_of(node, graph))
 
 
-def _ratio(node: onnx.NodeProto, graph: Graph) -> float:
-    """Return the rate of a Dropout node: an input since opset 12, an attribute before."""
+def _ratio(node: onnx.NodeProto, graph: Graph) -> float | None:
+    """Return the rate of a Dropout node: an input since opset 12, an attribute before.
+
+    None if it is no rate, such as 1 or NaN.
+    """
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
         rate = float(graph.constant(node.input[1]).flat[0])
     rate = round(rate, 6)  # a float32 0.4 is meant as 0.4
-    if not 0.0 <= rate < 1.0:
-        raise graph.fail(f"the dropout rate of '{node.name or node.output[0]}' is {rate:g}")
-    return rate
+    return rate if 0.0 <= rate < 1.0 else None
 
 
 def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:

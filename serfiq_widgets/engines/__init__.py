@@ -35,6 +35,7 @@ PREFERRED = {  # what "auto" tries on each kind of device, the fastest first
 }
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FACE_SIZE = (112, 112)  # height and width of aligned faces
+NARROW = (112, 96)  # the older crop: the same alignment without eight columns at each side
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,18 @@ class Normalisation:
         """Bring faces (N, H, W, 3) uint8 to the network's height and width."""
         if faces.shape[1:3] == self.size:
             return faces
+        if self.size[0] != self.size[1]:
+            aside = faces.shape[2] * (FACE_SIZE[1] - NARROW[1]) // FACE_SIZE[1] // 2
+            faces = faces[:, :, aside : faces.shape[2] - aside]
+        if faces.shape[1:3] == self.size:
+            return faces
         return np.stack([_resized(face, self.size) for face in faces])
+
+
+def is_a_crop(size: tuple[int, int]) -> bool:
+    """Whether a network's height and width are those of a crop of faces: square, or 112 by 96."""
+    height, width = size
+    return height == width or height * NARROW[1] == width * NARROW[0]
 
 
 def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
