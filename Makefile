@@ -66,8 +66,8 @@ else
 endif
 
 test-with-torch: $(PLAIN)/torch
-	$(PLAIN)/bin/python -m pytest tests/test_networks.py tests/test_on_top.py tests/test_readers.py \
-	  tests/test_recipe.py tests/test_torch_engine.py
+	$(PLAIN)/bin/python -m pytest tests/test_network_forms.py tests/test_networks.py tests/test_on_top.py \
+	  tests/test_readers.py tests/test_recipe.py tests/test_torch_engine.py
 
 check: install
 	$(VENV)/bin/ruff check .
@@ -113,5 +113,5 @@ $(PLAIN)/installed $(NEWER)/installed: requirements/without-mxnet.txt pyproject.
 
 $(PLAIN)/torch: $(PLAIN)/installed
 	@echo 'Installing torch $(TORCH) into $(PLAIN) (once) ...'
-	@$(PLAIN)/bin/python -m pip install -qq --disable-pip-version-check torch==$(TORCH)
+	@$(PLAIN)/bin/python -m pip install -qq --disable-pip-version-check torch==$(TORCH) onnxscript
 	@touch $@

@@ -24,7 +24,7 @@ from serfiq_widgets import __version__
 from serfiq_widgets.errors import SerfiqError, one_line
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import name_of, read_bytes
-from serfiq_widgets.results import Scores, check_passes
+from serfiq_widgets.results import Scores, check_passes, nothing_made
 from serfiq_widgets.scorer import BATCH, Scorer
 
 ImageFile = str | Path | BinaryIO
@@ -255,6 +255,11 @@ def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]
         if not own:  # numbers that mean nothing are left out
             shared |= {"quality": None, "scaled": None}
         for place, (i, face) in enumerate(batch):
+            if math.isnan(scores.raw[place]):
+                rows[i] = replace(
+                    rows[i], error=plain_text(nothing_made(scorer.network.name, face))
+                )
+                continue
             numbers = _numbers(scores, place) | _about(face) | shared
             rows[i] = replace(rows[i], **numbers, ms=round(chunk[i].ms + ms, 3))
     return rows

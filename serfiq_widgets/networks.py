@@ -313,13 +313,25 @@ def _found(network: Network, rate: float) -> Trial:
     """Try a network once per process: settings of a scorer open it again and again."""
     key = (network.sha256, network.site)
     if key not in _trials:
-        _trials[key] = find_normalisation(network, rate)
+        _trials[key] = _alive(find_normalisation(network, rate), network)
     return _trials[key]
+
+
+def _alive(trial: Trial, network: Network) -> Trial:
+    """Refuse a network that makes nothing of any face: every quality would be perfect."""
+    if trial.dead:
+        raise CorruptModel(
+            f"'{network.name}' gives only zeros (with {describe(trial.normalisation)}), or numbers "
+            "that are not finite, for every face: its weights are broken, or its pixels want "
+            "another range. Get it again, or say the range in its card."
+        )
+    return trial
 
 
 def _doubt(network: Network, card: Card, rate: float) -> str:
     """Say what is doubtful about the pixels that a card asks for; empty if nothing is."""
     (tried,) = try_out(network, rate, [card.normalisation])
+    _alive(tried, network)
     if not tried.passed:
         found = _found(network, rate)
         better = f" With {describe(found.normalisation)} it tells them apart."

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors import BadSetting, CorruptModel
 from serfiq_widgets.faces import AlignedFace
 
 MIN_PASSES, MAX_PASSES = 2, 2000
@@ -179,3 +179,20 @@ def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
             f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}."
         )
     return number
+
+
+def check_between(name: str, value: float | None, least: float, most: float, own: float) -> float:
+    """Return a number as a float, ``own`` if it is not given, or raise BadSetting."""
+    if value is None:
+        return own
+    if not least <= value <= most:
+        raise BadSetting(f"{name}={value!r:.60} is not possible: give {least:g} to {most:g}.")
+    return float(value)
+
+
+def nothing_made(network: str, face: AlignedFace) -> CorruptModel:
+    """Return the error for a face whose features are empty (`robustness.empty_features`)."""
+    return CorruptModel(
+        f"'{network}' makes nothing of '{face.name}': its features are all zero or not finite, so "
+        "there is no score. If other photos fare so too, the network is broken."
+    )

@@ -22,6 +22,15 @@ MOST_EXACT = 2048  # features of a head up to which tr Σ² is exact; above, it 
 SKETCH = 16  # directions of the estimate: tr Σ² within a tenth, the limit within 0.0001
 
 
+def empty_features(features: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say of each face (N,) whether its features (N, F) are all zero, or not all finite.
+
+    Dropout changes nothing of them, so that every score would be perfect, or none.
+    """
+    empty: NDArray[np.bool_] = ~np.isfinite(features).all(axis=1) | ~features.any(axis=1)
+    return empty
+
+
 def draw_masks(passes: int, n_features: int, rate: float, seed: int = 0) -> NDArray[np.bool_]:
     """Draw the dropout masks, row after row, so that fewer passes are a prefix of more.
 

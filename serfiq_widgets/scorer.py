@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,18 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.errors import (
-    BadSetting,
-    CorruptModel,
-    SerfiqError,
-    UnreadableImage,
-    one_line,
-    without_frames,
-)
+from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import name_of
 from serfiq_widgets.networks import Settings, open_network
-from serfiq_widgets.results import QualityResult, Scores, check_passes, check_whole
+from serfiq_widgets.results import (
+    QualityResult,
+    Scores,
+    check_between,
+    check_passes,
+    check_whole,
+    nothing_made,
+)
 from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
@@ -39,14 +40,6 @@ MAX_SEED = 2**63 - 1
 LEAST_RATE, MOST_RATE = 0.01, 0.9
 BATCH = 16
 SETTLED_PASSES = 200
-
-
-def _between(name: str, value: float | None, least: float, most: float, own: float) -> float:
-    if value is None:
-        return own
-    if not least <= value <= most:
-        raise BadSetting(f"{name}={value!r:.60} is not possible: give {least:g} to {most:g}.")
-    return float(value)
 
 
 class Scorer:
@@ -134,12 +127,12 @@ class Scorer:
         own_stretch = alpha is None and r is None
         self.card: Card = replace(
             known,
-            alpha=_between("alpha", alpha, 1.0, 1e4, known.alpha),
-            r=_between("r", r, 0.0, 1.0, known.r),
+            alpha=check_between("alpha", alpha, 1.0, 1e4, known.alpha),
+            r=check_between("r", r, 0.0, 1.0, known.r),
             population=known.population if own_stretch else GIVEN,
         )
         own = dropout_rate(known, self.network)
-        self.rate = _between("rate", rate, LEAST_RATE, MOST_RATE, own)
+        self.rate = check_between("rate", rate, LEAST_RATE, MOST_RATE, own)
         self.engine = open_engine(
             self.network,
             self.rate,
@@ -151,6 +144,10 @@ class Scorer:
         head = self.network.head
         self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
         self._masks = np.empty((0, head.n_units), dtype=bool)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies and other processes open it anew, from what it was opened with."""
+        return partial(type(self), **self.options), ()
 
     def __repr__(self) -> str:
         """One line: the network, what runs it and where, the dropout rate and the seed."""
@@ -188,7 +185,10 @@ class Scorer:
         """
         passes = check_passes(passes)
         face, milliseconds = self._face(image, aligned)
-        return self._results([face], [milliseconds], passes)[0]
+        (result,) = self._results([face], [milliseconds], passes)
+        if isinstance(result, SerfiqError):
+            raise result
+        return result
 
     def score_many(
         self,
@@ -204,7 +204,7 @@ class Scorer:
         passes = check_passes(passes)
         single = isinstance(images, (str, bytes, bytearray, memoryview, AlignedFace))
         several: Any = [images] if single or hasattr(images, "read") else images
-        stream: Iterator[ImageSource | AlignedFace] = iter(several)
+        stream = iter(several)
         while chunk := list(islice(stream, BATCH)):
             slots: list[QualityResult | SerfiqError | None] = []
             faces: list[AlignedFace] = []
@@ -228,7 +228,8 @@ class Scorer:
     def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
         """Score aligned faces in one batch and keep the numbers only: the road of datasets.
 
-        They are those of `score_many`; on a GPU the embeddings stay there.
+        They are those of `score_many`, NaN where that yields an error; on a GPU the embeddings stay
+        there.
 
         Parameters
         ----------
@@ -242,14 +243,17 @@ class Scorer:
         passes = check_passes(passes)
         pixels = np.stack([face.pixels for face in faces])
         features, means = spread(self.engine, pixels, self.masks(passes))
-        self._check(features)
+        means = np.where(robustness.empty_features(features)[:, None], np.nan, means)
         mean = means.mean(axis=1)
         raw = robustness.raw_score(mean)
         error = robustness.standard_error(means)
         low, high = robustness.score_interval(mean, error, passes).T
         scaled = robustness.scaled_score(raw, self.card.alpha, self.card.r)
+        features = np.where(np.isnan(raw)[:, None], 0, features)
         limits = self._limits(features) if limit else np.full(len(faces), np.nan)
-        quality = np.array([robustness.quality_component(one) for one in scaled], np.int64)
+        limits = np.where(np.isnan(raw), np.nan, limits)
+        known = np.nan_to_num(scaled)
+        quality = np.array([robustness.quality_component(one) for one in known], np.int64)
         return Scores(raw, low, high, limits, scaled, quality)
 
     def limit(self, face: AlignedFace) -> float:
@@ -276,13 +280,21 @@ class Scorer:
         return np.array([robustness.score_of(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
-        """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site."""
-        return self._check(self.engine.trunk(np.stack([face.pixels for face in faces])))
+        """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site.
 
-    def _check(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not np.isfinite(features).all():
-            raise CorruptModel(f"'{self.network.name}' gives numbers that are not finite.")
+        Raises
+        ------
+        CorruptModel
+            The network makes nothing of a face.
+        """
+        features = self._trunk(faces)
+        for face, nothing in zip(faces, robustness.empty_features(features), strict=True):
+            if nothing:
+                raise nothing_made(self.network.name, face)
         return features
+
+    def _trunk(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
+        return self.engine.trunk(np.stack([face.pixels for face in faces]))
 
     def embed(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Plain embeddings (N, D) float32, L2-normalised, without dropout, of aligned faces."""
@@ -333,24 +345,29 @@ class Scorer:
 
     def _results(
         self, faces: list[AlignedFace], face_ms: list[float], passes: int
-    ) -> list[QualityResult]:
+    ) -> list[QualityResult | SerfiqError]:
         if not faces:
             return []
         clock = [perf_counter()]
-        features = self.features(faces)
+        features = self._trunk(faces)
+        nothing = robustness.empty_features(features)
         clock.append(perf_counter())
-        limits = self._limits(features)
+        limits = self._limits(np.where(nothing[:, None], 0, features))
         clock.append(perf_counter())
         trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
-            self._result(
+            nothing_made(self.network.name, face)
+            if empty
+            else self._result(
                 face,
                 row,
                 float(limit),
                 passes,
                 {"face": milliseconds, "trunk": float(trunk_ms), "limit": float(limit_ms)},
             )
-            for face, row, limit, milliseconds in zip(faces, features, limits, face_ms, strict=True)
+            for face, empty, row, limit, milliseconds in zip(
+                faces, nothing, features, limits, face_ms, strict=True
+            )
         ]
 
     def _result(

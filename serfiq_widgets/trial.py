@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.engines import Engine, Normalisation, open_engine
+from serfiq_widgets.errors import CorruptModel
 from serfiq_widgets.faces import find_face
 from serfiq_widgets.resources import sample_images
 
@@ -31,6 +32,9 @@ RANGES = {
     "0 to 1": (0.0, 1 / 255),
 }
 """Ranges of pixels that networks are commonly fed with, as mean and scale."""
+
+DEPENDS = 1e-2
+"""Of a face's features: the share by which others in the batch must not change them."""
 
 CLEAR_GAP = 0.2
 """Least gap of similarities. Two good networks have .77 and .88; fed with a wrong range, .01."""
@@ -50,12 +54,15 @@ class Trial:
         Mean cosine between pictures of different people.
     limits : (2,) ndarray of float64
         Mean exact-limit distance of each person's pictures; zero for heads that have none.
+    dead : bool
+        All features of all pictures are zero, or not finite.
     """
 
     normalisation: Normalisation
     genuine: NDArray[np.float64]
     impostor: float
     limits: NDArray[np.float64]
+    dead: bool = False
 
     @property
     def gap(self) -> float:
@@ -98,6 +105,7 @@ def try_out(
 def _attempt(network: Network, rate: float, engine: Engine) -> Trial:
     faces, people = pictures()
     features = np.nan_to_num(engine.trunk(faces))
+    _check_alone(network, engine, features)
     embeddings = engine.embed(features)
     alike = embeddings @ embeddings.T
     same = people[:, None] == people
@@ -112,7 +120,21 @@ def _attempt(network: Network, rate: float, engine: Engine) -> Trial:
         np.array([alike[others & (people == one)].mean() for one in both]),
         float(alike[~same].mean()),
         np.array([distances[people == one].mean() for one in both]),
+        not features.any(),
     )
+
+
+def _check_alone(network: Network, engine: Engine, features: NDArray[np.float32]) -> None:
+    """Refuse a network that gives a face other features when others stand beside it."""
+    faces, _ = pictures()
+    alone = np.nan_to_num(engine.trunk(faces[:1]))[0]
+    # float32 rounds otherwise in other batches, 1e-6 of the features; a batch norm moves them by 1
+    if np.linalg.norm(alone - features[0]) > DEPENDS * np.linalg.norm(features[0]):
+        raise CorruptModel(
+            f"What '{network.name}' makes of a face depends on the other faces of its batch, so no "
+            "score would be the face's own. Export it for inference (net.eval()), with the "
+            "statistics of its batch norms."
+        )
 
 
 def common(size: tuple[int, int]) -> list[Normalisation]:
@@ -124,12 +146,12 @@ def find_normalisation(network: Network, rate: float) -> Trial:
     """Try the common ranges and both colour orders; return the trial that went best.
 
     A colour order is taken from the trial only when both people speak for it; else it is RGB. If
-    no trial passes, it is the first: RGB, 0 to 255.
+    no trial passes, it is the first that gave features: RGB, 0 to 255.
     """
     tries = list(try_out(network, rate, common(network.input_size)))
     best = max(tries, key=lambda one: one.gap)
     if not best.passed:
-        return tries[0]
+        return next((one for one in tries if not one.dead), tries[0])
     (turned,) = try_out(network, rate, [replace(best.normalisation, colour="BGR")])
     return turned if turned.sees_better_than(best) else best
 

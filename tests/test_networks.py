@@ -275,3 +275,67 @@ def test_what_is_no_network():
         Scorer(42)
     with pytest.raises(CorruptModel, match="torch cannot export 'Linear'"):
         Scorer(torch.nn.Linear(3, 4))
+
+
+def small_transformer(torch):
+    """Patches, a class token for each image, attention, a layer."""
+    nn = torch.nn
+    torch.manual_seed(0)
+
+    class SmallTransformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches = nn.Conv2d(3, 32, 16, 16)
+            self.token = nn.Parameter(torch.randn(1, 1, 32))
+            layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+            self.fc = nn.Linear(32, 16)
+
+        def forward(self, x):
+            patches = self.patches(x).flatten(2).transpose(1, 2)
+            rows = torch.cat([self.token.expand(x.shape[0], -1, -1), patches], 1)
+            return nn.functional.normalize(self.fc(self.encoder(rows)[:, 0]))
+
+    return SmallTransformer()
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+@pytest.mark.parametrize("make", [small_iresnet, small_transformer])
+@pytest.mark.parametrize("precision", ["float", "half", "bfloat16", "double"])
+def test_modules_of_every_precision_and_transformers(make, precision, capfd):
+    torch = pytest.importorskip("torch")
+    module = getattr(make(torch), precision)().train()
+    kinds = [p.dtype for p in module.parameters()]
+    scorer = Scorer(module, card={"colour": "RGB", "mean": 127.5, "scale": 1 / 127.5})
+    assert [p.dtype for p in module.parameters()] == kinds
+    assert module.training
+    face = find_face(sample_images()[0])
+    pixels = torch.from_numpy(scorer.card.normalisation(face.pixels[None]))
+    with torch.no_grad():
+        theirs = module.eval().float()(pixels).numpy()
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    np.testing.assert_allclose(scorer.embed([face]), theirs, atol=1e-5)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")  # no graph dump, no log
+
+
+def test_a_module_that_fixes_the_number_of_images_is_told(capfd):
+    torch = pytest.importorskip("torch")
+    module = small_iresnet(torch)
+    forward = module.forward
+    module.forward = lambda x: forward(x) + torch.ones(2, 1)
+    with pytest.raises(CorruptModel, match=r"torch cannot export.*x\.shape\[0\]"):
+        Scorer(module)
+    assert "graph(" not in capfd.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+def test_a_module_without_dropout_says_so():
+    """IResNets have Dropout(p=0) where nobody asks for more."""
+    torch = pytest.importorskip("torch")
+    module = small_iresnet(torch)
+    module.dropout.p = 0.0
+    scorer = Scorer(module, card={"colour": "RGB"})
+    assert (scorer.rate, scorer.card.trained_with_dropout) == (0.4, False)
+    assert any("trained without dropout" in note for note in scorer.card.notes)
+    assert scorer.score(find_face(sample_images()[0])).raw < 1

@@ -147,7 +147,7 @@ def test_a_module_of_another_size_and_many_dimensions():
     from test_networks import small_iresnet
 
     content, rate = export(small_iresnet(torch, 160, 1024), 160)
-    network = cut_network(parse_onnx(content, "module"), content, None, name="module", side=160)
+    network = cut_network(parse_onnx(content, "module"), [content], None, name="module", side=160)
     assert network.n_dimensions == 1024
     agree(network, random_faces(), Normalisation("RGB", 127.5, 1 / 127.5, (160, 160)), rate)
 

@@ -132,7 +132,7 @@ def embeddings(nodes: list[dict[str, Any]], heads: list[Any]) -> list[Any]:
     if kept:
         return kept
     for index, entry in enumerate(nodes):
-        if entry["name"] == "fc1" and entry["op"] == "FullyConnected":
+        if entry["name"] == "fc1" and entry["op"] in ("FullyConnected", "BatchNorm"):
             return [[index, 0, 0]]
     for head in heads:
         source = list(head)

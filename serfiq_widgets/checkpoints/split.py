@@ -23,6 +23,7 @@ from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, op
 from serfiq_widgets.checkpoints.onnx_plain import make_plain
 from serfiq_widgets.errors import CorruptModel, one_line
 
+HALF = 2.0**-11  # by which float16 rounds numbers below one
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 SEVERAL = "'{}' has {} outputs: '{}' was taken for the embedding."
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
@@ -239,7 +240,8 @@ def _ratio(node: onnx.NodeProto, graph: Graph) -> float | None:
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
         rate = float(graph.constant(node.input[1]).flat[0])
-    rate = round(rate, 6)  # a float32 0.4 is meant as 0.4
+    # 0.4 in float32, or even in float16, is meant as 0.4
+    rate = round(rate, 2) if abs(rate - round(rate, 2)) < HALF else round(rate, 6)
     return rate if 0.0 <= rate < 1.0 else None
 
 
@@ -267,6 +269,13 @@ def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
             weight, bias = weight * factor[:, None], bias * factor + offset
     if weight is None:
         raise graph.fail("no fully connected layer follows its dropout site")
+    return _sound(weight, bias, graph)
+
+
+def _sound(weight: NDArray[np.float64], bias: NDArray[np.float64], graph: Graph) -> Head:
+    """Return an affine head, or refuse one whose numbers are of no use."""
+    if not weight.any():
+        raise graph.fail("the weights of its last layer are all zero, so all faces are one to it")
     head = affine(np.ascontiguousarray(weight, dtype=np.float32), bias.astype(np.float32))
     if not all(np.isfinite(numbers).all() for numbers in (head.weight, head.bias)):
         raise graph.fail("its weights are, or give, numbers that are not finite")

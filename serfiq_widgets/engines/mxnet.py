@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.checkpoints import checkpoint_files
+from serfiq_widgets.checkpoints.mxnet_graph import embeddings
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.engines import Normalisation, Runtime, check_precision
 from serfiq_widgets.errors import EngineUnavailable
@@ -100,6 +101,12 @@ class MxnetEngine:
         self._on_top = None if network.head.is_affine else network.head
         symbol_file, params_file = files
         graph = json.loads(symbol_file.read_text(encoding="utf-8"))
+        graph["heads"] = embeddings(graph["nodes"], graph["heads"])
+        if len(graph["heads"]) > 1:
+            raise EngineUnavailable(
+                f"The mxnet engine runs networks of one output; '{network.name}' has "
+                f"{len(graph['heads'])}. Take --engine onnxruntime."
+            )
         whole = mx.sym.load_json(json.dumps(graph))
         self._trunk = mx.sym.Flatten(whole.get_internals()[f"{network.site}_output"])
         if self._on_top is None:
@@ -107,7 +114,7 @@ class MxnetEngine:
             graph["nodes"][site] = {"op": "null", "name": "features", "inputs": []}
             self._head = mx.sym.load_json(json.dumps(graph))
         self._params = {
-            name.partition(":")[2]: mx.nd.array(value, ctx=self._context, dtype="float32")
+            name.rpartition(":")[2]: mx.nd.array(value, ctx=self._context, dtype="float32")
             for name, value in read_params(params_file).items()
         }
         self._bound: dict[tuple[str, tuple[int, ...]], Any] = {}

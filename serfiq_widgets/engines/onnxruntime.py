@@ -58,7 +58,7 @@ def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
     """
     ort = _import()
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised, and said in our words
     options.enable_cpu_mem_arena = hoard
     options.intra_op_num_threads = int(os.environ.get("SERFIQ_THREADS", "0"))
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
