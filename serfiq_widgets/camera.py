@@ -90,7 +90,10 @@ class Camera(StateView):
             return NO_FACE
         span = now - self._times[0]
         rate = f" \u00b7 {(len(self._times) - 1) / span:.1f} a second" if span else ""
-        return f"{self.state.quality} of 100{rate}"
+        result = self.state.result
+        if result is None or not result.calibrated:
+            return rate if result is None else f"{result.said}{rate}"
+        return f"{result.quality} of 100{rate}"
 
     def _forget(self) -> None:
         """Switch the camera off."""

@@ -138,7 +138,7 @@ class ComparePanel(StateView):
         pinned = self.state.pinned
         self._tray.value = "".join(
             f'<figure class="serfiq-pinned"><img src="{data_url(Image.fromarray(e.face.pixels))}" '
-            f'alt=""><figcaption>{number}. {escape(e.name)}<br>quality {e.result["quality"]}'
+            f'alt=""><figcaption>{number}. {escape(e.name)}<br>{said(e)}'
             "</figcaption></figure>"
             for number, e in enumerate(pinned, 1)
         )
@@ -196,3 +196,11 @@ def _picture(title: str, text: str, plot: Plot) -> w.VBox:
 def _shown(value: str | float) -> str | float:
     """Return a number as the table takes it: JSON knows no NaN."""
     return "" if isinstance(value, float) and np.isnan(value) else value
+
+
+def said(entry: Entry) -> str:
+    """Return an entry's quality in words, or its raw score where it has none."""
+    quality = entry.result["quality"]
+    if isinstance(quality, float):
+        return f"raw score {entry.result['raw']:.4f}"
+    return f"quality {quality}"

@@ -65,15 +65,19 @@ def scores_csv(entries: Iterable[Entry]) -> bytes:
     for row in rows(entries):
         name = row["name"]
         safe = f"'{name}" if name.startswith(FORMULA_STARTS) else name
-        writer.writerow({**row, "name": safe})
+        known = {key: "" if _is_missing(value) else value for key, value in row.items()}
+        writer.writerow({**known, "name": safe})
     return text.getvalue().encode()
+
+
+def _is_missing(value: Any) -> bool:
+    return isinstance(value, float) and bool(np.isnan(value))
 
 
 def scores_json(entries: Iterable[Entry]) -> bytes:
     """Return the scores as JSON; what is not known (an interval of two passes) is null."""
     known = [
-        {key: None if isinstance(v, float) and np.isnan(v) else v for key, v in row.items()}
-        for row in rows(entries)
+        {key: None if _is_missing(v) else v for key, v in row.items()} for row in rows(entries)
     ]
     return json.dumps({"serfiq_widgets": __version__, "scores": known}, indent=1).encode()
 
@@ -107,7 +111,7 @@ def snapshot_html(result: QualityResult, *, photo: bool = False) -> bytes:
     face = data_url(Image.fromarray(result.face.pixels)) if photo else ""
     readings = wording.readings(result)
     return PAGE.format(
-        quality=result.quality,
+        quality=result.shown_quality,
         name=escape(result.face.name),
         photo=f'<img src="{face}" alt="the aligned face">' if photo else "",
         numbers=wording.filled(wording.NUMBERS, readings, result.passes),

@@ -115,12 +115,12 @@ class DegradationLab(StateView):
         if clean is None or result is None:
             self._head.value = f'<h3>{WHAT}</h3><p class="serfiq-ruined">{ASK}</p>'
             return
-        before = clean.at(result.passes).quality
+        before = clean.at(result.passes)
+        words = f"Quality {before.quality} \u2192 {result.quality}." if result.calibrated else ""
         answer = (
             ASK
             if self.state.ruin.is_neutral
-            else f"<b>Quality {before} \u2192 {result.quality}.</b> The raw score was "
-            f"{clean.at(result.passes).raw:.4f} and is {result.raw:.4f}."
+            else f"<b>{words}</b> The raw score was {before.raw:.4f} and is {result.raw:.4f}."
         )
         self._head.value = f'<h3>{WHAT}</h3><p class="serfiq-ruined">{answer}</p>'
         self._follow()
@@ -140,7 +140,8 @@ class DegradationLab(StateView):
         if ruin.but(**{curve.name: STRENGTHS[curve.name].neutral}) != curve.rest:
             self._forget({})
             return
-        now = (getattr(ruin, curve.name), everything.settled_quality)
+        height = everything.settled_quality if curve.calibrated else everything.settled
+        now = (getattr(ruin, curve.name), height)
         self._plot.show(figures.sweep_figure(curve, now))
         self._plot.layout.display, self._about.value = "", f"<p>{CURVE}</p>"
 

@@ -158,8 +158,8 @@ class PredictPanel(StateView):
         where = "" if np.isnan(left.limit) else " (both at the exact limit)"
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
-            f"Left: {escape(self._names[0])}, quality {left.settled_quality}. "
-            f"Right: {escape(self._names[1])}, quality {right.settled_quality}{where}. "
+            f"Left: {escape(self._names[0])}, {left.settled_said}. "
+            f"Right: {escape(self._names[1])}, {right.settled_said}{where}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))

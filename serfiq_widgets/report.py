@@ -133,7 +133,10 @@ def report_html(
     quality = table.numbers(QUALITY)
     known = quality[np.isfinite(quality)]
     if not known.size:
-        raise BadTable("No image has a quality: there is nothing to report.")
+        raise BadTable(
+            "No image has a quality: there is nothing to report. If they have raw scores, their "
+            "network is not calibrated: serfiq calibrate fits alpha and r to faces."
+        )
     drawn = _Drawn()
     histogram = figures.histogram_figure(known, threshold, SPAN, QUALITY)
     sections = [

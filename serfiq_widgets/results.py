@@ -138,6 +138,18 @@ class QualityResult:
         scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
 
+    @property
+    def said(self) -> str:
+        """The score in words: the quality, or the raw score where a quality would mean nothing."""
+        return f"quality {self.quality}" if self.calibrated else f"raw score {self.raw:.4f}"
+
+    @property
+    def settled_said(self) -> str:
+        """`settled` in words, as `said`."""
+        if self.calibrated:
+            return f"quality {self.settled_quality}"
+        return f"raw score {self.settled:.4f}"
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:

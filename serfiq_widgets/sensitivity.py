@@ -115,6 +115,8 @@ class Sweep:
         The same as quality component values, 0..100, not rounded.
     rest : Ruin
         What else was done to the face.
+    calibrated : bool
+        Whether ``qualities`` mean something.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Sweep:
     raw: NDArray[np.float64]
     qualities: NDArray[np.float64]
     rest: Ruin
+    calibrated: bool = True
 
 
 def sweep(
@@ -155,4 +158,4 @@ def sweep(
     ]
     raw = scorer.settled(faces)
     scaled = robustness.scaled_score(raw, scorer.card.alpha, scorer.card.r)
-    return Sweep(name, values, raw, 100.0 * np.asarray(scaled), rest)
+    return Sweep(name, values, raw, 100.0 * np.asarray(scaled), rest, scorer.calibrated)

@@ -85,7 +85,7 @@ class ExplorerState(Speaking):
     result : QualityResult
         The result with ruin and with ``passes`` passes.
     quality : int
-        Its quality component value, 0..100.
+        Its quality component value, 0..100; None where the network is not calibrated.
     source : as ``image``
         The image that ``clean`` was scored from: the last one that went well.
     live : bool
@@ -235,7 +235,7 @@ class ExplorerState(Speaking):
             result = self.everything.at(self.passes)
             with self.hold_trait_notifications():
                 self.result = result
-                self.quality = result.quality
+                self.quality = result.quality if result.calibrated else None
 
     def note(self) -> Entry | None:
         """Put what is shown now into the session's entries, once, and return it."""
@@ -251,13 +251,13 @@ class ExplorerState(Speaking):
             "low": low,
             "high": high,
             "limit": result.limit,
-            "quality": result.quality,
+            "quality": result.quality if result.calibrated else float("nan"),
         }
         words = self.ruin.words()
         which = f", face {result.face.which + 1}" if result.face.n_faces > 1 else ""
         name = f"{result.face.name}{which}" + (f" ({words})" if words else "")
         for known in self.entries:
-            if known.face is result.face and known.result == numbers:
+            if known.face is result.face and _same(known.result, numbers):
                 return known
         entry = Entry(name, result.face, numbers)
         self.entries = (*self.entries, entry)[-MOST_ENTRIES:]
@@ -292,3 +292,11 @@ def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None
             state.message = SURPRISE
 
     return guarded
+
+
+def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether numbers are the same, also those that are missing, which are NaN."""
+    return all(
+        first[name] == value or value != first[name] != first[name]
+        for name, value in second.items()
+    )

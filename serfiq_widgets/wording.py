@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serfiq_widgets import robustness
+from serfiq_widgets.results import NO_QUALITY
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult
@@ -43,8 +44,8 @@ CHOOSE = (
 
 NUMBERS = """\
 <div class="serfiq-numbers">
-  <div><span class="serfiq-quality">{quality}</span> <span>of 100<br>quality</span></div>
-  <meter min="0" max="100" value="{quality}" aria-label="quality"></meter>
+  <div><span class="serfiq-quality">{quality}</span> <span>{scale}</span></div>
+  {meter}
   <dl>
     <dt>raw score</dt><dd><span class="serfiq-raw">{raw}</span></dd>
     <dt>exact limit, T \u2192 \u221e</dt>
@@ -52,6 +53,9 @@ NUMBERS = """\
   </dl>
   <small>{interval}</small>
 </div>"""
+METER = '<meter min="0" max="100" value="{}" aria-label="quality"></meter>'
+SCALE = "of 100<br>quality"
+NO_SCALE = "no quality: this network<br>is not calibrated"
 NO_LIMIT = "none: several layers"
 NO_INTERVAL = "an interval needs three passes"
 
@@ -70,8 +74,13 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     def always(value: float, form: str) -> list[str]:
         return [format(value, form)] * len(t)
 
+    quality = [str(robustness.quality_component(value)) for value in scaled]
+    none = [NO_QUALITY] * len(t)
+    own = result.calibrated
     return {
-        "quality": [str(robustness.quality_component(value)) for value in scaled],
+        "quality": quality if own else none,
+        "scale": [SCALE if own else NO_SCALE] * len(t),
+        "meter": [METER.format(value) if own else "" for value in quality],
         "raw": written(raw, ".4f"),
         "limit": [_limit(result)] * len(t),
         "interval": [
@@ -83,8 +92,8 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
         "mean": written(mean, ".4f"),
         "alpha": always(result.alpha, "g"),
         "r": always(result.r, "g"),
-        "scaled": written(scaled, ".4f"),
-        "hundredfold": written(100 * scaled, ".2f"),
+        "scaled": written(scaled, ".4f") if own else none,
+        "hundredfold": written(100 * scaled, ".2f") if own else none,
     }
 
 
@@ -214,9 +223,9 @@ def comparison(
     where = f"after {a.passes} passes" if np.isnan(a.limit) else "at the exact limit"
     verdict = (
         "Both are equally good for this network."
-        if a.settled_quality == b.settled_quality
+        if a.settled_said == b.settled_said
         else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
-        f"quality {a.settled_quality} against {b.settled_quality}."
+        f"{a.settled_said} against {b.settled_said.rpartition(' ')[2]}."
     )
     names = " ".join(
         f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(entry.name)}'

@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 
 def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
-    """Draw quality over the range of a degradation, with a dot at (strength, quality) now."""
+    """Draw quality over the range of a degradation, with a dot at (strength, quality) now.
+
+    Raw scores stand for qualities where the network is not calibrated.
+    """
     strength = STRENGTHS[sweep.name]
+    what, ends = ("quality", [-4, 104]) if sweep.calibrated else ("raw score", [0.35, 1.01])
     return go.Figure(
         [
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": "quality at the exact limit",
+                "name": f"{what} at the exact limit",
                 "x": sweep.values,
-                "y": sweep.qualities,
-                "hovertemplate": "%{x:.3~g}: quality %{y:.0f}<extra></extra>",
+                "y": sweep.qualities if sweep.calibrated else sweep.raw,
+                "hovertemplate": f"%{{x:.3~g}}: {what} %{{y:.3~g}}<extra></extra>",
                 "line": {"color": BLUE, "width": 2},
             },
             {
@@ -41,7 +45,7 @@ def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
         ],
         layout(
             x={"range": [strength.least, strength.most], "title": title(strength.title)},
-            y={"range": [-4, 104], "title": title("quality, T \u2192 \u221e")},
+            y={"range": ends, "title": title(f"{what}, T \u2192 \u221e")},
         ),
     )
 
