@@ -12,6 +12,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from serfiq_widgets import nursery, plotly_js
+from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.guard import (
     Alive,
     Channels,
@@ -46,6 +47,7 @@ class Booth(Dashboard):
     public: Public
     address: str  # what people open
     _nursery: nursery.Nursery | None = None
+    _places: Places
 
     def init_settings(self) -> dict[str, Any]:
         """Have kernels born in the nursery; bound what arrives; log no request."""
@@ -66,7 +68,7 @@ class Booth(Dashboard):
 
     def init_handlers(self) -> list[Any]:
         """Serve the page, its files and its kernel's socket; nothing else."""
-        places = Places(self.public, self.kernel_manager)
+        places = self._places = Places(self.public, self.kernel_manager)
         Guarded.public, Guarded.places, Guarded.door = self.public, places, Door(self.public.token)
         places.watch()
         scripts = [path for path in self.static_paths if "jupyter_server" not in path]
@@ -103,6 +105,8 @@ class Booth(Dashboard):
             pass
         finally:
             self.stop()
+        if why := self._places.given_up:
+            raise EngineUnavailable(f"No kernel ever started, so nobody could enter: {why}")
 
     def stop(self) -> None:
         """End the kernels, too, that are not known yet."""

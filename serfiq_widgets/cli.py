@@ -57,12 +57,22 @@ for command in (
 
 
 @main.command()
-def doctor() -> None:
-    """Say what works on this machine, what is missing, and how to install it."""
+@click.option("--needed", "only", is_flag=True, help="Only what scoring cannot do without.")
+def doctor(*, only: bool) -> None:
+    """Say what works on this machine, what is missing, and how to install it.
+
+    The exit code is 1 if something is missing that scoring cannot do without; --needed prints no
+    more than that.
+    """
     from rich.markup import escape
 
-    from serfiq_widgets.doctor import diagnose
+    from serfiq_widgets.doctor import diagnose, needed
 
+    if only:
+        lacking = [check for check in needed() if not check.works]
+        for check in lacking:
+            click.echo(f"{check.what}: {check.remark}")
+        sys.exit(FAILED if lacking else 0)
     table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:

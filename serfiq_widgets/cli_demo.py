@@ -14,6 +14,7 @@ LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 @click.option("--port", type=click.IntRange(1, 65535), help="Where it listens.  [default: 8866]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
 @click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
+@click.option("--base-url", default="/", help="Its path behind a proxy: /user/me/proxy/8866/.")
 @click.option("--public", is_flag=True, help="Serve to strangers: guarded, capped, kernels shared.")
 @click.option("--address", help="With --public: the address to listen on.  [default: 127.0.0.1]")
 @click.option("--token", help="With --public: what visitors must know; made anew if not given.")
@@ -28,6 +29,7 @@ def demo(
     port: int | None,
     no_browser: bool,
     lesson: int | None,
+    base_url: str,
     public: bool,
     address: str | None,
     token: str | None,
@@ -50,10 +52,12 @@ def demo(
     if given and not public:
         raise click.UsageError(f"{given[0]} belongs to --public.")
     if not public:
-        serve(port or PORT, browser=not no_browser, lesson=lesson)
+        serve(port or PORT, browser=not no_browser, lesson=lesson, base=base_url)
         return
-    if lesson is not None or (is_open and token):
-        raise click.UsageError("--public goes without --lesson, and --open without --token.")
+    if lesson is not None or base_url != "/" or (is_open and token):
+        raise click.UsageError(
+            "--public goes without --lesson and --base-url, and --open without --token."
+        )
     said = {"address": address, "port": port, "token": "" if is_open else token}
     serve_public(
         read_public(settings, **said, kiosk=True if kiosk else None), browser=not no_browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -13,6 +14,7 @@ from serfiq_widgets import notices, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.public import Public, summary, with_token
 from serfiq_widgets.resources import PACKAGE, folder
+from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_sockets
 
 if TYPE_CHECKING:
     from serfiq_widgets.server import Dashboard
@@ -20,27 +22,32 @@ if TYPE_CHECKING:
 PORT = 8866
 IDLE_S, CHECK_S = 600, 60
 POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
-PAGE = {"plotly": plotly_js.PATH}  # what our template is told
+ROOT = "/"
+BASE = re.compile(r"/([\w.~@%-]+/)*")  # a path that begins and ends with a slash
 # For the kernels: NumPy's products are small, and threads that wait for the next one only take the
 # cores from others; what a page says needs no echo, since no other page shows the same widgets.
 KERNELS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "JUPYTER_WIDGETS_ECHO": "0",
-    plotly_js.ADDRESS: plotly_js.PATH,
     "MALLOC_ARENA_MAX": "1",  # else glibc keeps what another thread freed: an erased photo
     "MALLOC_MMAP_THRESHOLD_": "1048576",  # else it keeps what large arrays took, 50 MB a kernel
     "MALLOC_TRIM_THRESHOLD_": "262144",
 }
 
 
-def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
-    """Return Voila's settings for the dashboard, by class and trait."""
+def settings(port: int, *, browser: bool, base: str = ROOT) -> dict[str, dict[str, Any]]:
+    """Return Voila's settings for the dashboard, by class and trait.
+
+    ``base`` is the path under which the browser finds the page.
+    """
     return {
         "Voila": {
             "ip": "127.0.0.1",
             "port": port,
             "open_browser": browser,
+            "base_url": base,
+            "server_url": ROOT,  # `Dashboard` takes the base from a path that has it
             "log_level": "ERROR",
             "tornado_settings": {"ws_ping_interval": 0},  # no proxy between to keep awake
         },
@@ -49,7 +56,7 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
             "show_tracebacks": False,
             "preheat_kernel": True,
             "default_pool_size": POOL,
-            "resources": {**PAGE, "session": session(leaves=False)},
+            "resources": {"plotly": plotly_at(base), "session": session(leaves=False)},
             "file_denylist": [".*"],  # the notebook's folder is not for downloading
             "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
@@ -57,30 +64,52 @@ def settings(port: int, *, browser: bool) -> dict[str, dict[str, Any]]:
         # A kernel whose visitor has left goes away; one that waits in the pool stays.
         "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},
         # A page cannot go on with another kernel in place of its own: it is told, and begins anew.
-        # Sockets in a folder of the user's own, not ports that others on the machine could reach.
-        "KernelManager": {"transport": "ipc", "autorestart": False},
+        "KernelManager": {"autorestart": False},
     }
 
 
-def serve(port: int, *, browser: bool, lesson: int | None = None) -> None:
+def plotly_at(base: str) -> str:
+    """Return the path of the page's plotly library."""
+    return base + plotly_js.PATH.removeprefix(ROOT)
+
+
+def checked_base(base: str) -> str:
+    """Return a base path with a slash at both ends, or raise BadSetting."""
+    inner = base.strip("/")
+    whole = f"/{inner}/" if inner else ROOT
+    if not BASE.fullmatch(whole):
+        raise BadSetting(
+            f"--base-url {base!r:.80} is no path. Behind JupyterHub's proxy it is such as "
+            "/user/NAME/proxy/8866/."
+        )
+    return whole
+
+
+def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = ROOT) -> None:
     """Serve the dashboard, or a lesson by its number, until interrupted.
+
+    Behind a proxy ``base`` is the path under which browsers find it; the proxy may take it away
+    from what it passes on, or leave it there.
 
     Raises
     ------
     EngineUnavailable
         Voila is not installed.
     BadSetting
-        Another program listens on the port.
+        Another program listens on the port, nothing can be written, or ``base`` is no path.
     """
-    _prepare("127.0.0.1", port)
+    base = checked_base(base)
+    missing = _prepare("127.0.0.1", port, base)
     from traitlets.config import Config
 
     from serfiq_widgets.server import Dashboard, KernelManager
 
-    config = Config(settings(port, browser=browser))
+    config = Config(settings(port, browser=browser, base=base))
+    config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
-    _run(Dashboard(config=config), pattern, f"http://localhost:{port}")
+    address = f"http://localhost:{port}{base}".removesuffix("/")
+    _run(Dashboard(config=config), pattern, address, missing)
 
 
 def serve_public(public: Public, *, browser: bool) -> None:
@@ -89,15 +118,15 @@ def serve_public(public: Public, *, browser: bool) -> None:
     Raises
     ------
     EngineUnavailable
-        Voila is not installed.
+        Voila is not installed, or what scoring needs.
     BadSetting
-        Another program listens on the port, or the machine runs Windows.
+        Another program listens on the port, nothing can be written, or the machine runs Windows.
     """
     if sys.platform == "win32":
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
     public = with_token(public, secrets.token_urlsafe(16))
     os.environ |= {"SERFIQ_THREADS": "1"}  # visitors share the cores
-    _prepare(public.address, public.port)
+    missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 
     from serfiq_widgets.booth import Booth
@@ -105,6 +134,7 @@ def serve_public(public: Public, *, browser: bool) -> None:
 
     config = Config(settings(public.port, browser=browser))
     config.merge(Config(public_settings(public)))
+    config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     app = Booth(config=config)
     app.public = public
@@ -113,13 +143,13 @@ def serve_public(public: Public, *, browser: bool) -> None:
     app.address = f"http://{host}:{public.port}/" + (
         f"?token={public.token}" if public.token else ""
     )
-    _run(app, "dashboard.ipynb", f"{app.address}", summary(public))
+    _run(app, "dashboard.ipynb", app.address, missing, summary(public))
 
 
 def public_settings(public: Public) -> dict[str, dict[str, Any]]:
     """Return what differs from `settings` when strangers come."""
     times = {"idle": public.kiosk_idle_s, "warning": public.warning_s}
-    page = {**PAGE, "session": session(leaves=True, kiosk=public.kiosk, **times)}
+    page = {"plotly": plotly_at(ROOT), "session": session(leaves=True, kiosk=public.kiosk, **times)}
     return {
         "Voila": {"ip": public.address, "log_level": "CRITICAL", "config_file_paths": []},
         "VoilaConfiguration": {
@@ -148,26 +178,33 @@ def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, s
     }
 
 
-def _prepare(address: str, port: int) -> None:
-    """Set what Voila and its kernels find in the environment; check that all is there."""
+def _prepare(address: str, port: int, base: str = ROOT) -> Missing:
+    """Set what Voila and its kernels find in the environment; check that all is there.
+
+    What scoring needs is looked for meanwhile: the answer has to be waited for.
+    """
     path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
-    os.environ.update({name: value for name, value in KERNELS.items() if name not in os.environ})
+    kernels = {**KERNELS, plotly_js.ADDRESS: plotly_at(base)}
+    os.environ.update({name: value for name, value in kernels.items() if name not in os.environ})
     try:
         import voila  # noqa: F401  # to say it kindly
     except ImportError as error:
         raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
+    folders_to_write_in()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         if probe.connect_ex((address, port)) == 0:
             raise BadSetting(f"Port {port} is taken. Try another one, such as {port + 1}.")
+    return Missing()
 
 
-def _run(app: Dashboard, pattern: str, address: str, more: str = "") -> None:
+def _run(app: Dashboard, pattern: str, address: str, missing: Missing, more: str = "") -> None:
     from tornado.ioloop import IOLoop
 
     from serfiq_widgets.server import leave_quietly
 
+    missing.check()
     app.initialize([str(next(folder("notebooks").glob(pattern)))])
     ready = f"The dashboard is at {address} (stop it with Ctrl-C)."
     loop = IOLoop.current()

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from serfiq_widgets import __version__
+from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.engines import Runtime, runtimes
 from serfiq_widgets.engines.hardware import gpu_names
 from serfiq_widgets.errors import SerfiqError
@@ -37,6 +38,15 @@ class Check:
     needed: bool = False
 
 
+def needed() -> Iterator[Check]:
+    """Look at what scoring cannot do without."""
+    for name in LIBRARIES:
+        yield _package(name, f"pip install {name}", needed=True)
+    yield _opencv()
+    yield _detector(DETECTORS[0])
+    yield _model()
+
+
 def diagnose() -> Iterator[Check]:
     """Look at Python, libraries, engines, detectors, and the files of models, in this order."""
     yield Check("serfiq_widgets", __version__)
@@ -53,7 +63,7 @@ def diagnose() -> Iterator[Check]:
             remark = one.problem or f"devices: {', '.join(one.devices)}"
             yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
     yield from _gpus(found)
-    yield from _detectors()
+    yield from map(_detector, DETECTORS)
     yield _model()
     yield from _files()
 
@@ -85,17 +95,13 @@ def _opencv() -> Check:
         return Check("opencv", "", str(error), works=False, needed=True)
 
 
-def _detectors() -> Iterator[Check]:
-    from serfiq_widgets.detectors import DETECTORS, open_detector
-
-    for name in DETECTORS:
-        needed = name == DETECTORS[0]
-        try:
-            open_detector(name)
-        except SerfiqError as error:
-            yield Check(f"detector {name}", "", str(error), works=False, needed=needed)
-        else:
-            yield Check(f"detector {name}", "", needed=needed)
+def _detector(name: str) -> Check:
+    needed = name == DETECTORS[0]
+    try:
+        open_detector(name)
+    except SerfiqError as error:
+        return Check(f"detector {name}", "", str(error), works=False, needed=needed)
+    return Check(f"detector {name}", "", needed=needed)
 
 
 def _model() -> Check:

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from serfiq_widgets import notices
+from serfiq_widgets.errors import one_line
 from serfiq_widgets.memory import give_back
 from serfiq_widgets.public import Public
 
@@ -26,6 +27,7 @@ MOST_NAMES = 10_000  # of messages that a place remembers
 MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
 FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
 LOOK_S = 1.0
+MOST_FAILURES = 5  # of kernels, before the first that started
 MEGABYTE = 10**6
 
 
@@ -93,6 +95,8 @@ class Places:
         self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
         self._moved = False  # somebody came or went since the last look
         self._looking: asyncio.Task[None] | None = None
+        self._begun, self._failures = False, 0  # whether a page was ever ready; kernels that failed
+        self.given_up = ""  # why, once no kernel ever started
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -200,11 +204,26 @@ class Places:
     async def _mend(self) -> None:
         """Drop the pool's kernels that failed or died, and start others."""
         pool = self._kernels._pools.get(self._notebook, [])  # noqa: SLF001  # as above
-        pool[:] = [started for started in pool if not (started.done() and _failed(started))]
+        for started in tuple(pool):
+            if started.done() and _failed(started):
+                pool.remove(started)
+                self._note_failure(started)
         for task, kernel_id in tuple(self._pool()):
+            self._begun |= task.done() and not _failed(task)
             if _failed(task) or not await self._lives(kernel_id):
                 await self._stop(kernel_id)
+                self._note_failure(task)
         self._kernels.fill_if_needed(0, self._notebook)
+
+    def _note_failure(self, task: asyncio.Task[Any]) -> None:
+        """Say why a kernel did not start; give up if none ever did."""
+        error = task.exception() if task.done() and not task.cancelled() else None
+        why = one_line(error) or "it ended by itself"
+        LOG.error("A kernel did not start: %s", why)
+        self._failures += 1
+        if not self._begun and self._failures >= MOST_FAILURES:
+            self.given_up = why
+            asyncio.get_running_loop().stop()
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 import psutil
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from tornado.web import HTTPError, RequestHandler
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
@@ -73,13 +76,40 @@ class Leave(VoilaShutdownKernelHandler):
             raise HTTPError(403)
 
 
+class WithBase(Router):
+    """An application whose paths may begin with a base: some proxies take it away, some do not."""
+
+    def __init__(self, application: Application, base: str) -> None:
+        self._application, self._base = application, base
+
+    def find_handler(self, request: HTTPServerRequest, **how: Any) -> Any:
+        """Find who answers a request, which loses the base."""
+        if request.path.startswith(self._base):
+            for name in ("path", "uri"):
+                whole = getattr(request, name) or ""
+                setattr(request, name, "/" + whole.removeprefix(self._base))
+        return self._application.find_handler(request, **how)
+
+    def listen(self, port: int, address: str) -> None:
+        """Serve on a port."""
+        HTTPServer(self).listen(port, address)
+
+
 class Dashboard(Voila):
     """Voila whose answers travel compressed."""
+
+    app: Any
 
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
         threading.Thread(target=plotly_js.module, daemon=True).start()  # before somebody asks
         return {**super().init_settings(), "compress_response": True}
+
+    def listen(self) -> None:
+        """Serve until interrupted, with and without the base that browsers see."""
+        if self.base_url != self.server_url:
+            self.app = WithBase(self.app, self.base_url)
+        super().listen()
 
     def init_handlers(self) -> list[Any]:
         """Add the page's library, tell pages of their kernel, and let a closing page end it.

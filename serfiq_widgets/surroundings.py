@@ -1,0 +1,103 @@
+"""What a served dashboard needs of the machine: packages, folders to write in, kernel sockets.
+
+What is missing is found before an address is printed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from serfiq_widgets.errors import BadSetting, EngineUnavailable
+
+# A socket's path is at most 103 bytes long on macOS, 107 on Linux. Of a kernel's socket this much
+# follows the folder: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.
+MOST_PATH, BELOW = 103, 65
+FOLDERS = {  # of Jupyter's, which lie in the home folder if nobody says otherwise
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_CONFIG_DIR": "config",
+    "IPYTHONDIR": "ipython",
+}
+
+
+class Missing:
+    """Looks in another process for what scoring cannot do without, while this one goes on."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "serfiq_widgets", "doctor", "--needed"]
+        self._process = subprocess.Popen(  # noqa: S603  # our own command
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def check(self) -> None:
+        """Wait for the answer.
+
+        Raises
+        ------
+        EngineUnavailable
+            Something is missing; the text says what, and how to get it.
+        """
+        said, _ = self._process.communicate()
+        if self._process.returncode:
+            text = said.decode(errors="replace").strip()
+            raise EngineUnavailable(f"The dashboard cannot score here:\n{text}")
+
+
+def folders_to_write_in() -> None:
+    """Give Jupyter folders of its own where it cannot write in the home folder.
+
+    Raises
+    ------
+    BadSetting
+        No folder can be written in at all.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    if _can_write(Path(jupyter_runtime_dir())):
+        return
+    try:
+        own = tempfile.mkdtemp(prefix="serfiq_")
+    except OSError as error:
+        raise BadSetting(
+            "No folder can be written in, neither the home folder nor one for temporary files. "
+            "Name one: TMPDIR=/a/folder serfiq demo"
+        ) from error
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    os.environ |= {name: str(Path(own) / part) for name, part in FOLDERS.items()}
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def kernel_sockets() -> dict[str, dict[str, Any]]:
+    """Return Voila's settings for the sockets through which it speaks to its kernels.
+
+    They are files in a folder of the user's own where there is one with a path that is short
+    enough; else ports of this machine, whose messages are signed.
+    """
+    import zmq
+
+    folders = (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp")  # noqa: S108  # Voila makes its own folder in it
+    short = [
+        folder
+        for folder in folders
+        if folder and len(os.fsencode(folder)) <= MOST_PATH - BELOW and _can_write(Path(folder))
+    ]
+    if not zmq.has("ipc") or not short:
+        return {"KernelManager": {"transport": "tcp", "ip": "127.0.0.1"}}
+    return {
+        "KernelManager": {"transport": "ipc"},
+        "Voila": {"connection_dir_root": short[0]},
+    }

@@ -1,0 +1,103 @@
+"""The demo on machines with long or unwritable folders, without ipc, and behind a proxy."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import free_port, served
+from proxy import proxied
+
+DEMO = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
+WITHOUT_IPC = (
+    "import zmq; zmq.has = lambda what: False; from serfiq_widgets.cli import main; "
+    "main(['demo', '--no-browser', '--port', '{port}'])"
+)
+BASE = "/user/me/proxy/8866/"
+
+
+def scores(page):
+    """The page scores, and answers its slider."""
+    page.wait_for_function("/^[0-9]+$/.test(document.querySelector('.serfiq-quality')?.innerText)")
+    before = page.locator(".serfiq-raw").inner_text()
+    box = page.locator(".serfiq-passes input[type=number]")
+    box.fill("7")
+    box.press("Enter")
+    page.wait_for_function(
+        "before => document.querySelector('.serfiq-raw').innerText !== before", arg=before
+    )
+    page.locator(".serfiq-sample").nth(3).click()
+    page.locator(".serfiq-sample[aria-pressed=true]").nth(0).wait_for()
+
+
+@pytest.mark.parametrize("where", ["a long TMPDIR", "no HOME", "no ipc"])
+def test_the_demo_runs_where(open_page, tmp_path, where):
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    env = {
+        "a long TMPDIR": {"TMPDIR": str(long)},
+        "no HOME": {"HOME": "/proc/nobody"},  # which nobody can make, root neither
+        "no ipc": {},
+    }[where]
+    command = ("-c", WITHOUT_IPC) if where == "no ipc" else DEMO
+    with served(tmp_path / "log.txt", *command, env={**os.environ, **env}) as address:
+        page = open_page(address=address)
+        scores(page)
+        page.close()
+
+
+def test_strangers_enter_where_home_cannot_be_written(open_page, tmp_path):
+    env = {**os.environ, "HOME": "/proc/nobody"}
+    with served(tmp_path / "log.txt", *DEMO, "--public", "--open", env=env) as address:
+        page = open_page(address=address, outages=True)
+        scores(page)
+        page.close()
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_the_demo_runs_behind_a_proxy(open_page, tmp_path, strips):
+    port = free_port()
+    command = (*DEMO, "--base-url", BASE)
+    with (
+        served(tmp_path / "log.txt", *command, port=port),
+        proxied(port, BASE, strips=strips) as (address, refused),
+    ):
+        page = open_page(address=address)
+        scores(page)
+        page.close()
+        assert refused == []
+
+
+def test_what_is_missing_is_said_before_any_address(tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open')")
+    for more in ((), ("--public", "--open")):
+        done = subprocess.run(
+            [sys.executable, *(part.format(port=free_port()) for part in DEMO), *more],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "libGL.so.1" in done.stderr
+        assert "apt-get install libgl1" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "The dashboard is at" not in done.stdout
+
+
+def test_a_public_demo_whose_kernels_never_start_ends_with_the_reason():
+    """Here the nursery's kernels die at once."""
+    code = (
+        "import serfiq_widgets.nursery as n; n.WORKS_HERE = False; "
+        "import jupyter_client.provisioning.local_provisioner as l\n"
+        "async def fails(self, cmd, **how): raise OSError('no kernel here')\n"
+        "l.LocalProvisioner.launch_kernel = fails\n"
+        "from serfiq_widgets.cli import main\n"
+        f"main(['demo', '--public', '--open', '--no-browser', '--port', '{free_port()}'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 2
+    assert "No kernel ever started, so nobody could enter: no kernel here" in done.stderr
