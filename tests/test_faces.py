@@ -233,3 +233,30 @@ def test_whole_photos_of_lfw_are_found(shared, tmp_path):
     photos = sorted(tmp_path.rglob("*.jpg"))
     assert len(photos) == 300
     assert sum(bool(detect(read_image(photo))) for photo in photos[::3]) == 100
+
+
+@pytest.mark.parametrize("share", [1, 0.75])
+def test_small_faces_beside_a_large_one_are_counted(share):
+    """In a photo of a camera: one in front, two of a hundredth of its width behind."""
+    width, height = round(2400 * share), round(1800 * share)
+    photo = Image.new("RGB", (width, height), (120, 130, 140))
+    large, small = (Image.open(COLLINS.with_name(f"{name}.jpg")) for name in ("hopper", "collins"))
+    photo.paste(large.resize((height * 2 // 3, height * 2 // 3)), (width // 4, height // 4))
+    little = small.resize((width // 24, width // 20))
+    for x in (50, width - width // 24 - 50):
+        photo.paste(little, (x, 50))
+    alone = find_face(photo.crop((width // 5, height // 5, width * 4 // 5, height)))
+    face = find_face(photo)
+    assert face.n_faces == 3
+    assert alone.n_faces == 1
+    assert face.which == 0
+    assert face.box[2] - face.box[0] > 5 * (face.boxes[1][2] - face.boxes[1][0])
+
+
+@pytest.mark.parametrize(
+    "name", ["collins", "collins_blur", "collins_tiny", "hopper", "hopper_bar"]
+)
+def test_one_face_is_not_counted_twice(name):
+    """At both sizes at which faces are looked for."""
+    photo = Image.open(COLLINS.with_name(f"{name}.jpg")).convert("RGB")
+    assert find_face(photo.resize((photo.width * 4, photo.height * 4))).n_faces == 1

@@ -17,7 +17,7 @@ from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.memory import give_back
 from serfiq_widgets.opencv import fitted, import_cv2, shrunk
 
-SIDES = (640, 1280)  # longer side at which faces are looked for; the second if none was found
+SIDES = (640, 1280)  # longer sides at which faces are looked for: large ones, then small ones
 THRESHOLD = 0.5
 MOST_PIXELS = 1_000_000  # the network takes 180 MB for as many
 SMALL = 200_000  # pixels; what it takes for more of them goes back to the system
@@ -51,13 +51,20 @@ class CenterFace:
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces in a photo (H, W, 3) uint8 RGB."""
         height, width = pixels.shape[:2]
+        found: list[Detection] = []
         for side in SIDES:
             size = fitted(width, height, side, MOST_PIXELS)
-            boxes, landmarks = self._network(shrunk(pixels, size), threshold=THRESHOLD)
-            if len(boxes) or size == (width, height):
+            found += [one for one in self._look(pixels, size) if not _is_among(one, found)]
+            if size == (width, height):
                 break
         if size[0] * size[1] > SMALL:
             give_back()
+        return found
+
+    def _look(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> list[Detection]:
+        """Find the faces that can be seen when the photo has this width and height."""
+        height, width = pixels.shape[:2]
+        boxes, landmarks = self._network(shrunk(pixels, size), threshold=THRESHOLD)
         ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
         found = []
         for box, marks in zip(boxes, landmarks, strict=True):
@@ -65,3 +72,16 @@ class CenterFace:
             points = np.asarray(marks, dtype=np.float32).reshape(5, 2) * ratio
             found.append(Detection((left, top, right, bottom), points, float(box[4])))
         return found
+
+
+def _is_among(one: Detection, found: list[Detection]) -> bool:
+    """Whether a face was found before: the middle of one of both boxes lies in the other."""
+    return any(_holds(one.box, other.box) or _holds(other.box, one.box) for other in found)
+
+
+def _holds(
+    box: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    """Whether the middle of the other box lies in a box."""
+    x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
