@@ -13,13 +13,13 @@ import struct
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
     import resource
 
+from serfiq_widgets.confinement import confine
 from serfiq_widgets.containers import broken, check_size, jpeg_scale, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
 from serfiq_widgets.formats import APART, COMMON, has_heif
@@ -34,7 +34,7 @@ ORIENTATION = 0x0112  # EXIF's
 STRIP_PIXELS = 2**20
 
 REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
-READY, DECODED = b"!", 0
+READY, LIMITED, DECODED = b"!", b"?", 0
 ERRORS: tuple[type[SerfiqError], ...] = (UnreadableImage, ImageTooLarge)
 """By number less one, what the first byte of an `ANSWER` says when it is not `DECODED`."""
 
@@ -111,6 +111,7 @@ def _to_rgb(strip: Image.Image) -> Image.Image:
 def serve(memory: int, seconds: int, idle: int) -> None:
     """Answer requests on standard input until it ends, or until none came for ``idle`` seconds.
 
+    The first byte is `READY`, or `LIMITED` where system calls could not be filtered.
     A request is a `REQUEST` with the sizes of a name and of a file, and both. The answer is an
     `ANSWER`: `DECODED`, width and height, and the RGB pixels; or the number of an error and the
     size of its text, and that text.
@@ -118,8 +119,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
     _load_decoders()  # nothing can be opened any more when they are needed
     source: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # as it is in a process
     target = sys.stdout.buffer
-    _confine(memory)
-    target.write(READY)
+    target.write(READY if confine(memory) else LIMITED)
     target.flush()
     while _wait(source, seconds, idle):
         _answer(source, target)
@@ -137,25 +137,6 @@ def _load_decoders() -> None:
         pillow_heif.options.DECODE_THREADS = 1
         pillow_heif.register_heif_opener(thumbnails=False)
     assert ImageOps  # noqa: S101  # imported here for `_upright`
-
-
-def _confine(memory: int) -> None:
-    """Give up whatever decoding does not need: memory, files, sockets, processes, core dumps."""
-    if sys.platform == "win32":
-        return
-    used = 2**30
-    with suppress(OSError):  # only Linux tells
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = {
-        resource.RLIMIT_AS: used + memory,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,  # of files; pipes have no size
-        resource.RLIMIT_NPROC: 0,
-        resource.RLIMIT_NOFILE: 3,  # no more than the three that are open
-    }
-    for limit, value in limits.items():
-        with suppress(ValueError, OSError):  # a stricter one is set already
-            resource.setrlimit(limit, (value, value))
 
 
 def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:

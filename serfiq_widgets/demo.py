@@ -10,7 +10,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import notices, plotly_js
+from serfiq_widgets import confinement, notices, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.public import Public, summary, with_token
 from serfiq_widgets.resources import PACKAGE, folder
@@ -124,6 +124,7 @@ def serve_public(public: Public, *, browser: bool) -> None:
     """
     if sys.platform == "win32":
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
+    confinement.hide()
     public = with_token(public, secrets.token_urlsafe(16))
     os.environ |= {"SERFIQ_THREADS": "1"}  # visitors share the cores
     missing = _prepare(public.address, public.port)
@@ -143,7 +144,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
     app.address = f"http://{host}:{public.port}/" + (
         f"?token={public.token}" if public.token else ""
     )
-    _run(app, "dashboard.ipynb", app.address, missing, summary(public))
+    said = summary(public, confined=confinement.works_here())
+    _run(app, "dashboard.ipynb", app.address, missing, said)
 
 
 def public_settings(public: Public) -> dict[str, dict[str, Any]]:

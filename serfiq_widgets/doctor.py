@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from serfiq_widgets import __version__
+from serfiq_widgets import __version__, confinement
 from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.engines import Runtime, runtimes
 from serfiq_widgets.engines.hardware import gpu_names
@@ -63,6 +63,7 @@ def diagnose() -> Iterator[Check]:
             remark = one.problem or f"devices: {', '.join(one.devices)}"
             yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
     yield from _gpus(found)
+    yield _confinement()
     yield from map(_detector, DETECTORS)
     yield _model()
     yield from _files()
@@ -93,6 +94,12 @@ def _opencv() -> Check:
         return Check("opencv", import_cv2().__version__, needed=True)
     except SerfiqError as error:
         return Check("opencv", "", str(error), works=False, needed=True)
+
+
+def _confinement() -> Check:
+    works = confinement.works_here()
+    remark = "nothing else is allowed there" if works else "limits alone; Linux: libseccomp"
+    return Check("photos decoded apart", "", remark, works=works)
 
 
 def _detector(name: str) -> Check:

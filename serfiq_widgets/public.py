@@ -84,8 +84,15 @@ def with_token(public: Public, token: str) -> Public:
     return replace(public, token=token) if public.token == AUTO else public
 
 
-def summary(public: Public) -> str:
-    """Say what holds, in a few lines."""
+CONFINED = "decoded in a process that can do nothing else"
+NOT_CONFINED = (
+    "WARNING: decoded in a process with limits alone, for this machine filters no system calls "
+    "(Linux with libseccomp does)"
+)
+
+
+def summary(public: Public, *, confined: bool) -> str:
+    """Say what holds, in a few lines; ``confined``: whether decoding is (`confinement`)."""
     local = ip_address(public.address).is_loopback
     lines = {
         "listens": f"{public.address}, port {public.port} "
@@ -96,6 +103,7 @@ def summary(public: Public) -> str:
         "free",
         "ends": f"{public.gone_s} s after the page has gone, {public.unused_s} s after the last "
         "touch",
+        "photos": CONFINED if confined else NOT_CONFINED,
         "closed": "code, files, kernels of others, every other page and name",
         "logs": "faults only: no address, no name, no image",
     }

@@ -1,8 +1,8 @@
 """Decoding apart: what visitors send, and rarer formats, are decoded in a child with limits.
 
 A decoder that crashes, hangs or eats memory on a hostile file takes only that process with it; the
-next photo starts another. The process is small (Pillow, no NumPy), may neither open a file or
-socket nor start a program, and goes away when no photo came for a minute. On Windows, which knows
+next photo starts another. The process is small (Pillow, no NumPy), gives up all that decoding does
+not need (see `confinement`), and goes away when no photo came for a minute. On Windows, which knows
 no such limits, time is limited alone.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.containers import MAX_PIXELS
-from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, READY, REQUEST
+from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, LIMITED, READY, REQUEST
 from serfiq_widgets.errors import EngineUnavailable, UnreadableImage
 from serfiq_widgets.memory import give_back
 
@@ -67,6 +67,17 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     return _child.decode(content, name)
 
 
+def is_confined() -> bool:
+    """Whether system calls are filtered where photos are decoded; if not, there are limits alone.
+
+    Raises
+    ------
+    EngineUnavailable
+        The process does not start.
+    """
+    return _child.is_confined()
+
+
 def forget() -> None:
     """End the child, and give back to the system what is no longer used, with what stood there."""
     _child.stop()
@@ -79,6 +90,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._confined = False
         self._lock = threading.Lock()
 
     def decode(self, content: bytes, name: str) -> NDArray[np.uint8]:
@@ -98,6 +110,12 @@ class _Child:
             finally:
                 patience.cancel()
 
+    def is_confined(self) -> bool:
+        """Whether its system calls are filtered."""
+        with self._lock:
+            self._running()
+        return self._confined
+
     def stop(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -107,12 +125,15 @@ class _Child:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.stop()
-            self._process = _start()
+            self._process, self._confined = _start()
         return self._process
 
 
-def _start() -> subprocess.Popen[bytes]:
-    """Start a child; it finds this package where it lies, and inherits nothing of ours."""
+def _start() -> tuple[subprocess.Popen[bytes], bool]:
+    """Start a child, and return it and whether its system calls are filtered.
+
+    It finds this package where it lies, and inherits nothing of ours.
+    """
     code = CHILD.format(str(Path(__file__).parents[1]), MEMORY, SECONDS, IDLE_S)
     try:
         process = subprocess.Popen(  # noqa: S603  # this Python, and code of ours
@@ -129,10 +150,10 @@ def _start() -> subprocess.Popen[bytes]:
     patience.start()
     ready = cast("IO[bytes]", process.stdout).read(len(READY))
     patience.cancel()
-    if ready != READY:
+    if ready not in (READY, LIMITED):
         _end(process)
         raise EngineUnavailable(NO_PROCESS)
-    return process
+    return process, ready == READY
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # module: what it may import of the package, besides errors
 ARROWS = {
     "__init__": (
-        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces "
-        "images lab predict results scorer sensitivity views"
+        "bias_explorer camera compare datasets degrade evaluation_explorer explorer faces images "
+        "lab predict results scorer sensitivity views"
     ),
     "__main__": "cli",
     "atomic": "",
@@ -53,13 +53,14 @@ ARROWS = {
     "cli_score": "atomic batch cluster datasets image_files results sources tables terminal zoo",
     "cluster": "__init__ batch images results scorer zoo",
     "compare": "faces figures images parts photo privacy state views wording",
+    "confinement": "",
     "containers": "formats orientation",
-    "datasets": "atomic batch cluster detectors image_files journal scorer sources tables zoo",
-    "decoder": "containers formats orientation",
+    "datasets": "atomic batch cluster detectors journal scorer sources tables zoo",
+    "decoder": "confinement containers formats orientation",
     "degrade": "faces opencv",
-    "demo": "booth notices plotly_js public resources server surroundings",
+    "demo": "booth confinement notices plotly_js public resources server surroundings",
     "detectors": "checkpoints engines memory opencv store zoo",
-    "doctor": "__init__ detectors engines opencv scorer zoo",
+    "doctor": "__init__ confinement detectors engines opencv scorer zoo",
     "download": "store",
     "engines": "checkpoints robustness",
     "errors": "",
@@ -89,7 +90,7 @@ ARROWS = {
     "messages": "",
     "networks": "atomic checkpoints engines on_top store trial zoo",
     "notices": "",
-    "nursery": "cluster explorer service",
+    "nursery": "cluster confinement explorer service",
     "on_top": "atomic checkpoints robustness",
     "opencv": "",
     "orientation": "",

@@ -35,7 +35,9 @@ def test_a_file_and_then_options_change_what_they_name(tmp_path):
     public = read_public(file, port=9001, token=None)
     assert (public.most_visitors, public.port, public.token) == (7, 9001, "auto")
     assert public.hosts == ("faces.example.org",)
-    assert "7 at once" in summary(public)
+    assert "7 at once" in summary(public, confined=True)
+    assert "WARNING" not in summary(public, confined=True)
+    assert "WARNING: decoded in a process with limits alone" in summary(public, confined=False)
 
 
 @pytest.mark.parametrize(

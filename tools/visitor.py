@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import struct
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -57,12 +59,12 @@ def kernel_process(kernel: str) -> psutil.Process:
     LookupError
         There is none.
     """
-    for process in psutil.process_iter(["cmdline"]):
-        with suppress(psutil.Error):
-            if "serfiq_widgets.nursery" in (process.info["cmdline"] or []) and any(
-                kernel in str(socket.laddr) for socket in process.net_connections("unix")
-            ):
-                return process
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        if f"kernel-{kernel}" in line:
+            with suppress(OSError), socket.socket(socket.AF_UNIX) as asks:
+                asks.connect(line.split()[-1])
+                answer = asks.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, WORD)
+                return psutil.Process(struct.unpack_from("=i", answer)[0])
     raise LookupError(kernel)
 
 
