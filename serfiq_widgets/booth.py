@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import threading
 import webbrowser
@@ -31,6 +32,8 @@ from serfiq_widgets.places import Places
 from serfiq_widgets.public import Public
 from serfiq_widgets.server import Dashboard
 
+LOG = logging.getLogger(__name__)
+
 KERNEL = r"([0-9a-f-]{36})"
 FILE = r"([\w@./-]+)"
 MEGABYTE = 2**20
@@ -38,6 +41,7 @@ PING_MS = 20_000  # keeps a proxy awake, and finds pages that went without a wor
 SLOW_S = 15  # for a request to arrive
 MOST_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
 FILES_PER_KERNEL = 40
+LEAST_CONNECTIONS = 50
 UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
 
 
@@ -51,7 +55,7 @@ class Booth(Dashboard):
 
     def init_settings(self) -> dict[str, Any]:
         """Have kernels born in the nursery; bound what arrives; log no request."""
-        allow_files(self.public.most_visitors)
+        self._most = connections(self.public.most_visitors)
         if nursery.WORKS_HERE:
             self._nursery = nursery.Nursery(self.public.kernel_mb)
             nursery.employ(self._nursery)
@@ -95,6 +99,7 @@ class Booth(Dashboard):
             max_header_size=16 * 2**10,
             max_body_size=16 * 2**10,  # photos come over the websocket
         )
+        server.most = self._most
         server.listen(self.port, self.ip)
         self.ioloop = IOLoop.current()
         if self.open_browser:
@@ -118,18 +123,34 @@ class Booth(Dashboard):
 class BoundedServer(HTTPServer):
     """Takes so many connections and no more, and cuts off who does not read."""
 
+    most = MOST_CONNECTIONS
+
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it."""
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if len(self._connections) >= self.most:
             stream.close()
             return
         stream.max_write_buffer_size = UNREAD_BYTES
         super().handle_stream(stream, address)
 
 
-def allow_files(visitors: int) -> None:
-    """Raise the number of files that this process may open, as far as it may."""
+def connections(visitors: int) -> int:
+    """Return how many connections may be open, once this process may open as many files as it gets.
+
+    What kernels need comes first. A limit that leaves few connections is said.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + RESERVED + FILES_PER_KERNEL * visitors
-    now = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+    needed = RESERVED + FILES_PER_KERNEL * visitors
+    wanted = MOST_CONNECTIONS + needed
+    granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
+    left = max(granted - needed, LEAST_CONNECTIONS)
+    if left < MOST_CONNECTIONS:
+        LOG.warning(
+            "This process may open %d files only, so it takes %d connections at a time; %d files "
+            "are plenty (ulimit -n, LimitNOFILE in systemd).",
+            granted,
+            left,
+            wanted,
+        )
+    return left

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import confinement, notices, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
-from serfiq_widgets.public import Public, summary, with_token
+from serfiq_widgets.public import STRANGERS, Public, summary, with_token
+from serfiq_widgets.repeats import log_seldom
 from serfiq_widgets.resources import PACKAGE, folder
 from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_sockets
 
@@ -126,7 +127,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
     confinement.hide()
     public = with_token(public, secrets.token_urlsafe(16))
-    os.environ |= {"SERFIQ_THREADS": "1"}  # visitors share the cores
+    os.environ |= {"SERFIQ_THREADS": "1", STRANGERS: "1"}  # visitors share the cores
+    log_seldom()
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 

@@ -7,8 +7,6 @@ import hmac
 import logging
 import re
 import secrets
-import socket
-from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,13 +22,14 @@ from serfiq_widgets import notices
 from serfiq_widgets.messages import Gate, Refused, answered
 from serfiq_widgets.places import Full, Place, Places
 from serfiq_widgets.public import Public
-from serfiq_widgets.server import CACHE_S, PlotlyScript
+from serfiq_widgets.server import CACHE_S, PlotlyScript, is_ours
 from serfiq_widgets.sockets import KernelSocket
 
 LOG = logging.getLogger(__name__)
 
 SESSION = re.compile(r"[\w-]{1,64}")
 MOST_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
+ALWAYS_DAYS = 36500
 MOST_SOCKETS = 2  # of one page, which reconnects before it has lost the first
 MOST_UNANSWERED, MOST_UNANSWERED_BYTES = 64, 24 * 2**20
 PAUSE_S = 0.02
@@ -90,25 +89,6 @@ class Door:
         return False
 
 
-def is_ours(host: str, names: tuple[str, ...]) -> bool:
-    """Whether a Host header names this server: by a bare address, or by a name that it has.
-
-    A page of another site can make a browser call us by that site's name (DNS rebinding), never by
-    one of these.
-    """
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name in ("localhost", socket.gethostname().lower(), *names):
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 class Guarded(RequestHandler):
     """Checks every request, answers plainly, and logs nothing of a visitor."""
 
@@ -141,8 +121,12 @@ class Guarded(RequestHandler):
 
     @property
     def visitor(self) -> str | None:
-        """Who this is, by a signed cookie; None for somebody who was not let in yet."""
-        value = self.get_signed_cookie(self.cookie, max_age_days=1)
+        """Who this is, by a signed cookie; None for somebody who was not let in yet.
+
+        It is good as long as the browser's session and this server last: a kiosk's for weeks, also
+        when the clock is set.
+        """
+        value = self.get_signed_cookie(self.cookie, max_age_days=ALWAYS_DAYS)
         return value.decode() if value else None
 
     def own_place(self, kernel_id: str) -> Place:
@@ -178,15 +162,7 @@ class Page(Guarded):
             if not self.door.is_open and not await self._knows(token):
                 return
             visitor = secrets.token_urlsafe(16)
-            proxied = self.request.headers.get("X-Forwarded-Proto", self.request.protocol)
-            self.set_signed_cookie(
-                self.cookie,
-                visitor,
-                expires_days=None,
-                httponly=True,
-                samesite="Lax",
-                secure=proxied == "https",
-            )
+        self._remember(visitor)
         if token:  # not to stay in the address
             rest = [
                 (name, value.decode("utf-8", "replace"))
@@ -207,6 +183,18 @@ class Page(Guarded):
         policy = PAGE_POLICY.format(nonce=nonce, host=self.request.host)  # the host was checked
         self.set_header("Content-Security-Policy", policy)
         self.finish(page.replace("<script", f'<script nonce="{nonce}"'))
+
+    def _remember(self, visitor: str) -> None:
+        """Give a visitor a cookie, anew with each page."""
+        proxied = self.request.headers.get("X-Forwarded-Proto", self.request.protocol)
+        self.set_signed_cookie(
+            self.cookie,
+            visitor,
+            expires_days=None,
+            httponly=True,
+            samesite="Lax",
+            secure=proxied == "https",
+        )
 
     async def _knows(self, token: str) -> bool:
         try:
@@ -229,6 +217,7 @@ class Files(Guarded, MultiStaticFileHandler):  # type: ignore[misc]  # untyped
         super().prepare()
         if ".." in self.path_args[0].split("/"):
             raise HTTPError(404)
+        self.places.is_loading(self.visitor)
 
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # tornado's name
         """Let browsers keep them for an hour."""
@@ -331,6 +320,7 @@ class Channels(Guarded, KernelSocket):
         for old in [*self.place.sockets][: len(self.place.sockets) - MOST_SOCKETS + 1]:
             old.close(1001, "replaced")
         self.place.sockets.add(self)
+        self.place.arrived = True
         self.set_nodelay(True)  # else the second of two small messages waits for the first's ACK
         await super().open(kernel_id)
 

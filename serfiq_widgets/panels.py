@@ -12,6 +12,7 @@ from serfiq_widgets import export
 from serfiq_widgets.engines import MODULES
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.parts import Download, SettingsLink, Slider
+from serfiq_widgets.public import FOR_STRANGERS, among_strangers
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
@@ -54,6 +55,8 @@ class SettingsPanel(StateView):
             "alpha": Slider("\u03b1, slope", 60, 1, 300, 1),
             "r": Slider("r, middle", 0.8, 0.3, 1.0, 0.005),
         }
+        if among_strangers():
+            self._scorer = {name: self._scorer[name] for name in FOR_STRANGERS}
         self._projection = w.Dropdown(
             options=[("plane (PCA)", PROJECTIONS[0]), ("sphere in 3-D", PROJECTIONS[1])],
             description="embeddings on a",
@@ -109,7 +112,8 @@ class SettingsPanel(StateView):
         """
         self._syncing = True
         try:
-            self._scorer["model"].options = self._models()
+            if "model" in self._scorer:
+                self._scorer["model"].options = self._models()
             values = self._values()
             for name, control in self._scorer.items():
                 control.value = values[name]

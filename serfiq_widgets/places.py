@@ -26,6 +26,8 @@ LOG = logging.getLogger(__name__)
 MOST_NAMES = 10_000  # of messages that a place remembers
 MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
 FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
+LATE_S = 5.0  # who asks again so much later than they were told has lost their turn
+MOST_WAITING = 1000  # whose turn is known
 LOOK_S = 1.0
 MOST_FAILURES = 5  # of kernels, before the first that started
 MEGABYTE = 10**6
@@ -53,6 +55,10 @@ class Place:
         The open websockets of its page.
     used, left : float
         Monotonic seconds of the last touch, and since when no page is connected.
+    given : float
+        Monotonic seconds since when it is theirs.
+    arrived : bool
+        Whether a page ever connected.
     """
 
     kernel_id: str
@@ -60,6 +66,8 @@ class Place:
     sockets: set[Any] = field(default_factory=set)
     used: float = field(default_factory=monotonic)
     left: float = field(default_factory=monotonic)
+    given: float = field(default_factory=monotonic)
+    arrived: bool = False
     _names: dict[int, None] = field(default_factory=dict)
 
     def is_new(self, name: str) -> bool:
@@ -92,6 +100,7 @@ class Places:
         self._kernels = kernels
         self._notebook: str = kernels.notebook_path
         self._taken: dict[str, Place] = {}
+        self._waiting: dict[str, float] = {}  # in order; until when each may be late
         self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
         self._moved = False  # somebody came or went since the last look
         self._looking: asyncio.Task[None] | None = None
@@ -116,22 +125,41 @@ class Places:
         gc.freeze()  # what is here now stays, and need not be looked at each time
         self._looking = asyncio.ensure_future(self._look())
 
+    def is_loading(self, visitor: str | None) -> None:
+        """Note that a visitor's page fetches its files: it will connect, if slowly."""
+        for place in self._taken.values():
+            slow = not place.arrived and monotonic() - place.given < self._public.gone_s
+            if place.visitor == visitor and slow:
+                place.left = monotonic()
+
     async def admit(self, visitor: str) -> str:
-        """Give a visitor a place, and return its page.
+        """Give a visitor a place, and return its page; who waited longest comes first.
 
         Raises
         ------
         Full
             There is none now.
         """
+        try:
+            page = await self._admit(visitor)
+        except Full as full:
+            self._waiting[visitor] = monotonic() + full.retry_s + LATE_S  # which keeps its turn
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting.popitem()
+            raise
+        self._waiting.pop(visitor, None)
+        return page
+
+    async def _admit(self, visitor: str) -> str:
         own = [place for place in self._taken.values() if place.visitor == visitor]
         for place in own[: len(own) - (0 if self._public.kiosk else MOST_TABS - 1)]:
             await self.end(place)
-        if len(self._taken) >= self._public.most_visitors:
-            raise Full(notices.FULL, FULL_S)
+        turn = self._turn(visitor)
+        if len(self._taken) + turn >= self._public.most_visitors:
+            raise Full(notices.FULL, SOON_S if turn < self._public.warm else FULL_S)
         if psutil.virtual_memory().available < self._public.keep_free_mb * MEGABYTE:
             raise Full(notices.FULL, FULL_S)
-        if not self._ready_first():
+        if turn >= self._ready() or not self._ready_first():
             self._kernels.fill_if_needed(0, self._notebook)
             raise Full(notices.SOON, SOON_S)
         task, _, kernel_id = await self._kernels.get_rendered_notebook(self._notebook)
@@ -139,6 +167,13 @@ class Places:
         self._moved = True
         snippets, rest = await task
         return "".join(snippets) + "".join([snippet async for snippet, _ in rest])
+
+    def _turn(self, visitor: str) -> int:
+        """Return how many come before a visitor: those who wait longer, and still ask."""
+        now = monotonic()
+        self._waiting = {name: last for name, last in self._waiting.items() if now < last}
+        order = list(self._waiting)
+        return order.index(visitor) if visitor in self._waiting else len(order)
 
     async def end(self, place: Place, *, crashed: bool = False) -> None:
         """Take a place back: its sockets close, its kernel ends."""
@@ -160,6 +195,10 @@ class Places:
         for started in self._kernels._pools.get(self._notebook, []):  # noqa: SLF001  # no other way
             if started.done() and not started.cancelled() and not started.exception():
                 yield started.result()["task"], started.result()["kernel_id"]
+
+    def _ready(self) -> int:
+        """Return how many kernels wait with their page complete."""
+        return sum(task.done() and not _failed(task) for task, _ in self._pool())
 
     def _ready_first(self) -> bool:
         """Put a kernel whose page is complete first in the pool; whether there is one."""
@@ -198,7 +237,8 @@ class Places:
 
     def _is_over(self, place: Place) -> bool:
         now = monotonic()
-        gone = not place.sockets and now - place.left > self._public.gone_s
+        patience = self._public.gone_s if place.arrived else self._public.connect_s
+        gone = not place.sockets and now - place.left > patience
         return gone or now - place.used > self._public.unused_s
 
     async def _mend(self) -> None:

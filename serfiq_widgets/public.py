@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -10,6 +11,9 @@ from typing import Any
 
 from serfiq_widgets.errors import BadSetting
 
+STRANGERS = "SERFIQ_STRANGERS"  # set in the environment of kernels that strangers use
+FOR_STRANGERS = ("seed", "rate", "alpha", "r")
+"""What strangers may set of a scorer: another network or engine would take the machine's memory."""
 DEFAULTS = Path(__file__).parent / "public.toml"
 LEAST_TOKEN = 12
 AUTO = "auto"  # a token that is made at the start
@@ -21,6 +25,7 @@ RANGES = {
     "kernel_mb": (200, 10**6),
     "idle_s": (5, 86400),
     "gone_s": (2, 3600),
+    "connect_s": (2, 3600),
     "message_mb": (2, 10),
     "messages_per_s": (10, 10**4),
     "megabytes_per_s": (1, 1000),
@@ -43,6 +48,7 @@ class Public:
     kernel_mb: int
     idle_s: int
     gone_s: int
+    connect_s: int
     message_mb: int
     messages_per_s: int
     megabytes_per_s: int
@@ -54,6 +60,11 @@ class Public:
     def unused_s(self) -> int:
         """Seconds without a touch after which a session ends."""
         return self.kiosk_idle_s if self.kiosk else self.idle_s
+
+
+def among_strangers() -> bool:
+    """Whether this process is a kernel of a public demo."""
+    return bool(os.environ.get(STRANGERS))
 
 
 def read_public(file: Path | None = None, **given: Any) -> Public:

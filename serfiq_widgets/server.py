@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
@@ -76,19 +78,64 @@ class Leave(VoilaShutdownKernelHandler):
             raise HTTPError(403)
 
 
-class WithBase(Router):
-    """An application whose paths may begin with a base: some proxies take it away, some do not."""
+def is_ours(host: str, names: tuple[str, ...]) -> bool:
+    """Whether a Host header names this server: by a bare address, or by a name that it has.
 
-    def __init__(self, application: Application, base: str) -> None:
-        self._application, self._base = application, base
+    A page of another site can make a browser call us by that site's name (DNS rebinding), never by
+    one of these.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name in ("localhost", socket.gethostname().lower(), *names):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Front(Router):
+    """Stands before an application: refuses pages of others, and takes a base from paths.
+
+    Parameters
+    ----------
+    application : Application
+        Who answers in the end.
+    base : str
+        What paths may begin with: some proxies take it away, some do not.
+    hosts : tuple of str
+        Names of this server besides its own; with a base and no name, any will do, for it is the
+        proxy's.
+    """
+
+    def __init__(self, application: Application, base: str, hosts: tuple[str, ...]) -> None:
+        self._application, self._base, self._hosts = application, base, hosts
+        self.settings = application.settings  # Voila's kernels read them
 
     def find_handler(self, request: HTTPServerRequest, **how: Any) -> Any:
         """Find who answers a request, which loses the base."""
+        if status := self._refusal(request):
+            refuse: Any = self._application.get_handler_delegate(
+                request, ErrorHandler, {"status_code": status}
+            )
+            return refuse
         if request.path.startswith(self._base):
             for name in ("path", "uri"):
                 whole = getattr(request, name) or ""
                 setattr(request, name, "/" + whole.removeprefix(self._base))
         return self._application.find_handler(request, **how)
+
+    def _refusal(self, request: HTTPServerRequest) -> int:
+        """Return the status with which a request is refused; 0 if it is not."""
+        proxied = request.path.startswith(self._base) and self._base != "/"
+        if not (proxied and not self._hosts) and not is_ours(request.host, self._hosts):
+            return 421
+        origin = request.headers.get("Origin")
+        foreign = origin is not None and urlsplit(origin.lower()).netloc != request.host.lower()
+        return 403 if foreign else 0
 
     def listen(self, port: int, address: str) -> None:
         """Serve on a port."""
@@ -99,6 +146,7 @@ class Dashboard(Voila):
     """Voila whose answers travel compressed."""
 
     app: Any
+    hosts: tuple[str, ...] = ()
 
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
@@ -107,8 +155,7 @@ class Dashboard(Voila):
 
     def listen(self) -> None:
         """Serve until interrupted, with and without the base that browsers see."""
-        if self.base_url != self.server_url:
-            self.app = WithBase(self.app, self.base_url)
+        self.app = Front(self.app, self.base_url, self.hosts)
         super().listen()
 
     def init_handlers(self) -> list[Any]:

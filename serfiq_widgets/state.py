@@ -18,6 +18,7 @@ import traitlets as t
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.public import FOR_STRANGERS, among_strangers
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.sandbox import forget
@@ -202,8 +203,13 @@ class ExplorerState(Speaking):
         return self.scorer.calibrated
 
     def configure(self, **changes: Any) -> None:
-        """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`."""
+        """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`.
+
+        Strangers may change no more than `public.FOR_STRANGERS`; the rest is left as it is.
+        """
         self.message = ""
+        if among_strangers():
+            changes = {name: value for name, value in changes.items() if name in FOR_STRANGERS}
         with self._saying():
             self.scorer = open_scorer(**{**self.scorer.options, **changes})
 

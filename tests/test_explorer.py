@@ -10,6 +10,7 @@ pytest.importorskip("ipywidgets")
 from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.images import MAX_BYTES
+from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.state import SURPRISE, ExplorerState
@@ -237,3 +238,16 @@ def test_a_sample_given_by_its_path_is_no_second_thumbnail():
     explorer = Explorer(str(MASK), engine="onnxruntime")
     assert len(explorer._gallery.items) == len(sample_images())
     assert sample_images()[explorer._gallery.chosen] == MASK
+
+
+def test_strangers_choose_no_network_engine_or_device(monkeypatch):
+    monkeypatch.setenv("SERFIQ_STRANGERS", "1")
+    explorer = Explorer(COLLINS, engine="onnxruntime")
+    panel = SettingsPanel(state=explorer.state)
+    assert set(panel._scorer) == {"seed", "rate", "alpha", "r"}
+    before = explorer.state.scorer.options
+    explorer.state.configure(engine="mxnet", device="cuda", model="other", detector="mtcnn", seed=3)
+    assert explorer.state.message == ""
+    assert explorer.state.scorer.options == {**before, "seed": 3}
+    TakeHomePanel(state=explorer.state).apply("model=mini&seed=4&rate=0.2")
+    assert (explorer.state.scorer.seed, explorer.state.scorer.rate) == (4, 0.2)

@@ -1,15 +1,26 @@
-"""The server: what its event loop says of tasks that nobody awaited."""
+"""The server: what it says of faults, whom it knows, and whom it refuses."""
 
 import asyncio
 import gc
+import logging
+import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("voila")
 
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application, RequestHandler, create_signed_value
 from tornado.websocket import WebSocketClosedError
 
-from serfiq_widgets.server import leave_quietly
+from serfiq_widgets import booth, repeats
+from serfiq_widgets.guard import Guarded
+from serfiq_widgets.server import Front, leave_quietly
+
+GET = RequestStartLine("GET", "/", "HTTP/1.1")
+SECRET = "of this test"  # noqa: S105  # no secret
 
 
 @pytest.mark.parametrize(
@@ -29,3 +40,99 @@ def test_only_a_closed_page_is_no_error(error, said, caplog, elsewhere):
 
     elsewhere(lambda: asyncio.run(serve()))
     assert ("never retrieved" in caplog.text) == said
+
+
+# Cookies, logs and descriptors of a public demo
+
+
+def knows(value):
+    """Whom a public demo takes a visitor for who brings this cookie."""
+    connection = SimpleNamespace(set_close_callback=lambda _: None, context=None)
+    headers = HTTPHeaders({"Host": "localhost", "Cookie": f"serfiq-1={value.decode()}"})
+    request = HTTPServerRequest(headers=headers, connection=connection, start_line=GET)
+    handler = Guarded(Application(cookie_secret=SECRET), request)
+    handler.public = SimpleNamespace(port=1)
+    return handler.visitor
+
+
+@pytest.mark.parametrize("days", [0, 2, 40, 400, -400])
+def test_a_kiosk_is_known_for_as_long_as_the_server_runs(days):
+    """Also when its clock is set meanwhile."""
+    then = time.time() - days * 86400
+    value = create_signed_value(SECRET, "serfiq-1", "kiosk", clock=lambda: then)
+    assert knows(value) == "kiosk"
+    assert knows(value[:-3] + b"abc") is None
+
+
+def test_a_fault_that_comes_again_is_said_once_a_minute_with_its_count(monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr(repeats, "monotonic", lambda: now[0])
+    log = logging.getLogger("a test of seldom")
+    log.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(repeats.Seldom())
+    log.addHandler(handler)
+    for number in range(1000):
+        log.error("No descriptor for %d", number)
+        log.error("Another fault")
+    now[0] += 61
+    log.error("No descriptor for %d", 7)
+    assert capsys.readouterr().err.splitlines() == [
+        "No descriptor for 0",
+        "Another fault",
+        "No descriptor for 7 (and 999 times more)",
+    ]
+
+
+def test_kinds_of_faults_without_end_cost_no_memory():
+    seldom = repeats.Seldom()
+    for number in range(1000):
+        record = logging.LogRecord("x", logging.ERROR, "", 1, f"fault {number}", (), None)
+        assert seldom.filter(record)
+    assert len(seldom._said) <= repeats.MOST_KINDS
+
+
+@pytest.mark.parametrize(("most", "left"), [(300, 50), (3000, 800), (10**6, 5000), (-1, 5000)])
+def test_connections_are_as_many_as_files_allow(monkeypatch, caplog, most, left):
+    resource = pytest.importorskip("resource")
+    granted = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, most))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: granted.append(limits))
+    assert booth.connections(50) == left
+    wanted = 5000 + 200 + 40 * 50
+    assert granted == [(wanted if most == -1 else min(most, wanted), most)]
+    assert ("ulimit -n" in caplog.text) == (left < 5000)
+
+
+# Who may ask a plain demo
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "origin", "base", "status"),
+    [
+        ("/", "localhost:8866", None, "/", 200),
+        ("/", "127.0.0.1:8866", "http://127.0.0.1:8866", "/", 200),
+        ("/", "[::1]:8866", None, "/", 200),
+        ("/", "evil.example", None, "/", 421),
+        ("/", "evil.example:8866", "http://evil.example:8866", "/", 421),
+        ("/", "localhost:8866", "https://evil.example", "/", 403),
+        ("/", "localhost:8866", "null", "/", 403),
+        ("/", "localhost.evil.example", None, "/", 421),
+        ("/me/proxy/", "hub.example", "https://hub.example", "/me/proxy/", 200),
+        ("/", "hub.example", None, "/me/proxy/", 421),
+    ],
+)
+def test_pages_of_others_are_refused(path, host, origin, base, status):
+    """By the name that they call us (DNS rebinding), and by where they come from."""
+
+    class Answers(RequestHandler):
+        def get(self):
+            """Answer."""
+
+    front = Front(Application([("/", Answers)]), base, ())
+    headers = HTTPHeaders({"Host": host, **({"Origin": origin} if origin else {})})
+    request = HTTPServerRequest(headers=headers, start_line=GET._replace(path=path))
+    delegate = front.find_handler(request)
+    assert delegate.handler_kwargs.get("status_code", 200) == status
+    if status == 200:
+        assert delegate.handler_class is Answers

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from conftest import free_port, served
@@ -101,3 +103,19 @@ def test_a_public_demo_whose_kernels_never_start_ends_with_the_reason():
     )
     assert done.returncode == 2
     assert "No kernel ever started, so nobody could enter: no kernel here" in done.stderr
+
+
+def test_a_plain_demo_answers_to_its_own_names_alone(dashboard):
+    for headers, status in (
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({}, 200),
+    ):
+        request = urllib.request.Request(dashboard, headers=headers)  # noqa: S310  # localhost
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # localhost
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+            error.close()
+        assert found == status

@@ -1,0 +1,44 @@
+"""A log of faults that grows slowly: one that comes again is said once a minute, with its count."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+EVERY_S = 60.0
+MOST_KINDS = 100  # of faults that are counted
+
+
+class Seldom(logging.Filter):
+    """Lets a record pass if none of its kind did for a minute; then with the count of the others.
+
+    Of one kind are records of one logger and level with the same text before its parts are filled
+    in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a record passes."""
+        kind = (record.name, record.levelno, str(record.msg)[:200])
+        now = monotonic()
+        at, kept = self._said.get(kind, (-EVERY_S, 0))
+        if now - at < EVERY_S:
+            self._said[kind] = at, kept + 1
+            return False
+        if kept:
+            record.msg, record.args = f"{record.getMessage()} (and {kept} times more)", ()
+        if len(self._said) >= MOST_KINDS:
+            self._said.clear()
+        self._said[kind] = now, 0
+        return True
+
+
+def log_seldom() -> None:
+    """Let warnings and faults of all loggers go to standard error, each kind once a minute."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(Seldom())
+    logging.getLogger().addHandler(handler)
