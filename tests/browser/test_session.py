@@ -6,11 +6,13 @@ import conftest
 import pytest
 import visitor  # a script beside the package, whose folder `conftest` adds
 from conftest import free_port, kernel_in, served
+from reach import SIZES, covered
 
 from serfiq_widgets import Ruin
 from serfiq_widgets.resources import sample_images
 
 TOKEN = "a-token-for-this-test"  # noqa: S105  # of a server that lives for seconds
+KIOSK = f'token = "{TOKEN}"\nkiosk = true\nkiosk_idle_s = 600\n'
 DEMO = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
 SAMPLE, PASSES, BLUR = 5, 37, 1.5
 
@@ -30,8 +32,21 @@ def click(page, selector, index=0):
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
+def modes(folder):
+    """The options of a plain demo, a public one and a kiosk."""
+    settings = folder / "kiosk.toml"
+    settings.write_text(KIOSK)
+    return {
+        "plain": (),
+        "public": ("--public", "--token", TOKEN),
+        "kiosk": ("--public", "--settings", str(settings)),
+    }
+
+
 def set_up(page, wanted):
     """Choose a sample, passes and a blur that the page does not begin with."""
+    if page.locator(".serfiq-note:popover-open").count():  # a kiosk's tour opens by itself
+        page.locator(".serfiq-note").get_by_role("button", name="Skip").click()
     page.locator(".serfiq-sample").nth(SAMPLE).click()
     page.locator(".serfiq-sample[aria-pressed=true]").nth(0).wait_for()
     for name, value in (("passes", PASSES), ("ruin-blur", BLUR)):
@@ -68,12 +83,30 @@ def is_as_it_was(page, dead, wanted):
     assert page.locator(".serfiq-stale").count() == 0
 
 
+def at_all_sizes(page):
+    """Show a page at each of `SIZES` in light and dark, and at last as it was."""
+    before = page.viewport_size
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(100)  # plots follow the page's size
+            yield width, height
+    page.set_viewport_size(before)
+
+
 def is_told(page, says):
-    """A note over a page that is faint and takes no click any more."""
+    """A note over a page that is faint and takes no click any more, on every screen."""
     note = page.locator(".serfiq-session[open]")
     note.wait_for(timeout=15_000)
     assert says in note.inner_text()
     assert "Your own photos and pinned faces are gone" in note.inner_text()
+    for width, height in at_all_sizes(page):
+        box = note.bounding_box()
+        assert min(box["x"], box["y"]) >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+        assert covered(page, ".serfiq-session") == []
     faint = page.evaluate("getComputedStyle(document.querySelector('#rendered_cells')).opacity")
     assert float(faint) < 0.5
     before = page.locator(".serfiq-sample[aria-pressed=true]").inner_text()
@@ -95,10 +128,11 @@ def test_a_dead_kernel_is_told_and_its_settings_come_back(open_page, dashboard, 
     is_as_it_was(page, dead, wanted)
 
 
+@pytest.mark.parametrize("mode", ["public", "kiosk"])
 def test_a_public_page_leaves_when_its_kernel_dies_and_its_settings_come_back(
-    open_page, tmp_path, wanted
+    mode, open_page, tmp_path, wanted
 ):
-    with served(tmp_path / "log.txt", *DEMO, "--public", "--token", TOKEN) as address:
+    with served(tmp_path / "log.txt", *DEMO, *modes(tmp_path)[mode]) as address:
         page = open_page(address=f"{address}/?token={TOKEN}", outages=True)
         assert page.url == f"{address}/"
         set_up(page, wanted)
@@ -107,23 +141,26 @@ def test_a_public_page_leaves_when_its_kernel_dies_and_its_settings_come_back(
         page.wait_for_url(f"{address}/over/crashed", timeout=15_000)
         assert "own photos and pinned faces are gone" in page.locator("main").inner_text()
         assert page.locator("img, video, canvas, svg").count() == 0
+        for _ in at_all_sizes(page):
+            assert covered(page) == []
         click(page, "button")
         is_as_it_was(page, dead, wanted)
 
 
-@pytest.mark.parametrize("mode", [(), ("--public", "--token", TOKEN)], ids=["plain", "public"])
+@pytest.mark.parametrize("mode", ["plain", "public", "kiosk"])
 def test_a_stopped_server_is_told_and_the_page_comes_back_with_it(
     mode, open_page, tmp_path, wanted
 ):
     port = free_port()
-    query = f"/?token={TOKEN}" if mode else ""
-    with served(tmp_path / "one.txt", *DEMO, *mode, port=port) as address:
+    options = modes(tmp_path)[mode]
+    query = f"/?token={TOKEN}" if options else ""
+    with served(tmp_path / "one.txt", *DEMO, *options, port=port) as address:
         page = open_page(address=f"{address}{query}", outages=True)
         set_up(page, wanted)
         dead = kernel_in(page)
     is_told(page, "No connection to the server")
-    with served(tmp_path / "two.txt", *DEMO, *mode, port=port):
-        if mode:  # whose server no longer knows it
+    with served(tmp_path / "two.txt", *DEMO, *options, port=port):
+        if options:  # whose server no longer knows it
             page.locator("input[name=token]").fill(TOKEN, timeout=60_000)
             page.keyboard.press("Enter")
         is_as_it_was(page, dead, wanted)
