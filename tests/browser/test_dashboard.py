@@ -106,6 +106,18 @@ def test_the_curve_on_the_page_is_the_librarys(open_page, scorer):
     np.testing.assert_allclose(limit, result.limit, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["photo.avif", "photo.webp", "photo.jpg"])
+def test_photos_of_every_format_that_strangers_may_bring_are_scored(
+    open_page, scorer, tmp_path, name
+):
+    photo = tmp_path / name
+    with Image.open(COLLINS) as collins:
+        collins.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((640, 800)).save(photo)
+    page = open_page()
+    page.locator(".serfiq-upload input").set_input_files(photo)
+    wait_for_result(page, scorer.score(photo, passes=100))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
