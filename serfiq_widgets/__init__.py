@@ -20,6 +20,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from serfiq_widgets._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from serfiq_widgets.sensitivity import heatmap
     from serfiq_widgets.views import RunningScoreView, SpreadView
 
-__version__ = "0.1.0"
 __all__ = [
     "AlignedFace",
     "BiasExplorer",

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
-from serfiq_widgets import __version__
+from serfiq_widgets._version import __version__
 from serfiq_widgets.errors import SerfiqError, one_line
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import name_of, read_bytes

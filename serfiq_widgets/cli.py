@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from serfiq_widgets import __version__
+from serfiq_widgets._version import __version__
 from serfiq_widgets.cli_benchmark import benchmark
 from serfiq_widgets.cli_bias import bias
 from serfiq_widgets.cli_calibrate import calibrate

@@ -21,7 +21,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from serfiq_widgets import __version__, zoo
+from serfiq_widgets import zoo
+from serfiq_widgets._version import __version__
 from serfiq_widgets.batch import ImageFile, ScoreRow, plain_text, score_chunks, settings_of
 from serfiq_widgets.errors import (
     BadSetting,

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from serfiq_widgets import __version__, confinement
+from serfiq_widgets import confinement
+from serfiq_widgets._version import __version__
 from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.engines import Runtime, runtimes
 from serfiq_widgets.engines.hardware import gpu_names

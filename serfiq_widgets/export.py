@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 from PIL import Image
 
-from serfiq_widgets import __version__, figures, wording
+from serfiq_widgets import figures, wording
+from serfiq_widgets._version import __version__
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.parts import data_url

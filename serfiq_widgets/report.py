@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from serfiq_widgets import __version__, bias_groups, figures
+from serfiq_widgets import bias_groups, figures
+from serfiq_widgets._version import __version__
 from serfiq_widgets.bias import SMALL, GroupedScores, group_scores
 from serfiq_widgets.errors import BadTable, SerfiqError
 from serfiq_widgets.images import read_image
