@@ -164,7 +164,8 @@ def _runner(
         from serfiq_widgets.datasets import LocalRunner
 
         return LocalRunner(open_scorer(**options, quiet=quiet), passes, aligned=aligned)
-    from serfiq_widgets.cluster import ClusterRunner, connect
+    from serfiq_widgets.cluster import ClusterRunner
+    from serfiq_widgets.cluster_client import connect
 
     client = connect(scheduler)
     click.get_current_context().call_on_close(client.close)

@@ -9,37 +9,27 @@ float32 rounds the last bits otherwise on another processor or in a batch of ano
 from __future__ import annotations
 
 import os
-import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from socket import gethostname
-from threading import Lock
 from time import monotonic
 from typing import Any
 
 from serfiq_widgets import zoo
 from serfiq_widgets._version import __version__
 from serfiq_widgets.batch import ImageFile, ScoreRow, plain_text, score_chunks, settings_of
+from serfiq_widgets.cluster_client import ask, cached_scorer, import_distributed, pack, translated
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
-    PackageMissing,
-    SerfiqError,
-    one_line,
 )
 from serfiq_widgets.images import is_address
 from serfiq_widgets.results import check_passes
-from serfiq_widgets.scorer import Scorer
 
-REACH_S = 10  # to find the scheduler, and a first worker
-LOAD_S = 300  # for a worker to load a network
 POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
 AHEAD = 2  # chunks per thread of the workers that are under way
-NETWORKS = 4  # that a worker keeps
 GONE = "No such file"
 
 
@@ -48,46 +38,6 @@ def _for_elsewhere(path: ImageFile) -> ImageFile:
     if not isinstance(path, str | Path) or not str(path) or is_address(path):
         return path
     return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  # text
-
-
-def connect(address: str) -> Any:
-    """Connect to a Dask scheduler.
-
-    Parameters
-    ----------
-    address : str
-        ``tcp://host:8786`` or ``tls://...``.
-
-    Returns
-    -------
-    distributed.Client
-
-    Raises
-    ------
-    ClusterUnavailable
-        Nobody answers there.
-    PackageMissing
-        distributed is not installed.
-    """
-    distributed = import_distributed()
-    try:
-        return distributed.Client(address, timeout=REACH_S, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ClusterUnavailable(
-            f"No Dask scheduler answers at '{address}' ({one_line(error) or 'no answer'}). Start "
-            "one (dask scheduler) with workers (dask worker ADDRESS), or check the address."
-        ) from error
-
-
-def import_distributed() -> Any:
-    """Import distributed; raise PackageMissing, which says how to get it."""
-    try:
-        import distributed
-    except ImportError as error:
-        raise PackageMissing(
-            f"A cluster needs Dask ({error}): pip install 'serfiq_widgets[dask]'"
-        ) from error
-    return distributed
 
 
 class ClusterRunner:
@@ -194,86 +144,7 @@ class ClusterRunner:
                     )
 
 
-def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> Any:
-    """Let one worker do a task; return its answer, or raise its error.
-
-    Raises
-    ------
-    ClusterUnavailable
-        There is no worker, or none answered in time, or it cannot do it.
-    """
-    with translated("the first task"):
-        try:
-            client.wait_for_workers(1, timeout=REACH_S)
-        except TimeoutError as error:
-            raise ClusterUnavailable(
-                "The cluster has no worker. Start one: dask worker ADDRESS"
-            ) from error
-        future = client.submit(task, *arguments, pure=False)
-        try:
-            return future.result(timeout=patience)
-        except TimeoutError as error:
-            future.cancel()
-            raise ClusterUnavailable(
-                f"No worker of the cluster answered within {patience:g} seconds."
-            ) from error
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn what the cluster raises into a ClusterUnavailable; errors of ours pass."""
-    try:
-        yield
-    except SerfiqError:
-        raise
-    except Exception as error:
-        kind = type(error).__name__
-        if kind == "KilledWorker":
-            text = f"Several workers died, one after the other, of {what}. See their logs."
-        elif "Cancelled" in kind or "CommClosed" in kind:
-            text = "The connection to the cluster's scheduler is lost. Run the same command again."
-        elif isinstance(error, ImportError | AttributeError | RuntimeError):
-            text = (
-                f"The workers cannot score ({one_line(error)}). Install the same serfiq_widgets "
-                f"and Dask on all of them: here is {__version__}."
-            )
-        else:
-            text = f"A worker failed at {what} ({kind}: {one_line(error)})."
-        raise ClusterUnavailable(text) from error
-
-
-def pack(options: dict[str, Any]) -> bytes:
-    """Return a scorer's options as bytes that mean the same on another machine.
-
-    Raises
-    ------
-    BadSetting
-        The network is a module in memory.
-    """
-    model, card = options.get("model", "mini"), options.get("card")
-    if not isinstance(model, str | Path):
-        raise BadSetting("On a cluster a network is a name or a file: export the module first.")
-    if str(model) not in zoo.cards():
-        model = str(Path(model).absolute())
-    if isinstance(card, str | Path):
-        card = str(Path(card).absolute())
-    return pickle.dumps(sorted({**options, "model": str(model), "card": card}.items()))
-
-
 # What follows runs on the workers.
-
-_loading = Lock()
-
-
-def cached_scorer(packed: bytes) -> tuple[Scorer, Lock]:
-    """Return a worker's scorer, opened once, and the lock that its threads take in turn."""
-    with _loading:
-        return _open(packed)
-
-
-@lru_cache(NETWORKS)
-def _open(packed: bytes) -> tuple[Scorer, Lock]:
-    return Scorer(**dict(pickle.loads(packed))), Lock()  # noqa: S301  # a task's own argument
 
 
 def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], zoo.Card]:

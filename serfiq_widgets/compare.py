@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures, wording
-from serfiq_widgets.parts import Plot, Table, Upload, data_url
+from serfiq_widgets.encode import data_url
+from serfiq_widgets.parts import Plot, Table, Upload
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.state import Entry, ExplorerState, kindly
@@ -169,7 +170,7 @@ class ComparePanel(StateView):
         scorer = self.state.scorer
         a, b = (scorer.score(entry.face, PASSES) for entry in (first, second))
         one, two = scorer.embed([first.face, second.face])
-        self._says.value = wording.comparison(first, second, (a, b), float(one @ two))
+        self._says.value = wording.comparison((first.name, second.name), (a, b), float(one @ two))
         self._clouds.show(figures.clouds_figure(a, b))
         draws = (self._drawn(first), self._drawn(second))
         self._scores.show(figures.draws_figure(draws, (a.settled, b.settled)))

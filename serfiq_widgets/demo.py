@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import confinement, notices, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
-from serfiq_widgets.public import STRANGERS, Public, summary, with_token
+from serfiq_widgets.public import Public, summary, with_token
 from serfiq_widgets.repeats import log_seldom
 from serfiq_widgets.resources import PACKAGE, folder
+from serfiq_widgets.strangers import STRANGERS
 from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_sockets
 
 if TYPE_CHECKING:

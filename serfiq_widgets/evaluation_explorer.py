@@ -16,6 +16,7 @@ import ipywidgets as w
 from PIL import Image
 
 from serfiq_widgets import figures
+from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation import Table, load
 from serfiq_widgets.evaluation_files import join_scores
@@ -23,7 +24,7 @@ from serfiq_widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, Eva
 from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import read_image
 from serfiq_widgets.measurements import measure
-from serfiq_widgets.parts import Gallery, Notice, Plot, Slider, data_url
+from serfiq_widgets.parts import Gallery, Notice, Plot, Slider
 from serfiq_widgets.parts import Table as Rows
 from serfiq_widgets.resources import bundled
 from serfiq_widgets.scorer import Scorer

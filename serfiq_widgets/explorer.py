@@ -15,18 +15,20 @@ from serfiq_widgets import wording
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.degrade import Ruin
+from serfiq_widgets.encode import data_url
 from serfiq_widgets.face_card import FaceCard, preview
 from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.lab import DegradationLab
-from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
-from serfiq_widgets.parts import Gallery, Notice, Tour, Upload, data_url
+from serfiq_widgets.parts import Gallery, Notice, Tour, Upload
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.service import open_scorer
+from serfiq_widgets.settings import SettingsPanel
 from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
+from serfiq_widgets.take_home import TakeHomePanel
 from serfiq_widgets.views import (
     DistanceView,
     FormulaView,

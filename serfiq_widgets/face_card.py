@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures
+from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces import FACE_SIZE, AlignedFace
 from serfiq_widgets.images import read_image
 from serfiq_widgets.opencv import fitted, shrunk
-from serfiq_widgets.parts import FaceView, PhotoView, Slider, data_url
+from serfiq_widgets.parts import FaceView, PhotoView, Slider
 from serfiq_widgets.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.sensitivity import heatmap_in_steps

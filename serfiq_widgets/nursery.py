@@ -166,7 +166,7 @@ def _load() -> None:
     import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
     from ipywidgets import Widget
 
-    from serfiq_widgets.cluster import import_distributed
+    from serfiq_widgets.cluster_client import import_distributed
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.service import SCHEDULER
 

@@ -6,8 +6,6 @@ compressed) and the style sheet travel to the page once, not once per widget.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import os
 from collections.abc import Callable
@@ -19,7 +17,6 @@ import anywidget
 import plotly.graph_objects as go
 import traitlets as t
 from ipywidgets import HTML, Widget, widget_serialization
-from PIL import Image
 
 from serfiq_widgets import plotly_js
 from serfiq_widgets.containers import too_large
@@ -316,14 +313,6 @@ class Notice(HTML):
         self.value = (
             f'<div class="serfiq-message" role="alert">{escape(text)}</div>' if text else ""
         )
-
-
-def data_url(picture: Image.Image) -> str:
-    """Return an image as a data URL: PNG if it is transparent, else JPEG."""
-    content = io.BytesIO()
-    kind = "PNG" if picture.mode == "RGBA" else "JPEG"
-    picture.save(content, kind, quality=88)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 class Gallery(Part):

@@ -13,8 +13,9 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.degrade import Ruin
+from serfiq_widgets.encode import data_url
 from serfiq_widgets.faces import AlignedFace
-from serfiq_widgets.parts import Plot, data_url
+from serfiq_widgets.parts import Plot
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.service import find

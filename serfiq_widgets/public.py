@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -11,9 +10,6 @@ from typing import Any
 
 from serfiq_widgets.errors import BadSetting
 
-STRANGERS = "SERFIQ_STRANGERS"  # set in the environment of kernels that strangers use
-FOR_STRANGERS = ("seed", "rate", "alpha", "r")
-"""What strangers may set of a scorer: another network or engine would take the machine's memory."""
 DEFAULTS = Path(__file__).parent / "public.toml"
 LEAST_TOKEN = 12
 AUTO = "auto"  # a token that is made at the start
@@ -60,11 +56,6 @@ class Public:
     def unused_s(self) -> int:
         """Seconds without a touch after which a session ends."""
         return self.kiosk_idle_s if self.kiosk else self.idle_s
-
-
-def among_strangers() -> bool:
-    """Whether this process is a kernel of a public demo."""
-    return bool(os.environ.get(STRANGERS))
 
 
 def read_public(file: Path | None = None, **given: Any) -> Public:

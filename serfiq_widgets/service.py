@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets.cluster import (
+from serfiq_widgets.cluster_client import (
     ask,
     cached_scorer,
     connect,
-    describe,
     import_distributed,
     pack,
     translated,
@@ -35,11 +34,11 @@ from serfiq_widgets.scorer import Scorer
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
     from serfiq_widgets.results import QualityResult, Scores
+    from serfiq_widgets.zoo import Card
 
 log = logging.getLogger(__name__)
 
 SCHEDULER, QUEUE, PLACES = "SERFIQ_SCHEDULER", "SERFIQ_QUEUE", 16
-LEAST = (2, False)  # passes, and whether faces are aligned: any would do to ask about a network
 TURN_S = 0.5  # for a place in the queue
 ANSWER_S = 30  # for a worker's answer
 BUSY = "The scoring service is busy; try again in a moment."
@@ -110,9 +109,7 @@ class RemoteScorer(Scorer):
         self.options = {**own, **rest, **options}
         self._address, self._packed = address, pack(self.options)
         client, _ = connected(address)
-        settings, self.card = ask(client, describe, self._packed, *LEAST)
-        self.rate, self.seed = settings["rate"], settings["seed"]
-        self.detector = settings["detector"]
+        self.rate, self.seed, self.detector, self.card = ask(client, _describe, self._packed)
 
     def __repr__(self) -> str:
         """One line: the network, and the cluster that runs it."""
@@ -227,6 +224,11 @@ def connected(address: str) -> tuple[Any, Any]:
 
 
 # What follows runs on the workers.
+
+
+def _describe(packed: bytes) -> tuple[float, int, str, Card]:
+    scorer, _ = cached_scorer(packed)
+    return scorer.rate, scorer.seed, scorer.detector, scorer.card
 
 
 def _find(packed: bytes, image: Any, name: str, which: int, aligned: bool) -> AlignedFace:

@@ -18,12 +18,12 @@ import traitlets as t
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces import AlignedFace
-from serfiq_widgets.public import FOR_STRANGERS, among_strangers
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.sandbox import forget
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.service import find, open_scorer
+from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class ExplorerState(Speaking):
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`.
 
-        Strangers may change no more than `public.FOR_STRANGERS`; the rest is left as it is.
+        Strangers may change no more than `FOR_STRANGERS`; the rest is left as it is.
         """
         self.message = ""
         if among_strangers():

@@ -13,7 +13,6 @@ from serfiq_widgets.results import NO_QUALITY
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult
-    from serfiq_widgets.state import Entry
 
 SPREAD = (
     "Each dot: this face, seen with other features switched off. "
@@ -214,7 +213,7 @@ def _ordinal(number: int) -> str:
 
 
 def comparison(
-    first: Entry, second: Entry, results: tuple[QualityResult, QualityResult], cosine: float
+    names: tuple[str, str], results: tuple[QualityResult, QualityResult], cosine: float
 ) -> str:
     """Which of two faces is better, by how much, and how alike the network finds them."""
     a, b = results
@@ -227,12 +226,12 @@ def comparison(
         else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
         f"{a.settled_said} against {b.settled_said.rpartition(' ')[2]}."
     )
-    names = " ".join(
-        f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(entry.name)}'
-        for letter, entry in (("A", first), ("B", second))
+    both = " ".join(
+        f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(name)}'
+        for letter, name in zip("AB", names, strict=True)
     )
     return (
-        f'<p class="serfiq-names">{names}</p><p>{verdict} Their comparison score, the cosine of '
+        f'<p class="serfiq-names">{both}</p><p>{verdict} Their comparison score, the cosine of '
         f'the plain embeddings, is <b class="serfiq-cosine">{cosine:.3f}</b> (1: the same; '
         f"0: strangers). It compares identity; the quality says how far it can be relied on.</p>"
     )

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from serfiq_widgets import cluster
+from serfiq_widgets import cluster, cluster_client
 from serfiq_widgets.cli import main
-from serfiq_widgets.cluster import ClusterRunner, connect
+from serfiq_widgets.cluster import ClusterRunner
+from serfiq_widgets.cluster_client import connect
 from serfiq_widgets.datasets import LocalRunner
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, UnknownModel
 from serfiq_widgets.image_files import find_images
@@ -105,7 +106,7 @@ def test_a_worker_dies_and_nothing_is_lost_or_twice(client, scorer, chunks):
 
 
 def test_nobody_answers(monkeypatch):
-    monkeypatch.setattr(cluster, "REACH_S", 1)
+    monkeypatch.setattr(cluster_client, "REACH_S", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -118,7 +119,8 @@ def test_nobody_answers(monkeypatch):
 
 
 def test_a_cluster_that_lost_its_workers_says_so(monkeypatch, chunks):
-    for name, seconds in (("REACH_S", 1), ("POLL_S", 0.1), ("LONELY_S", 0.3)):
+    monkeypatch.setattr(cluster_client, "REACH_S", 1)
+    for name, seconds in (("POLL_S", 0.1), ("LONELY_S", 0.3)):
         monkeypatch.setattr(cluster, name, seconds)
     with (
         distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as lonely,

@@ -10,10 +10,11 @@ pytest.importorskip("ipywidgets")
 from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.images import MAX_BYTES
-from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.settings import SettingsPanel
 from serfiq_widgets.state import SURPRISE, ExplorerState
+from serfiq_widgets.take_home import TakeHomePanel
 
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Ruin, export
-from serfiq_widgets.panels import TakeHomePanel
+from serfiq_widgets import Ruin, take_home
 from serfiq_widgets.resources import folder
 from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.take_home import TakeHomePanel
 
 COLLINS = folder("sample_images") / "collins.jpg"
 
@@ -28,8 +28,8 @@ def state(scorer):
 
 
 def test_csv_and_json_hold_the_scores(state):
-    rows = list(csv.DictReader(io.StringIO(export.scores_csv(state.entries).decode())))
-    listed = json.loads(export.scores_json(state.entries))["scores"]
+    rows = list(csv.DictReader(io.StringIO(take_home.scores_csv(state.entries).decode())))
+    listed = json.loads(take_home.scores_json(state.entries))["scores"]
     assert len(rows) == len(listed) == 2
     for row, item, entry in zip(rows, listed, state.entries, strict=True):
         assert row["name"] == item["name"] == "collins.jpg"
@@ -43,7 +43,7 @@ def test_a_spreadsheet_computes_no_name(state, name):
     file = io.BytesIO(COLLINS.read_bytes())
     file.name = name
     state.image = file
-    rows = list(csv.DictReader(io.StringIO(export.scores_csv(state.entries).decode())))
+    rows = list(csv.DictReader(io.StringIO(take_home.scores_csv(state.entries).decode())))
     assert rows[-1]["name"] == f"'{name}"
 
 
@@ -74,10 +74,16 @@ def test_before_any_photo_a_sentence_comes_instead(scorer):
 
 def test_settings_survive_the_round_trip():
     ruin = Ruin(blur=2, cover="square", x=10, side=50)
-    query = export.settings_query(
-        {"passes": 30, "seed": 4, "rate": None, "projection": "plane", **export.ruin_settings(ruin)}
+    query = take_home.settings_query(
+        {
+            "passes": 30,
+            "seed": 4,
+            "rate": None,
+            "projection": "plane",
+            **take_home.ruin_settings(ruin),
+        }
     )
-    assert export.parse_settings(query) == {
+    assert take_home.parse_settings(query) == {
         "passes": 30,
         "seed": 4,
         "projection": "plane",

@@ -129,7 +129,7 @@ def test_without_a_scheduler_the_scorer_is_here(monkeypatch):
 
 
 def test_a_service_that_went_away_is_said(monkeypatch):
-    monkeypatch.setattr("serfiq_widgets.cluster.REACH_S", 1)
+    monkeypatch.setattr("serfiq_widgets.cluster_client.REACH_S", 1)
     with distributed.LocalCluster(
         n_workers=1, processes=False, dashboard_address=":0", silence_logs=50
     ) as cluster:

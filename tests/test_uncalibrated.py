@@ -6,7 +6,16 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import ComparePanel, DegradationLab, PredictPanel, Ruin, Scorer, export, wording
+from serfiq_widgets import (
+    ComparePanel,
+    DegradationLab,
+    PredictPanel,
+    Ruin,
+    Scorer,
+    snapshot,
+    take_home,
+    wording,
+)
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import NO_QUALITY
 from serfiq_widgets.state import ExplorerState
@@ -50,12 +59,12 @@ def test_numbers_and_formula_show_a_dash(state):
 def test_entries_are_kept_once_and_exported_without_a_quality(state):
     entry = state.note()
     assert state.note() is entry
-    (row,) = json.loads(export.scores_json(state.entries))["scores"]
+    (row,) = json.loads(take_home.scores_json(state.entries))["scores"]
     assert row["quality"] is None
     assert row["raw"] == pytest.approx(state.result.raw)
-    _, line = export.scores_csv(state.entries).decode().splitlines()
+    _, line = take_home.scores_csv(state.entries).decode().splitlines()
     assert line.startswith("collins.jpg,,0.7")
-    page = export.snapshot_html(state.result).decode()
+    page = snapshot.snapshot_html(state.result).decode()
     assert f"Face image quality {NO_QUALITY}" in page
 
 

@@ -13,10 +13,11 @@ from serfiq_widgets import Camera, Explorer, RunningScoreView, SpreadView, robus
 from serfiq_widgets.camera import CameraFeed
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.face_card import FaceCard, photo_traits
-from serfiq_widgets.panels import SettingsPanel, TakeHomePanel
 from serfiq_widgets.parts import Slider
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.settings import SettingsPanel
 from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.take_home import TakeHomePanel
 from serfiq_widgets.views import FormulaView, PassesSlider
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))

@@ -1,4 +1,4 @@
-"""The panels for the curious: settings of the scorer, and what people take home."""
+"""The panel for the curious: settings of the scorer."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ from typing import Any
 
 import ipywidgets as w
 
-from serfiq_widgets import export
 from serfiq_widgets.engines import MODULES
-from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.parts import Download, SettingsLink, Slider
-from serfiq_widgets.public import FOR_STRANGERS, among_strangers
-from serfiq_widgets.resources import sample_images
+from serfiq_widgets.parts import Slider
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
+from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
 from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import Card, usable
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
     "do not compare;</b> \u03b1 and r stretch one network's raw scores to 0 to 100."
-)
-TAKE_HOME = (
-    "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "
-    "and page hold no photo unless you tick it."
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BIGGEST_SEED = 10**6
@@ -127,87 +120,3 @@ def about(card: Card) -> str:
     """Return where a network's stretch comes from, and what is to be known of it, as HTML."""
     stretch = f"\u03b1 {card.alpha:.4g}, r {card.r:.4g}: {card.population}."
     return "".join(f"<p>{escape(text)}</p>" for text in (stretch, *card.notes))
-
-
-class TakeHomePanel(StateView):
-    """Scores, a page that opens offline, and a link with the settings.
-
-    Takes the parameters of `StateView`.
-    """
-
-    def build(self) -> list[w.Widget]:
-        """A tick for the photo, the buttons, the link."""
-        self.add_class("serfiq-take-home")
-        self._photo = w.Checkbox(description="with the face in the page", indent=False)
-        offers = {
-            "csv": "Scores as CSV",
-            "json": "Scores as JSON",
-            "html": "This result as a page",
-        }
-        self._download = Download(offers, kindly(self.state, self._hand))
-        self._link = SettingsLink()
-        self._link.observe(kindly(self.state, lambda c: self.apply(c["new"])), "opened")
-        names = ["clean", "ruin", "passes", "projection", "scorer"]
-        self.state.observe(kindly(self.state, lambda _: self._write()), names)
-        self._write()
-        head = w.HTML(heading("Take it home", TAKE_HOME))
-        return [head, self._download, self._photo, self._link]
-
-    def _hand(self, kind: str) -> None:
-        self._download.hand(*self.make(kind))
-
-    def make(self, kind: str) -> tuple[str, str, bytes]:
-        """Return name, MIME type and content of a file: "csv", "json" or "html".
-
-        Raises
-        ------
-        BadSetting
-            The page is asked for before anything was scored.
-        """
-        if kind == "csv":
-            return "serfiq-scores.csv", "text/csv", export.scores_csv(self.state.entries)
-        if kind == "json":
-            content = export.scores_json(self.state.entries)
-            return "serfiq-scores.json", "application/json", content
-        if self.state.result is None:
-            raise BadSetting("Choose a photo first.")
-        page = export.snapshot_html(self.state.result, photo=self._photo.value)
-        return "serfiq.html", "text/html", page
-
-    def _write(self) -> None:
-        state = self.state
-        options = state.scorer.options
-        named = options["model"] if options["model"] in usable() else None
-        settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
-        known = isinstance(state.source, Path) and state.source in sample_images()
-        sample = state.source.stem if known else None
-        self._link.settings = export.settings_query(
-            {
-                "sample": sample,
-                "passes": state.passes,
-                "model": named,
-                **settings,
-                "projection": state.projection,
-                **export.ruin_settings(state.ruin),
-            }
-        )
-
-    def apply(self, query: str) -> None:
-        """Apply the settings of a link.
-
-        Raises
-        ------
-        BadSetting
-            They cannot be read, or name what is not here.
-        """
-        found = export.parse_settings(query)
-        scorer = {k: found[k] for k in ("model", "seed", "rate", "alpha", "r") if k in found}
-        if scorer.get("model", "mini") not in usable():
-            del scorer["model"]
-        samples = {path.stem: path for path in sample_images()}
-        self.state.configure(**scorer)
-        if found.get("sample") in samples:
-            self.state.image = samples[found["sample"]]
-        self.state.ruin = found["ruin"]
-        self.state.passes = found.get("passes", self.state.passes)
-        self.state.projection = found.get("projection", self.state.projection)
