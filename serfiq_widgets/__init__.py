@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from serfiq_widgets._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from serfiq_widgets.alignment import AlignedFace
     from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
-    from serfiq_widgets.faces import AlignedFace, find_face
+    from serfiq_widgets.faces import find_face
     from serfiq_widgets.images import read_image
     from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.predict import PredictPanel
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AlignedFace": "faces",
+    "AlignedFace": "alignment",
     "BiasExplorer": "bias_explorer",
     "Camera": "camera",
     "ComparePanel": "compare",

@@ -21,8 +21,9 @@ from time import perf_counter
 from typing import Any, BinaryIO
 
 from serfiq_widgets._version import __version__
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.errors import SerfiqError, one_line
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes, nothing_made
 from serfiq_widgets.scorer import BATCH, Scorer

@@ -12,8 +12,8 @@ import ipywidgets as w
 from serfiq_widgets import figures
 from serfiq_widgets.bias import SMALL
 from serfiq_widgets.bias_state import BiasState
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import Notice, Plot, Slider, Table
-from serfiq_widgets.state import kindly
 from serfiq_widgets.views import heading
 
 SHARES = (
@@ -111,14 +111,14 @@ class BiasExplorer(w.VBox):
     def _wire(self) -> None:
         state = self.state
         for control, name in ((self._attribute, "attribute"), (self._column, "column")):
-            control.observe(kindly(state, self._put(name)), "value")
+            control.observe(show_errors(state, self._put(name)), "value")
             state.observe(
                 lambda change, control=control: setattr(control, "value", change["new"]), name
             )
-        self._slider.observe(kindly(state, self._put("threshold")), "value")
+        self._slider.observe(show_errors(state, self._put("threshold")), "value")
         state.observe(lambda change: self._notice.say(change["new"]), "message")
-        state.observe(kindly(state, self._regroup), "grouped")
-        state.observe(kindly(state, self._follow), "rows")
+        state.observe(show_errors(state, self._regroup), "grouped")
+        state.observe(show_errors(state, self._follow), "rows")
 
     def _put(self, name: str) -> Any:
         def put(change: dict[str, Any]) -> None:

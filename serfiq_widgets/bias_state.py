@@ -12,8 +12,8 @@ from serfiq_widgets import bias_groups
 from serfiq_widgets.bias import GroupedScores, GroupRow, group_scores
 from serfiq_widgets.bias_groups import SCORES, ScoreTable
 from serfiq_widgets.errors import BadTable, SerfiqError
+from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.resources import PACKAGE
-from serfiq_widgets.state import Speaking
 
 BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
 NO_GROUPS = (*SCORES, "path", "sha256", "box", "error")
@@ -22,7 +22,7 @@ QUALITY_MIDDLE = 50.0
 STEPS = 100  # at least as many thresholds over a range
 
 
-class BiasState(Speaking):
+class BiasState(HasMessage):
     """Groups of scored images at a threshold.
 
     Parameters

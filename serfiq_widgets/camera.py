@@ -10,11 +10,11 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
+from serfiq_widgets.errors_shown import INTERNAL_ERROR, show_errors
 from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.parts import STATIC, Part
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.state import SURPRISE, kindly
 from serfiq_widgets.views import StateView
 
 WINDOW_S = 2.0
@@ -72,8 +72,8 @@ class Camera(StateView):
         """Score a frame, and say what came of it."""
         take = self._live if kind == "live" else self._snapshot
         said: list[str] = []
-        kindly(self.state, lambda: said.append(take(content)))()
-        return said[0] if said else SURPRISE
+        show_errors(self.state, lambda: said.append(take(content)))()
+        return said[0] if said else INTERNAL_ERROR
 
     def _snapshot(self, content: bytes) -> str:
         self._snapshots += 1

@@ -12,14 +12,15 @@ from PIL import Image
 
 from serfiq_widgets import figures, wording
 from serfiq_widgets.encode import data_url
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import Plot, Table, Upload
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.state import Entry, ExplorerState, kindly
+from serfiq_widgets.state import Entry, ExplorerState
 from serfiq_widgets.views import StateView, heading
 
 if TYPE_CHECKING:
-    from serfiq_widgets.faces import AlignedFace
+    from serfiq_widgets.alignment import AlignedFace
     from serfiq_widgets.images import ImageSource
 
 PASSES, DRAWS = 100, 60
@@ -76,7 +77,7 @@ class ComparePanel(StateView):
         self._choices = [w.Dropdown(description=letter) for letter in "AB"]
         for letter, choice in zip("ab", self._choices, strict=True):
             choice.add_class(f"serfiq-choose-{letter}")
-            choice.observe(kindly(state, lambda _: self._show_pair()), "value")
+            choice.observe(show_errors(state, lambda _: self._show_pair()), "value")
         self._tray, self._says = w.HTML(), w.HTML()
         self._clouds = Plot(label="The clouds of A and B in one projection", name="serfiq-a-b")
         self._scores = Plot(label="Distribution of the raw scores of A and B", name="serfiq-draws")
@@ -93,17 +94,17 @@ class ComparePanel(StateView):
             columns=COLUMNS,
             action="Pin",
         )
-        self._table.on_msg(kindly(state, self._pin_row))
+        self._table.on_msg(show_errors(state, self._pin_row))
         bar = w.HBox([self._pin, *self._choices, self._empty])
         bar.add_class("serfiq-buttons")
-        state.observe(kindly(state, lambda _: self._fill_table()), "entries")
-        state.observe(kindly(state, lambda _: self._fill_tray()), "pinned")
-        state.observe(kindly(state, lambda _: self._fresh()), "scorer")
+        state.observe(show_errors(state, lambda _: self._fill_table()), "entries")
+        state.observe(show_errors(state, lambda _: self._fill_tray()), "pinned")
+        state.observe(show_errors(state, lambda _: self._fresh()), "scorer")
         self._fill_table()
         self._fill_tray()
         upload = []
         if self.alone:
-            taker = Upload(kindly(state, self._take), self._refuse)
+            taker = Upload(show_errors(state, self._take), self._refuse)
             state.observe(lambda _: taker.forget(), "erasures")
             upload = [Own(state, taker), Eraser(state)]
         return [*upload, bar, self._tray, self._says, self._pictures, self._table]
@@ -184,7 +185,7 @@ class ComparePanel(StateView):
 def _button(text: str, name: str, state: ExplorerState, act: Any) -> w.Button:
     button = w.Button(description=text)
     button.add_class(name)
-    button.on_click(kindly(state, act))
+    button.on_click(show_errors(state, act))
     return button
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from serfiq_widgets import figures
 from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.evaluation import Table, load
 from serfiq_widgets.evaluation_files import join_scores
 from serfiq_widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
@@ -28,7 +29,6 @@ from serfiq_widgets.parts import Gallery, Notice, Plot, Slider
 from serfiq_widgets.parts import Table as Rows
 from serfiq_widgets.resources import bundled
 from serfiq_widgets.scorer import Scorer
-from serfiq_widgets.state import kindly
 from serfiq_widgets.views import heading
 
 if TYPE_CHECKING:
@@ -158,13 +158,13 @@ class EvaluationExplorer(w.VBox):
     def _wire(self) -> None:
         state = self.state
         state.observe(lambda change: self._notice.say(change["new"]), "message")
-        state.observe(kindly(state, self._follow_fmr), "curves")
-        state.observe(kindly(state, self._follow_discard), "gone")
-        self._fmr.observe(kindly(state, self._move("fmr", lambda x: 10**x)), "value")
-        self._share.observe(kindly(state, self._move("share", lambda x: x / 100)), "value")
-        self._quality.observe(kindly(state, self._move("quality", str)), "value")
-        self._which.observe(kindly(state, lambda _: self._show_gone()), "value")
-        self._gallery.observe(kindly(state, self._open), "chosen")
+        state.observe(show_errors(state, self._follow_fmr), "curves")
+        state.observe(show_errors(state, self._follow_discard), "gone")
+        self._fmr.observe(show_errors(state, self._move("fmr", lambda x: 10**x)), "value")
+        self._share.observe(show_errors(state, self._move("share", lambda x: x / 100)), "value")
+        self._quality.observe(show_errors(state, self._move("quality", str)), "value")
+        self._which.observe(show_errors(state, lambda _: self._show_gone()), "value")
+        self._gallery.observe(show_errors(state, self._open), "chosen")
 
     def _move(self, name: str, of: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
         def move(change: dict[str, Any]) -> None:

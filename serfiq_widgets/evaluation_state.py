@@ -10,8 +10,8 @@ import traitlets as t
 from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
-from serfiq_widgets.state import Speaking
 
 LEAST_FMR, MOST_FMR = 1e-5, 0.1
 MOST_SHARE = 0.6
@@ -20,7 +20,7 @@ Indices = NDArray[np.int32]
 DRAWS = 60  # enough to see a band's width while a slider moves
 
 
-class EvaluationState(Speaking):
+class EvaluationState(HasMessage):
     """What an evaluation explorer shows, without any widget.
 
     What does not depend on FMR is made once, so that a move costs sums alone.

@@ -12,12 +12,13 @@ import ipywidgets as w
 import traitlets as t
 
 from serfiq_widgets import wording
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.encode import data_url
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard, preview
-from serfiq_widgets.faces import AlignedFace
 from serfiq_widgets.lab import DegradationLab
 from serfiq_widgets.parts import Gallery, Notice, Tour, Upload
 from serfiq_widgets.photo import Photo
@@ -27,7 +28,7 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.service import open_scorer
 from serfiq_widgets.settings import SettingsPanel
-from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
+from serfiq_widgets.state import MOST_PASSES, ExplorerState
 from serfiq_widgets.take_home import TakeHomePanel
 from serfiq_widgets.views import (
     DistanceView,
@@ -130,7 +131,7 @@ class Explorer(w.VBox):
         state = self.state
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._photos])
         self._upload = Upload(
-            kindly(state, self._take_upload),
+            show_errors(state, self._take_upload),
             lambda error: setattr(state, "message", str(error)),
         )
         self._notice, self._status = Notice(), w.HTML()
@@ -138,7 +139,7 @@ class Explorer(w.VBox):
         self._head = w.HBox([self._gallery, own])
         self._slider = PassesSlider(state)
         self._pin = w.Button(description="Pin to compare")
-        tour = Tour(TOUR, kindly(state, self._begin_tour))
+        tour = Tour(TOUR, show_errors(state, self._begin_tour))
         bar = w.HBox([self._pin, tour, Eraser(state)])
         self._numbers = Numbers(state, wording.NUMBERS, self._slider)
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
@@ -173,14 +174,14 @@ class Explorer(w.VBox):
 
     def _wire(self) -> None:
         state = self.state
-        state.observe(kindly(state, self._new_result), "result")
-        state.observe(kindly(state, self._new_clean), "clean")
+        state.observe(show_errors(state, self._new_result), "result")
+        state.observe(show_errors(state, self._new_clean), "clean")
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(lambda _: self._count_pins(), "pinned")
         state.observe(lambda _: self._forget(), "erasures")
-        self._tabs.observe(kindly(state, self._build_later), "selected_index")
-        self._gallery.observe(kindly(state, self._choose_photo), "chosen")
-        self._pin.on_click(kindly(state, lambda _: state.pin()))
+        self._tabs.observe(show_errors(state, self._build_later), "selected_index")
+        self._gallery.observe(show_errors(state, self._choose_photo), "chosen")
+        self._pin.on_click(show_errors(state, lambda _: state.pin()))
 
     def _choose_photo(self, change: dict[str, Any]) -> None:
         if 0 <= change["new"] < len(self._photos):

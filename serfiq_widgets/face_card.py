@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures
+from serfiq_widgets.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.faces import FACE_SIZE, AlignedFace
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.images import read_image
 from serfiq_widgets.opencv import fitted, shrunk
 from serfiq_widgets.parts import FaceView, PhotoView, Slider
 from serfiq_widgets.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.sensitivity import heatmap_in_steps
-from serfiq_widgets.state import ExplorerState, kindly
+from serfiq_widgets.state import ExplorerState
 
 if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
@@ -55,12 +56,12 @@ class FaceCard(w.VBox):
         for name, box in (("face", faces), ("heat", heat)):
             box.add_class(f"serfiq-{name}")
         w.jslink((self._strength, "value"), (self._view, "strength"))
-        state.observe(kindly(state, self._new_photo), "clean")
-        state.observe(kindly(state, self._new_face), "everything")
-        state.observe(kindly(state, self._new_ruin), "ruin")
-        self._view.observe(kindly(state, self._place), "place")
-        self._photo.observe(kindly(state, self._mean), "chosen")
-        self._heat.observe(kindly(state, self._restart), "value")
+        state.observe(show_errors(state, self._new_photo), "clean")
+        state.observe(show_errors(state, self._new_face), "everything")
+        state.observe(show_errors(state, self._new_ruin), "ruin")
+        self._view.observe(show_errors(state, self._place), "place")
+        self._photo.observe(show_errors(state, self._mean), "chosen")
+        self._heat.observe(show_errors(state, self._restart), "value")
         self._restart({})
         if state.clean is not None and state.everything is not None:
             self._new_photo({"new": state.clean})

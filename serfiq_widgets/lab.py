@@ -8,12 +8,12 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
+from serfiq_widgets.alignment import FACE_SIZE
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard
-from serfiq_widgets.faces import FACE_SIZE
 from serfiq_widgets.parts import Plot, Slider
 from serfiq_widgets.sensitivity import Sweep, sweep
-from serfiq_widgets.state import kindly
 from serfiq_widgets.views import StateView
 
 WHAT = "Ruin it and watch"
@@ -87,13 +87,13 @@ class DegradationLab(StateView):
     def _wire(self) -> None:
         state = self.state
         for name, slider in self._sliders.items():
-            slider.observe(kindly(state, self._change(name)), "value")
-        self._cover.observe(kindly(state, self._change("cover")), "value")
-        self._reset.on_click(kindly(state, lambda _: setattr(state, "ruin", Ruin())))
-        self._sweep.on_click(kindly(state, self._draw))
-        state.observe(kindly(state, self._sync), "ruin")
-        state.observe(kindly(state, self._say), "result")
-        state.observe(kindly(state, self._forget), "clean")
+            slider.observe(show_errors(state, self._change(name)), "value")
+        self._cover.observe(show_errors(state, self._change("cover")), "value")
+        self._reset.on_click(show_errors(state, lambda _: setattr(state, "ruin", Ruin())))
+        self._sweep.on_click(show_errors(state, self._draw))
+        state.observe(show_errors(state, self._sync), "ruin")
+        state.observe(show_errors(state, self._say), "result")
+        state.observe(show_errors(state, self._forget), "clean")
 
     def _change(self, name: str) -> Callable[[dict[str, Any]], None]:
         def change_ruin(change: dict[str, Any]) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from serfiq_widgets import figures
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.encode import data_url
-from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import Plot
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.service import find
-from serfiq_widgets.state import kindly
 from serfiq_widgets.views import StateView
 
 RUINS = (
@@ -66,11 +66,11 @@ class PredictPanel(StateView):
             w.Button(description=text) for text in ("Left is better", "Right is better")
         ]
         for side, button in enumerate(self._buttons):
-            button.on_click(kindly(self.state, lambda _, side=side: self.answer(side)))
+            button.on_click(show_errors(self.state, lambda _, side=side: self.answer(side)))
             button.add_class(f"serfiq-vote-{side}")
         self._next = w.Button(description="Begin")
         self._next.add_class("serfiq-next")
-        self._next.on_click(kindly(self.state, lambda _: self.ask()))
+        self._next.on_click(show_errors(self.state, lambda _: self.ask()))
         self._plot = Plot(label="The clouds of both faces in one projection", name="serfiq-predict")
         self._two = w.HBox(
             [w.VBox([face, vote]) for face, vote in zip(self._faces, self._buttons, strict=True)]

@@ -8,8 +8,9 @@ import ipywidgets as w
 import traitlets as t
 
 from serfiq_widgets import wording
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import STATIC, Part
-from serfiq_widgets.state import ExplorerState, kindly
+from serfiq_widgets.state import ExplorerState
 
 
 class Consent(Part):
@@ -64,4 +65,4 @@ class Eraser(Part):
             state.erase()
             self.send({"erased": True})
 
-        self.on_msg(kindly(state, erase))
+        self.on_msg(show_errors(state, erase))

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import name_of
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import (

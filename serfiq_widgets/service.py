@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.cluster_client import (
     ask,
     cached_scorer,
@@ -26,7 +27,7 @@ from serfiq_widgets.cluster_client import (
     translated,
 )
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
-from serfiq_widgets.faces import AlignedFace, find_face
+from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.scorer import Scorer

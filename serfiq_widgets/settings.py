@@ -9,9 +9,10 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets.engines import MODULES
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import Slider
 from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
-from serfiq_widgets.state import PROJECTIONS, kindly
+from serfiq_widgets.state import PROJECTIONS
 from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
 from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import Card, usable
@@ -57,14 +58,14 @@ class SettingsPanel(StateView):
         self._about = w.HTML()
         self._own = w.Button(description="The network's own p, \u03b1, r")
         self._own.on_click(
-            kindly(self.state, lambda _: self.state.configure(rate=None, alpha=None, r=None))
+            show_errors(self.state, lambda _: self.state.configure(rate=None, alpha=None, r=None))
         )
         for name, control in self._scorer.items():
             control.add_class(f"serfiq-set-{name}")
-            control.observe(kindly(self.state, self._change(name)), "value")
+            control.observe(show_errors(self.state, self._change(name)), "value")
         self._projection.add_class("serfiq-set-projection")
         self._projection.observe(
-            kindly(self.state, lambda c: setattr(self.state, "projection", c["new"])), "value"
+            show_errors(self.state, lambda c: setattr(self.state, "projection", c["new"])), "value"
         )
         self.state.observe(lambda _: self._sync(), ["scorer", "projection"])
         self.state.observe(lambda _: self._sync(), "message")

@@ -7,7 +7,7 @@ costs no inference; a change of the ruin costs one pass through the trunk.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -15,9 +15,10 @@ from typing import Any
 
 import traitlets as t
 
+from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.faces import AlignedFace
+from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
 from serfiq_widgets.sandbox import forget
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 MOST_PASSES = 200
 MOST_ENTRIES, MOST_PINNED = 200, 12
 PROJECTIONS = ("plane", "sphere")
-SURPRISE = "Something went wrong on our side; the photo before is still there. Try another one."
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,7 @@ class Entry:
     result: dict[str, str | int | float]
 
 
-class Speaking(t.HasTraits):
-    """A state with a message for people, empty when nothing went wrong."""
-
-    message = t.Unicode("")
-
-
-class ExplorerState(Speaking):
+class ExplorerState(HasMessage):
     """What an explorer shows, without any widget.
 
     Attributes
@@ -282,22 +276,6 @@ class ExplorerState(Speaking):
         entry = entry or self.note()
         if entry is not None and entry not in self.pinned:
             self.pinned = (*self.pinned, entry)
-
-
-def kindly(state: Speaking, callback: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a callback so that what it raises becomes the state's message."""
-
-    def guarded(*arguments: Any) -> None:
-        try:
-            callback(*arguments)
-        except SerfiqError as error:
-            state.message = str(error)
-        except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
-            # without the traceback, whose values might hold a visitor's photo
-            log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
-            state.message = SURPRISE
-
-    return guarded
 
 
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -20,10 +20,11 @@ import numpy as np
 from serfiq_widgets._version import __version__
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.snapshot import snapshot_html
-from serfiq_widgets.state import PROJECTIONS, Entry, kindly
+from serfiq_widgets.state import PROJECTIONS, Entry
 from serfiq_widgets.tables import FORMULA_STARTS
 from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import usable
@@ -51,11 +52,11 @@ class TakeHomePanel(StateView):
             "json": "Scores as JSON",
             "html": "This result as a page",
         }
-        self._download = Download(offers, kindly(self.state, self._hand))
+        self._download = Download(offers, show_errors(self.state, self._hand))
         self._link = SettingsLink()
-        self._link.observe(kindly(self.state, lambda c: self.apply(c["new"])), "opened")
+        self._link.observe(show_errors(self.state, lambda c: self.apply(c["new"])), "opened")
         names = ["clean", "ruin", "passes", "projection", "scorer"]
-        self.state.observe(kindly(self.state, lambda _: self._write()), names)
+        self.state.observe(show_errors(self.state, lambda _: self._write()), names)
         self._write()
         head = w.HTML(heading("Take it home", TAKE_HOME))
         return [head, self._download, self._photo, self._link]

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 
 from serfiq_widgets import figures, wording
+from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.figures import Film
 from serfiq_widgets.parts import Notice, Plot, Readout, Slider
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.service import open_scorer
-from serfiq_widgets.state import MOST_PASSES, ExplorerState, kindly
+from serfiq_widgets.state import MOST_PASSES, ExplorerState
 
 if TYPE_CHECKING:
-    from serfiq_widgets.faces import AlignedFace
+    from serfiq_widgets.alignment import AlignedFace
     from serfiq_widgets.images import ImageSource
 
 
@@ -91,7 +92,8 @@ class PassesSlider(Slider):
         self.add_class("serfiq-passes")
         state.observe(lambda change: setattr(self, "value", change["new"]), "passes")
         self.observe(
-            kindly(state, lambda change: setattr(state, "passes", round(change["new"]))), "value"
+            show_errors(state, lambda change: setattr(state, "passes", round(change["new"]))),
+            "value",
         )
 
 
@@ -121,7 +123,7 @@ class PassesView(StateView):
         self._clock = self._clock or PassesSlider(self.state)
         self.head = w.HTML(heading(self.TITLE, self.TEXT))
         self.plot = Plot(label=self.LABEL, name=self.NAME, clock=self._clock, choosable=False)
-        self.state.observe(kindly(self.state, lambda _: self.show()), "everything")
+        self.state.observe(show_errors(self.state, lambda _: self.show()), "everything")
         self.show()
         return [self.head, self.plot]
 
@@ -156,11 +158,11 @@ class SpreadView(PassesView):
         parts = super().build()
         self.plot.choosable = True
         self.plot.add_class("serfiq-spread")
-        self.state.observe(kindly(self.state, lambda _: self.show()), "projection")
-        self.state.observe(kindly(self.state, lambda _: self._ask()), ["chosen", "result"])
+        self.state.observe(show_errors(self.state, lambda _: self.show()), "projection")
+        self.state.observe(show_errors(self.state, lambda _: self._ask()), ["chosen", "result"])
         self.state.observe(lambda change: setattr(self.plot, "chosen", change["new"]), "chosen")
         self.plot.observe(
-            kindly(self.state, lambda change: setattr(self.state, "chosen", change["new"])),
+            show_errors(self.state, lambda change: setattr(self.state, "chosen", change["new"])),
             "chosen",
         )
         self._ask()
@@ -208,7 +210,7 @@ class Numbers(Readout):
             if state.everything is not None:
                 self.numbers = wording.readings(state.everything)
 
-        state.observe(kindly(state, fill), "everything")
+        state.observe(show_errors(state, fill), "everything")
         fill(None)
 
 

@@ -1,6 +1,6 @@
 """Hostile and odd image files, made by script: the same ones every time.
 
-Each is to be scored or refused kindly, cheaply and soon, whichever way it comes; see
+Each is to be scored or refused show_errors, cheaply and soon, whichever way it comes; see
 `tests/test_bad_images.py` and `benchmarks/bad_images.py`.
 """
 
@@ -298,9 +298,9 @@ def corpus():
 
 def upload(state):
     """Send a file as a page does, to the explorer's own widget."""
+    from serfiq_widgets.errors_shown import show_errors
     from serfiq_widgets.parts import Upload
     from serfiq_widgets.photo import Photo
-    from serfiq_widgets.state import kindly
 
     def take(name, content):
         state.image = Photo(content, name)
@@ -308,7 +308,7 @@ def upload(state):
     def refuse(error):
         state.message = str(error)
 
-    widget = Upload(kindly(state, take), refuse)
+    widget = Upload(show_errors(state, take), refuse)
 
     def send(name, content):
         state.message = ""

@@ -9,11 +9,12 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors_shown import INTERNAL_ERROR
 from serfiq_widgets.images import MAX_BYTES
 from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.settings import SettingsPanel
-from serfiq_widgets.state import SURPRISE, ExplorerState
+from serfiq_widgets.state import ExplorerState
 from serfiq_widgets.take_home import TakeHomePanel
 
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))
@@ -157,7 +158,7 @@ def test_a_surprise_becomes_a_sentence_and_a_log_line_without_data(explorer, cap
     monkeypatch.setattr(figures, "spread_film", boom)
     with caplog.at_level(logging.ERROR):
         explorer.image = MASK
-    assert SURPRISE in explorer._notice.value
+    assert INTERNAL_ERROR in explorer._notice.value
     assert "RuntimeError" in caplog.text
     assert "secret" not in caplog.text
 

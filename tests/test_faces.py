@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serfiq_widgets import find_face, read_image
-from serfiq_widgets.faces import TEMPLATE, align, detect, similarity
+from serfiq_widgets.alignment import TEMPLATE, align, similarity
+from serfiq_widgets.faces import detect
 from serfiq_widgets.resources import folder, sample_images
 
 COLLINS = folder("sample_images") / "collins.jpg"

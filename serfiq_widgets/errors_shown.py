@@ -1,0 +1,39 @@
+"""Errors of a callback become a message beside the widget; the kernel's log holds no photo."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import traitlets as t
+
+from serfiq_widgets.errors import SerfiqError
+
+log = logging.getLogger(__name__)
+
+INTERNAL_ERROR = (
+    "Something went wrong on our side; the photo before is still there. Try another one."
+)
+
+
+class HasMessage(t.HasTraits):
+    """A state with a message for people, empty when nothing went wrong."""
+
+    message = t.Unicode("")
+
+
+def show_errors(state: HasMessage, callback: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a callback so that what it raises becomes the state's message."""
+
+    def guarded(*arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except SerfiqError as error:
+            state.message = str(error)
+        except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
+            # without the traceback, whose values might hold a visitor's photo
+            log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
+            state.message = INTERNAL_ERROR
+
+    return guarded
