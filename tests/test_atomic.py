@@ -73,7 +73,7 @@ def test_a_pipe_is_written_directly(tmp_path):
 
 
 def test_what_cannot_be_written_is_said_by_name(tmp_path):
-    with pytest.raises(BadSetting, match=r"'x\.html' cannot be written: No such file"):
+    with pytest.raises(BadSetting, match=r"x\.html' cannot be written: No such file"):
         write_text(tmp_path / "none" / "x.html", "text")
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(BadSetting, match=r"folder\.html"):
