@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def score(
 
     check_passes(passes)
     source = open_source(paths, column)
-    reads = (*source.files(), model, card)
+    reads = chain(source.files(), (model, card))
     check_out(out, "--out", (*SUFFIXES, ".json", ".txt"), reads)
     if form == "table" and out is not None and out.suffix.lower() == ".json":
         form = "json"

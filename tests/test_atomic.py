@@ -2,6 +2,9 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -171,3 +174,43 @@ def test_brackets_in_a_name_are_shown(tmp_path, monkeypatch):
     assert "[bold]y[" in shown
     assert "bad[red]" in shown
     assert "bad[red].jpg'isnoimage" in shown
+
+
+ENDLESS = """
+import sys
+from serfiq_widgets.atomic import write_text
+
+for number in range(10**9):
+    write_text(sys.argv[1], "ab"[number % 2] * 3_000_000)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, moment):
+    """The short form of tools/kill_runs.py."""
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    with subprocess.Popen([sys.executable, "-c", ENDLESS, path], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it has written once
+        time.sleep(moment / 300)
+        process.kill()
+    text = path.read_text(encoding="utf-8")
+    assert (len(text), len(set(text))) == (3_000_000, 1)
+    left = [name for name in names(tmp_path) if name != "page.html"]
+    assert all(name.startswith(".page.") for name in left)  # hidden: no command reads it
+
+
+def test_a_limit_on_the_size_leaves_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(BadSetting, match=r"page\.html' cannot be written: File too large"):
+            write_text(path, "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["page.html"]

@@ -171,3 +171,10 @@ def test_a_network_may_have_such_a_name(people, tmp_path):
     run("score", *quick(people), "--model", network, "--out", out)
     assert set(read_table(out).model.dropna()) == {"caf\\xe9[b]"}
     assert "caf\\udce9[b]" in run("models", "inspect", network, "--save").output
+
+
+def test_a_benchmark_shows_a_networks_name(monkeypatch):
+    measured = {"model": "net/[/b]:heart:", "engine": "e", "device": "d", "precision": "fp32"}
+    record = {**measured, "passes": 2, "batch": 1, "score": 1.0}
+    monkeypatch.setattr("serfiq_widgets.benchmark.measure_all", lambda *_, **__: [record])
+    assert "net/[/b]:heart:" in run("benchmark").output

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from serfiq_widgets.atomic import check_out
 from serfiq_widgets.cli import main
 from serfiq_widgets.errors import BadSetting, NotWritten
+from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.zoo import MODELS
 
 QUICK = ("--aligned", "--passes", 2)
 
@@ -250,3 +252,23 @@ def test_a_link_with_another_suffix_gets_the_format_of_its_own_name(kept, tmp_pa
     assert run("score", kept / "people", *QUICK, "--out", link).exit_code == 0
     head = {"csv": b"path,quality", "parquet": b"PAR1"}[kind]
     assert target.read_bytes().startswith(head)
+
+
+@pytest.mark.usefixtures("unused")
+def test_a_card_is_checked_before_its_network_is_opened(tmp_path):
+    for path in MODELS.glob("mini-*"):
+        (tmp_path / path.name.replace("mini", "mine")).write_bytes(path.read_bytes())
+    (tmp_path / "mine.card.toml").mkdir()  # in the card's place
+    result = run("models", "inspect", tmp_path / "mine-symbol.json", "--save")
+    assert result.exit_code == 2
+    assert "mine.card.toml' cannot be written: it is a folder" in result.output
+
+
+def test_a_network_is_not_overwritten_by_its_scores(tmp_path):
+    for path in MODELS.glob("mini-*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    network = tmp_path / "mini-symbol.json"
+    result = run("score", sample_images()[0], "--model", network, "--out", network)
+    assert result.exit_code == 2
+    assert "would be overwritten" in result.output
+    assert network.read_bytes() == (MODELS / network.name).read_bytes()
