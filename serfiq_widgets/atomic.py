@@ -56,8 +56,13 @@ def write_text(path: str | Path, text: str) -> None:
 
     What is no text in a file's name (on Linux, bytes that are no UTF-8) is written as an escape.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes, whole or not at all; see `replacing`."""
     with replacing(path) as new:
-        new.write_bytes(text.encode("utf-8", "backslashreplace"))
+        new.write_bytes(content)
 
 
 def check_out(

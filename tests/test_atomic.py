@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and no run touches a file that is not its own."""
 
+import gc
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.atomic import replacing, write_text
+from serfiq_widgets.bias_groups import as_table, save
 from serfiq_widgets.cli import main
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.resources import sample_images
@@ -201,16 +203,32 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, moment):
     assert all(name.startswith(".page.") for name in left)  # hidden: no command reads it
 
 
-def test_a_limit_on_the_size_leaves_the_old_file(tmp_path):
+@pytest.fixture
+def small_files():
+    """No file may be longer than 100 bytes, as on a disk that is full."""
     resource = pytest.importorskip("resource")
-    path = tmp_path / "page.html"
-    path.write_text("old", encoding="utf-8")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(BadSetting, match=r"page\.html' cannot be written: File too large"):
-            write_text(path, "x" * 5000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert path.read_text(encoding="utf-8") == "old"
-    assert names(tmp_path) == ["page.html"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_journal_on_a_full_disk_is_one_sentence(faces, tmp_path):
+    result = run("score", faces, "--out", tmp_path / "o.csv", "--passes", 2)
+    assert result.exit_code == 2
+    assert "o.csv.journal' cannot be written" in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.filterwarnings("error")  # of a writer of archives that meets a closed file
+def test_a_table_on_a_full_disk_leaves_the_old_one(tmp_path):
+    path = tmp_path / "groups.npz"
+    path.write_bytes(b"old")
+    table = as_table({"quality": [1.0, 2.0], "age": ["a", "b"]})
+    with pytest.raises(BadSetting, match=r"groups\.npz' cannot be written: File too large"):
+        save(table, path, ["age"])
+    gc.collect()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["groups.npz"]

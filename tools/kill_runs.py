@@ -162,13 +162,12 @@ class Workplace:
             raise SystemExit((self.root / "log").read_text(errors="replace"))
 
     def learn(self, command: Command) -> None:
-        """Make the new output, to know it, and then the good old one."""
-        self.forget_card()
-        self.whole(command, AFTER)
-        command.new = {name: content(self.root / name) for name in command.outputs}
+        """Make the good old outputs, and from there, as the ended runs do, the new ones."""
         self.forget_card()
         self.whole(command, BEFORE)
         command.old = {name: (self.root / name).read_bytes() for name in command.outputs}
+        self.whole(command, AFTER)
+        command.new = {name: content(self.root / name) for name in command.outputs}
 
     def restore(self, command: Command) -> None:
         """Put the good old outputs in their places."""
