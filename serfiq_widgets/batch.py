@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any, BinaryIO
 
 from serfiq_widgets import __version__
-from serfiq_widgets.errors import SerfiqError, one_line
+from serfiq_widgets.errors import SerfiqError, one_line, plain_text
 from serfiq_widgets.faces import AlignedFace, find_face
 from serfiq_widgets.images import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes, nothing_made
@@ -225,11 +225,6 @@ def digest_of(path: ImageFile) -> str | None:
         return hashlib.sha256(read_bytes(path, name_of(path))).hexdigest()
     except SerfiqError:
         return None
-
-
-def plain_text(text: object) -> str:
-    r"""Return text that every table takes: what is no text in a file's name becomes ``\xff``."""
-    return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
 def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:

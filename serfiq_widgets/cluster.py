@@ -22,13 +22,14 @@ from time import monotonic
 from typing import Any
 
 from serfiq_widgets import __version__, zoo
-from serfiq_widgets.batch import ImageFile, ScoreRow, plain_text, score_chunks, settings_of
+from serfiq_widgets.batch import ImageFile, ScoreRow, score_chunks, settings_of
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
     PackageMissing,
     SerfiqError,
     one_line,
+    plain_text,
 )
 from serfiq_widgets.images import is_address
 from serfiq_widgets.results import check_passes

@@ -222,7 +222,7 @@ def test_tables_that_cannot_be_used_are_named(tmp_path, content, words):
 def test_where_nothing_can_be_written_is_said_before_the_work(crops, tmp_path):
     result = run("score", crops, "--out", tmp_path / "none" / "scores.csv", *SETTINGS)
     assert result.exit_code == 2
-    assert "No such file" in result.output
+    assert "there is no such folder" in result.output
 
 
 def test_progress_counts_all_images(scorer, crops, tmp_path):

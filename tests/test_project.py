@@ -23,7 +23,7 @@ ARROWS = {
         "lab predict results scorer sensitivity views"
     ),
     "__main__": "cli",
-    "atomic": "",
+    "atomic": "image_files",
     "batch": "__init__ faces images results scorer",
     "benchmark": "engines explorer faces images resources results robustness scorer",
     "bias": "",
@@ -39,7 +39,7 @@ ARROWS = {
         "cli_on_top cli_report cli_score doctor terminal"
     ),
     "cli_benchmark": "benchmark results terminal",
-    "cli_bias": "bias bias_groups terminal",
+    "cli_bias": "atomic bias bias_groups terminal",
     "cli_calibrate": "atomic calibration figures image_files networks results terminal zoo",
     "cli_demo": "demo public",
     "cli_evaluate": (
@@ -113,12 +113,12 @@ ARROWS = {
     "server": "plotly_js sockets",
     "service": "cluster faces images photo results scorer",
     "sockets": "messages",
-    "sources": "atomic batch image_files images tables",
+    "sources": "batch image_files images tables",
     "state": "degrade faces public resources results sandbox scorer service",
-    "store": "",
+    "store": "atomic",
     "surroundings": "",
     "tables": "",
-    "terminal": "batch bias_groups image_files results scorer tables zoo",
+    "terminal": "atomic batch bias_groups image_files results scorer tables zoo",
     "trial": "checkpoints degrade engines faces resources robustness",
     "views": "faces figures images parts results service state wording",
     "wording": "results robustness state",

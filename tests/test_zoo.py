@@ -242,6 +242,28 @@ def test_an_import_must_be_the_cards_file(own, tmp_path):
     assert "ends in .json" in result.output
 
 
+def test_an_import_touches_no_other_file(own, tmp_path):
+    card = own()
+    card.folder.mkdir(parents=True)
+    for name in ("mini-0000.params.new", "mini-symbol.json.part"):
+        (card.folder / name).write_text("mine", encoding="utf-8")
+    assert run("import", "own", *files(), "--accept-licence").exit_code == 0
+    assert (card.folder / "mini-0000.params.new").read_text(encoding="utf-8") == "mine"
+    assert (card.folder / "mini-symbol.json.part").read_text(encoding="utf-8") == "mine"
+    broken = tmp_path / "x.params"
+    broken.write_bytes(b"no parameters")
+    assert run("import", "own", files()[0], broken).exit_code == 2
+    assert card.weights.read_bytes() == files()[1].read_bytes()  # the good one from before
+
+
+def test_an_import_that_cannot_be_written_says_so(own):
+    card = own()
+    (card.folder / files()[0].name).mkdir(parents=True)  # in the file's place
+    result = run("import", "own", *files(), "--accept-licence")
+    assert result.exit_code == 1
+    assert "mini-symbol.json' cannot be written: Is a directory" in result.output
+
+
 def test_where_hashes_are_hearsay_another_file_is_a_warning(own, tmp_path):
     # a comment in the graph's attributes changes its bytes and nothing else
     symbol = tmp_path / "mine-symbol.json"

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from serfiq_widgets.checkpoints.heads import Head, affine
 from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of, outlined
 from serfiq_widgets.checkpoints.onnx_plain import make_plain
-from serfiq_widgets.errors import CorruptModel, one_line
+from serfiq_widgets.errors import CorruptModel, one_line, plain_text
 
 HALF = 2.0**-11  # by which float16 rounds numbers below one
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
@@ -111,7 +111,7 @@ def cut_network(
     CorruptModel
         As `split` and `open_batch`, or the graph's input has another size than ``side``.
     """
-    name = name or (path.name if path else "the network")
+    name = plain_text(name or (path.name if path else "the network"))
     notes = make_plain(model, name)
     size = open_batch(model, name, side)
     output = embedding_of(model, name)
