@@ -20,6 +20,7 @@ from serfiq_widgets.guard import (
     Door,
     Files,
     Guarded,
+    Health,
     Kernel,
     Leave,
     Nothing,
@@ -31,6 +32,7 @@ from serfiq_widgets.notices import ENDS
 from serfiq_widgets.places import Places
 from serfiq_widgets.public import Public
 from serfiq_widgets.server import Dashboard
+from serfiq_widgets.watchdog import ServiceManager
 
 LOG = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Booth(Dashboard):
 
     def init_settings(self) -> dict[str, Any]:
         """Have kernels born in the nursery; bound what arrives; log no request."""
+        self._manager = ServiceManager()
         self._most = connections(self.public.most_visitors)
         if nursery.WORKS_HERE:
             self._nursery = nursery.Nursery(self.public.kernel_mb)
@@ -79,6 +82,7 @@ class Booth(Dashboard):
         extensions = self.labextensions_path
         return [
             (r"/", Page),
+            (r"/healthz", Health),
             (rf"/alive/{KERNEL}", Alive),
             (rf"/over/({'|'.join(ENDS)})", Over),
             (rf"/api/kernels/{KERNEL}", Kernel),
@@ -102,6 +106,7 @@ class Booth(Dashboard):
         server.most = self._most
         server.listen(self.port, self.ip)
         self.ioloop = IOLoop.current()
+        self.ioloop.add_callback(self._manager.ready)
         if self.open_browser:
             threading.Thread(target=webbrowser.open, args=[self.address], daemon=True).start()
         try:
@@ -109,6 +114,7 @@ class Booth(Dashboard):
         except KeyboardInterrupt:
             pass
         finally:
+            self._manager.stopping()
             self.stop()
         if why := self._places.given_up:
             raise EngineUnavailable(f"No kernel ever started, so nobody could enter: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -19,6 +20,8 @@ from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_soc
 
 if TYPE_CHECKING:
     from serfiq_widgets.server import Dashboard
+
+LOG = logging.getLogger(__name__)
 
 PORT = 8866
 IDLE_S, CHECK_S = 600, 60
@@ -129,6 +132,11 @@ def serve_public(public: Public, *, browser: bool) -> None:
     public = with_token(public, secrets.token_urlsafe(16))
     os.environ |= {"SERFIQ_THREADS": "1", STRANGERS: "1"}  # visitors share the cores
     log_seldom()
+    if os.geteuid() == 0:
+        LOG.warning(
+            "The server runs as root: whoever breaks into it has the whole machine. Start it as "
+            "another user (User= or DynamicUser= in systemd, USER in a container)."
+        )
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 

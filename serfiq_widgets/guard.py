@@ -252,6 +252,16 @@ class Alive(Guarded):
         self.finish({"connected": bool(place.sockets)})
 
 
+class Health(Guarded):
+    """Whether the event loop responds, for a container's health check."""
+
+    def get(self) -> None:
+        """Answer, and tell nothing."""
+        self.set_header("Content-Type", "text/plain")
+        self.set_header("Cache-Control", "no-store")
+        self.finish("ok\n")
+
+
 class Over(Guarded):
     """Where a page goes whose session has ended: faces, figures and camera leave the screen."""
 
