@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import confinement, notices, plotly_js
@@ -140,7 +141,7 @@ def serve_public(public: Public, *, browser: bool) -> None:
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 
-    from serfiq_widgets.booth import Booth
+    from serfiq_widgets.booth import Booth, capacity
     from serfiq_widgets.server import KernelManager
 
     config = Config(settings(public.port, browser=browser))
@@ -148,7 +149,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
     config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     app = Booth(config=config)
-    app.public = public
+    app.most_connections, visitors = capacity(public.most_visitors)
+    app.public = public = replace(public, most_visitors=visitors)
     host = "localhost" if public.address in ("127.0.0.1", "0.0.0.0", "::") else public.address  # noqa: S104  # compared only
     host = f"[{host}]" if ":" in host else host
     app.address = f"http://{host}:{public.port}/" + (

@@ -92,16 +92,22 @@ def test_kinds_of_faults_without_end_cost_no_memory():
     assert len(seldom._said) <= repeats.MOST_KINDS
 
 
-@pytest.mark.parametrize(("most", "left"), [(300, 50), (3000, 800), (10**6, 5000), (-1, 5000)])
-def test_connections_are_as_many_as_files_allow(monkeypatch, caplog, most, left):
+@pytest.mark.parametrize(
+    ("most", "left", "visitors"),
+    [(128, 50, 1), (1024, 50, 23), (3000, 800, 50), (10**6, 5000, 50), (-1, 5000, 50)],
+)
+def test_connections_and_visitors_are_as_many_as_files_allow(
+    monkeypatch, caplog, most, left, visitors
+):
     resource = pytest.importorskip("resource")
     granted = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, most))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: granted.append(limits))
-    assert booth.connections(50) == left
+    assert booth.capacity(50) == (left, visitors)
     wanted = 5000 + 200 + 40 * 50
     assert granted == [(wanted if most == -1 else min(most, wanted), most)]
     assert ("ulimit -n" in caplog.text) == (left < 5000)
+    assert (f"{visitors} visitors" in caplog.text) == (left < 5000)
 
 
 # Who may ask a plain demo
