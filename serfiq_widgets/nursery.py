@@ -105,14 +105,12 @@ class Nursery:
         other.close()
         self._socket.settimeout(self._start_s)
         try:
-            answer = self._socket.recv(len(READY))
+            answer, why = self._socket.recv(len(READY)), "it ended"
         except OSError as error:
-            self._end()
-            raise ChildProcessError(
-                f"The kernels' parent process did not start: {error}"
-            ) from error
+            answer, why = b"", str(error)
         if answer != READY:
-            raise ChildProcessError("The kernels' parent process did not start.")
+            self._end()
+            raise ChildProcessError(f"The kernels' parent process did not start: {why}.")
 
     def bear(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
         """Start a kernel: the arguments of ipykernel, its environment and its folder.
@@ -132,11 +130,9 @@ class Nursery:
             self._socket.settimeout(self._answer_s)
             try:
                 self._socket.send(json.dumps(order).encode())
-                pid, handles, _, _ = socket.recv_fds(self._socket, 32, 1)
+                (pid, handles, _, _), why = socket.recv_fds(self._socket, 32, 1), "it ended"
             except OSError as error:
                 pid, why = b"", str(error)
-            else:
-                why = "it ended"
             if not pid:
                 self._end()
                 raise ChildProcessError(

@@ -31,16 +31,21 @@ class ServiceManager:
     """
 
     def __init__(self) -> None:
-        self._address = os.environ.pop(SOCKET, "")
+        address = os.environ.pop(SOCKET, "")
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address  # abstract
         period, process = os.environ.pop(PERIOD, ""), os.environ.pop(PROCESS, "")
         is_meant = process in ("", str(os.getpid()))
         self.period_s = int(period) / 1e6 if is_meant and period.isdecimal() else 0.0
         self._timer: PeriodicCallback | None = None
+        self._channel: socket.socket | None = None
+        if self._address:  # opened now: later there may be too many open files
+            self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._channel.settimeout(SEND_S)
 
     def ready(self) -> None:
         """Report that the server listens; from now on the event loop reports that it responds."""
         self._send("READY=1")
-        if self._address and self.period_s:
+        if self._channel is not None and self.period_s:
             self._timer = PeriodicCallback(self._respond, 1000 * self.period_s / 2)
             self._timer.start()
             self._respond()
@@ -50,18 +55,17 @@ class ServiceManager:
         if self._timer is not None:
             self._timer.stop()
         self._send("STOPPING=1")
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def _respond(self) -> None:
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:
-        if not self._address:
+        if self._channel is None:
             return
-        abstract = self._address.startswith("@")
-        address = "\0" + self._address[1:] if abstract else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-                channel.settimeout(SEND_S)
-                channel.sendto(text.encode(), address)
+            self._channel.sendto(text.encode(), self._address)
         except OSError as error:
             LOG.warning("The service manager could not be told %s: %s", text, error)

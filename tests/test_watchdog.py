@@ -78,7 +78,9 @@ def test_a_loop_that_responds_says_so_and_one_that_hangs_does_not(manager, elsew
 
 def test_kernels_inherit_no_way_to_the_service_manager(manager, monkeypatch):  # noqa: ARG001
     monkeypatch.setenv(PROCESS, str(os.getpid()))
-    assert ServiceManager().period_s == PERIOD_S
+    told = ServiceManager()
+    told.stopping()
+    assert told.period_s == PERIOD_S
     assert not {SOCKET, PERIOD, PROCESS} & set(os.environ)
 
 
@@ -86,9 +88,11 @@ def test_a_period_that_is_meant_for_another_process_is_none(manager, monkeypatch
     monkeypatch.setenv(PROCESS, "1")
 
     async def story():
-        ServiceManager().ready()
+        told = ServiceManager()
+        told.ready()
         await asyncio.sleep(2 * PERIOD_S)
-        assert waiting(manager) == ["READY=1"]
+        told.stopping()
+        assert waiting(manager) == ["READY=1", "STOPPING=1"]
 
     elsewhere(lambda: asyncio.run(story()))
 
@@ -103,5 +107,7 @@ def test_without_a_service_manager_nothing_is_sent(monkeypatch, caplog):
 
 def test_a_service_manager_that_went_is_a_line_in_the_log(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(SOCKET, str(tmp_path / "gone"))
-    ServiceManager().ready()
+    told = ServiceManager()
+    told.ready()
+    told.stopping()
     assert "READY=1" in caplog.text
