@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -76,9 +77,8 @@ class Born:
 class Nursery:
     """The server's side: starts the nursery, and orders kernels from it.
 
-    Its methods wait for another process, so the server calls `bear` in threads, away from its event
-    loop. A nursery that does not answer in time is ended, and its kernels with it; the next order
-    starts another.
+    A nursery that does not answer in time is ended, and its kernels with it; the next order starts
+    another.
 
     Parameters
     ----------
@@ -93,6 +93,7 @@ class Nursery:
     ) -> None:
         self._kernel_mb, self._start_s, self._answer_s = kernel_mb, start_s, answer_s
         self._lock = threading.Lock()  # an order and its answer belong together
+        self._thread = ThreadPoolExecutor(1, "nursery")
         self._is_closed = False
         self._open()
 
@@ -112,8 +113,15 @@ class Nursery:
             self._end()
             raise ChildProcessError(f"The kernels' parent process did not start: {why}.")
 
+    async def bear_in_thread(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
+        """Do as `bear` does, while the event loop goes on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.bear, arguments, env, folder)
+
     def bear(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
         """Start a kernel: the arguments of ipykernel, its environment and its folder.
+
+        It waits for the nursery, for 30 s at most, or until another one has started.
 
         Raises
         ------
@@ -147,6 +155,7 @@ class Nursery:
             self._socket.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer waits no longer
         with self._lock:
             self._end()
+        self._thread.shutdown(wait=False)
 
     def _end(self) -> None:
         self._socket.close()
@@ -162,7 +171,7 @@ class Provisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **how: Any) -> Any:
         """Start a kernel of a command such as ``python -m ipykernel_launcher -f FILE``."""
         folder = str(how.get("cwd") or Path.cwd())
-        born = await asyncio.to_thread(self.nursery.bear, cmd[3:], dict(how["env"]), folder)
+        born = await self.nursery.bear_in_thread(cmd[3:], dict(how["env"]), folder)
         self.process = born  # type: ignore[assignment]  # as good as a Popen
         self.pid = self.pgid = born.pid
         self.cwd = folder
