@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +15,11 @@ pytest.importorskip("voila")
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, RequestHandler, create_signed_value
 from tornado.websocket import WebSocketClosedError
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from serfiq_widgets import booth, repeats
-from serfiq_widgets.guard import Guarded
+from serfiq_widgets.guard import Channels, Guarded
+from serfiq_widgets.places import Place
 from serfiq_widgets.server import Front, leave_quietly
 
 GET = RequestStartLine("GET", "/", "HTTP/1.1")
@@ -108,6 +111,32 @@ def test_connections_and_visitors_are_as_many_as_files_allow(
     assert granted == [(wanted if most == -1 else min(most, wanted), most)]
     assert ("ulimit -n" in caplog.text) == (left < 5000)
     assert (f"{visitors} visitors" in caplog.text) == (left < 5000)
+
+
+# Websockets
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(TimeoutError(), nullcontext()), (ValueError("odd"), pytest.raises(ValueError, match="odd"))],
+)
+def test_a_websocket_that_does_not_open_leaves_its_place(error, outcome, monkeypatch, elsewhere):
+    """A kernel that is busy does not answer in time; that is no fault, and no traceback."""
+
+    async def fails(*_):
+        assert place.sockets == {channels}
+        raise error
+
+    monkeypatch.setattr(VoilaKernelWebsocketHandler, "open", fails)
+    connection = SimpleNamespace(set_close_callback=lambda _: None, context=None)
+    headers = HTTPHeaders({"Host": "localhost"})
+    request = HTTPServerRequest(headers=headers, connection=connection, start_line=GET)
+    channels = Channels(Application(), request)
+    channels.set_nodelay = lambda _: None
+    channels.place = place = Place("k", "visitor")
+    with outcome:
+        elsewhere(lambda: asyncio.run(channels.open("k")))
+    assert not place.sockets
 
 
 # Who may ask a plain demo
