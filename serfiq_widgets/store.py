@@ -127,8 +127,11 @@ def bring(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) ->
     Raises
     ------
     CorruptModel
-        It is not, although it must be; or the archive is broken.
+        It is not, although it must be; it is no regular file (a pipe, a device); or the archive is
+        broken.
     """
+    if not source.is_file():
+        raise CorruptModel(f"'{source}' is no regular file.")
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / file.name) as new:
         if file.member and zipfile.is_zipfile(source):

@@ -1,7 +1,10 @@
 """Cards that are sound, models that are installed, imported, accepted and opened."""
 
+import os
 import re
 import shutil
+import socket
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -17,6 +20,7 @@ from serfiq_widgets.cli import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder
+from serfiq_widgets.store import bring
 
 COLLINS = folder("sample_images") / "collins.jpg"
 CARDS = zoo.cards()
@@ -185,6 +189,32 @@ def test_the_references_network_is_placed_by_its_user():
     assert "LResNet100E-IR,ArcFace@ms1m-refine-v2" in result.output
     command = "serfiq models import arcface-r100-mxnet model-symbol.json model-0000.params"
     assert command in result.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "device"])
+def test_what_is_no_regular_file_is_not_imported(own, store, tmp_path, monkeypatch, kind):
+    """To read a pipe would take for ever, and so would a device."""
+    card = own()
+    monkeypatch.chdir(tmp_path)  # a path of a socket is short
+    path = Path("odd.params")
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.mkfifo("pipe")
+        path.symlink_to("pipe")
+    symbol = next(one for one in files() if one.suffix == ".json")
+    result = run("import", "own", symbol, path, "--accept-licence")
+    assert "no regular file" in result.output
+    assert result.exit_code != 0
+    assert not any(one.suffix == ".params" for one in store.rglob("*"))
+    with pytest.raises(CorruptModel, match="no regular file"):
+        bring(path, card.files[-1], store)
 
 
 def test_a_licence_is_shown_and_accepted_once(own, store):
