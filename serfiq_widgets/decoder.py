@@ -23,14 +23,23 @@ from serfiq_widgets.confinement import confine
 from serfiq_widgets.containers import broken, check_size, jpeg_scale, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
 from serfiq_widgets.formats import APART, COMMON, has_heif
-from serfiq_widgets.orientation import UPRIGHT
+from serfiq_widgets.orientation import orientation_in
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
     from PIL import Image
 
-ORIENTATION = 0x0112  # EXIF's
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""By EXIF's orientation, what turns a picture upright; Pillow's names."""
 STRIP_PIXELS = 2**20
 
 REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
@@ -74,11 +83,10 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its metadata ask for; readers of HEIC have done so already."""
-    from PIL import ImageOps
+    from PIL import Image
 
-    if image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
-        return image
-    return ImageOps.exif_transpose(image)
+    turn = _TURNS.get(orientation_in(image))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def strips(image: Image.Image) -> Iterator[bytes]:
@@ -127,7 +135,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
 
 def _load_decoders() -> None:
     """Import all that decoding may need, each working in this thread alone."""
-    from PIL import AvifImagePlugin, Image, ImageOps
+    from PIL import AvifImagePlugin, Image
 
     Image.init()
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -136,7 +144,6 @@ def _load_decoders() -> None:
 
         pillow_heif.options.DECODE_THREADS = 1
         pillow_heif.register_heif_opener(thumbnails=False)
-    assert ImageOps  # noqa: S101  # imported here for `_upright`
 
 
 def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:

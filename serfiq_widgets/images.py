@@ -21,7 +21,7 @@ from serfiq_widgets.decoder import decoded, strips
 from serfiq_widgets.errors import PixelWarning, UnreadableImage, clean_name, one_line
 from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
 from serfiq_widgets.memory import give_back
-from serfiq_widgets.orientation import UPRIGHT
+from serfiq_widgets.orientation import orientation_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 20_000_000
 MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
-EXIF_ORIENTATION = 0x0112
+IMAGE_AXES = 3  # of an array
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CHANNELS = (1, 3, 4)
 WHITE = 255
@@ -108,9 +108,20 @@ def name_of(source: Any) -> str:
     if isinstance(source, (str, Path)):
         return clean_name(Path(source).name or str(source))
     # PIL images have a filename; that of gzip's readers is deprecated, and their name is asked
-    known = "name" if hasattr(source, "name") else "filename"
-    name = getattr(source, known, None)
+    try:
+        name = getattr(source, "name" if hasattr(source, "name") else "filename", None)
+    except Exception:  # noqa: BLE001  # a reader's own, which raises what it likes
+        name = None
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
+
+
+def is_one_image(source: object) -> bool:
+    """Whether this is an image, where several may stand: no list, generator or stack of images."""
+    if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
+        return True
+    if hasattr(source, "read") or hasattr(source, "getexif"):  # an open file, a PIL image
+        return True
+    return getattr(source, "ndim", IMAGE_AXES + 1) <= IMAGE_AXES
 
 
 def is_address(source: object) -> bool:
@@ -245,8 +256,10 @@ def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
         raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
     try:
         image.seek(0)
-        return upright(_to_rgb(image), image.getexif().get(EXIF_ORIENTATION, UPRIGHT))
+        return upright(_to_rgb(image), orientation_in(image))
     except Exception as error:  # one that was opened but not decoded yet, from a broken file
+        if "closed" in str(error):
+            raise UnreadableImage(f"'{name}' is closed. Open it again.") from error
         raise broken(name) from error
 
 
