@@ -69,8 +69,7 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
                     scale = jpeg_scale(*image.size)
                     image.draft(image.mode, (image.width // scale, image.height // scale))
                 check_size(*image.size, name)
-                if image.mode == "F":
-                    raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")  # noqa: TRY301  # one of many reasons
+                check_mode(image.mode, name)
                 image.load()
                 yield image if image.format in (*COMMON, "MPO") else _upright(image)
         except SerfiqError:
@@ -79,6 +78,14 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
             raise too_large(name, "takes too much memory to decode") from error
         except Exception as error:  # decoders of broken files raise what they like
             raise broken(name) from error
+
+
+def check_mode(mode: str, name: str) -> None:
+    """Refuse pixels that Pillow cannot turn to RGB."""
+    if mode == "F":
+        raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")
+    if mode == "LAB":
+        raise UnreadableImage(f"'{name}' holds colours as L*a*b*. Save it as RGB.")
 
 
 def _upright(image: Image.Image) -> Image.Image:

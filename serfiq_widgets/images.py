@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import broken, check_size, essentials, too_large
-from serfiq_widgets.decoder import decoded, strips
+from serfiq_widgets.containers import broken, check_size, essentials, jpeg_scale, too_large
+from serfiq_widgets.decoder import check_mode, decoded, strips
 from serfiq_widgets.errors import PixelWarning, UnreadableImage, clean_name, one_line
 from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
 from serfiq_widgets.memory import give_back
@@ -52,9 +52,9 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
         JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, JPEG 2000, and HEIC where pillow-heif is
         installed; of several frames or pages the first. All but the first three are decoded in a
         process of their own. EXIF rotation is applied, alpha is laid on white, 16 bits are scaled
-        to 8; a JPEG above 32 megapixels is decoded at half its size, or less. Arrays and tensors
-        are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels first; uint8,
-        uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
+        to 8; a JPEG or PIL image above 32 megapixels is taken at half its size, or less. Arrays and
+        tensors are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels
+        first; uint8, uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
     name : str, optional
         What messages call the image; by default the file's name.
 
@@ -68,8 +68,8 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     UnreadableImage
         It is not an image that can be decoded; the text names it and what to do.
     ImageTooLarge
-        More than 20 MB or 32 megapixels (JPEG: 110), or too costly to decode (WebP: above 16
-        megapixels).
+        More than 20 MB or 32 megapixels (JPEG and PIL images: 110), or too costly to decode (WebP:
+        above 16 megapixels).
 
     Warns
     -----
@@ -251,12 +251,13 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    check_size(*image.size, name)
-    if image.mode == "F":
-        raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
+    scale = jpeg_scale(*image.size)
+    check_size(image.width // scale, image.height // scale, name)
+    check_mode(image.mode, name)
     try:
         image.seek(0)
-        return upright(_to_rgb(image), orientation_in(image))
+        smaller = image.reduce(scale) if scale > 1 else image
+        return upright(_to_rgb(smaller), orientation_in(image))
     except Exception as error:  # one that was opened but not decoded yet, from a broken file
         if "closed" in str(error):
             raise UnreadableImage(f"'{name}' is closed. Open it again.") from error
