@@ -1,7 +1,8 @@
 # make demo    the dashboard in your browser        make test    every test
 # make check   linters and types                    make help    the rest
 #
-# Everything lives in .venv; nothing is installed again until a requirement changes.
+# Everything lives in .venv; nothing is installed again until a requirement changes. A bare Debian
+# needs the packages python3-venv, libgl1 and libglib2.0-0 for both, and chromium for the tests.
 
 PYTHON ?= python3
 PORT   ?= 8866
@@ -38,6 +39,7 @@ help:
 	@echo 'make samples              make the ruined sample images anew'
 	@echo 'make gallery              take the pictures of the dashboard in docs/ anew'
 	@echo 'make clean                remove the environments and caches'
+	@echo 'On a bare Debian, first:  apt install python3-venv libgl1 libglib2.0-0 (tests: chromium)'
 
 install: $(VENV)/installed
 

@@ -44,7 +44,7 @@ class ScoreRow:
     quality : int
         Quality component value, 0..100; none where the network is not calibrated.
     raw, low, high : float
-        The paper's score and its 95 % interval (none for two passes).
+        The score of the authors' code and its 95 % interval (none for two passes).
     limit : float
         The raw score of infinitely many passes; none where the head is not affine.
     scaled : float

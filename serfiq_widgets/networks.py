@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from serfiq_widgets import on_top, store, zoo
 from serfiq_widgets.atomic import check_out, write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
+from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
 from serfiq_widgets.engines import is_a_crop
 from serfiq_widgets.errors import (
     BadSetting,
@@ -43,7 +44,7 @@ NUMBERS = {  # what a card may say in numbers, and its range
     "size": (16, 1024),
     "mean": (-1e3, 1e3),
     "scale": (1e-6, 1e3),
-    "rate": (0.01, 0.9),
+    "rate": (LEAST_RATE, MOST_RATE),
     "alpha": (1.0, 1e4),
     "r": (0.0, 1.0),
 }
@@ -65,8 +66,8 @@ ALIKE = (
 TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
 ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no exact limit."
 UNSTATED = (
-    "'{}' states no dropout layer (exports leave it out); rate {:g} before its last layer '{}' is "
-    "assumed. If it was trained without dropout, say so in its card."
+    "'{}' states no dropout layer with a rate (exports leave it out); {:g} before its last layer "
+    "'{}' is assumed. If it was trained without dropout, say so in its card."
 )
 
 
@@ -297,7 +298,7 @@ def _exported(module: Any, said: dict[str, Any]) -> Network:
     network = cut_network(
         parse_onnx(content, name), [content], None, name=name, site=said.get("site", ""), side=side
     )
-    return replace(network, rate=network.rate or rate)
+    return replace(network, rate=network.rate or usable_rate(rate))
 
 
 def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:

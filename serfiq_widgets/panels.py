@@ -9,12 +9,12 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import export
+from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
 from serfiq_widgets.engines import MODULES
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.parts import Download, SettingsLink, Slider
 from serfiq_widgets.public import FOR_STRANGERS, among_strangers
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import LEAST_RATE, MOST_RATE
 from serfiq_widgets.state import PROJECTIONS, kindly
 from serfiq_widgets.views import StateView, heading
 from serfiq_widgets.zoo import Card, usable

@@ -23,6 +23,7 @@ from serfiq_widgets.images import MAX_BYTES, is_address
 from serfiq_widgets.tables import (
     SUFFIXES,
     TEXTS,
+    WESTERN,
     check_suffix,
     dialect_of,
     find_paths,
@@ -130,8 +131,9 @@ class Table:
         self.names = tuple(own_names(given, TAKEN))
         self.schema = first.rename_columns(list(self.names)).schema
         self.notes = tuple(notes_on(given, self._column, column, path.name))
-        if self._dialect is not None and self._dialect.encoding == "latin-1":
-            self.notes += (f"'{path.name}' is no UTF-8: it was read as Latin-1.",)
+        if self._dialect is not None and self._dialect.encoding in WESTERN:
+            western = WESTERN[self._dialect.encoding]
+            self.notes += (f"'{path.name}' is no UTF-8: it was read as {western}.",)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the paths, row after row."""
@@ -174,6 +176,7 @@ class Table:
                 self._path,
                 read_options=pyarrow.csv.ReadOptions(
                     block_size=CSV_BLOCK,
+                    skip_rows=self._dialect.skipped,
                     # pyarrow passes over a byte order mark by itself
                     encoding=self._dialect.encoding.removesuffix("-sig"),
                 ),
