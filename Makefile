@@ -1,13 +1,15 @@
 # make demo    the dashboard in your browser        make test    every test
 # make check   linters and types                    make help    the rest
 #
-# Everything lives in .venv; nothing is installed again until a requirement changes.
+# Everything lives in .venv; nothing is installed again until a requirement changes. A bare Debian
+# needs the packages python3-venv, libgl1 and libglib2.0-0 for both, and chromium for the tests.
 
 PYTHON ?= python3
 PORT   ?= 8866
 VENV   := .venv
 PLAIN  := .venv-without-mxnet
 NEWER  := .venv-newer-python
+AUDIT  := .venv-audit
 UNIT   := --ignore=tests/browser --ignore=tests/test_notebooks.py
 TORCH  ?= 2.13.0
 
@@ -21,7 +23,7 @@ else
 endif
 
 .PHONY: help install demo test test-as-haswell test-without-mxnet test-newer-python test-with-torch \
-  check chromium lock samples gallery clean
+  check audit chromium lock samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
@@ -31,11 +33,13 @@ help:
 	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
 	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
 	@echo 'make check                ruff, mypy, and that notebooks are committed clean'
+	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
 	@echo 'make samples              make the ruined sample images anew'
 	@echo 'make gallery              take the pictures of the dashboard in docs/ anew'
 	@echo 'make clean                remove the environments and caches'
+	@echo 'On a bare Debian, first:  apt install python3-venv libgl1 libglib2.0-0 (tests: chromium)'
 
 install: $(VENV)/installed
 
@@ -75,6 +79,23 @@ check: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/clean_notebooks.py --check notebooks
 
+# ADVISORIES=all.zip names a copy of the OSV records for PyPI; then no connection is needed.
+# A package that the service does not know is a failure, for it was not audited.
+LOCKS := requirements/with-mxnet.txt requirements/without-mxnet.txt
+ifeq ($(ADVISORIES),)
+audit: $(AUDIT)/installed
+	for lock in $(LOCKS); do \
+	  $(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip -r $$lock || exit 1; done
+else
+audit: install
+	$(VENV)/bin/python tools/audit_offline.py $(ADVISORIES) $(LOCKS)
+endif
+
+$(AUDIT)/installed:
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check pip-audit
+	@touch $@
+
 chromium: install
 	@$(VENV)/bin/python tools/find_chromium.py
 
@@ -93,7 +114,7 @@ lock:
 	  --extra demo --extra dev pyproject.toml -o requirements/without-mxnet.txt
 
 clean:
-	rm -rf $(VENV) $(PLAIN) $(NEWER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PLAIN) $(NEWER) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 define installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

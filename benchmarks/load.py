@@ -1,7 +1,7 @@
 """Many visitors of `serfiq demo --public` at once: failed sessions, answer times, memory.
 
     python benchmarks/load.py [--visitors 50] [--browsers 4] [--seconds 300]
-                              [--chaos 20] [--knock 300] [--hours 2]
+                              [--chaos 20] [--attackers 5] [--knock 300] [--hours 2]
 
 Starts the server, and visitors that speak as the page does, websocket included: each waits for a
 place, takes all widgets, scores a sample, then moves the slider every 2 s. They fetch the page, not
@@ -11,8 +11,9 @@ begin with the dashboard's page, in an empty cache, and an answer is the last ch
 Memory per visitor is that of the kernels: RSS counts what they share in each of them, PSS in parts.
 
 --chaos kills so many kernels and cuts so many connections at random; those visitors start again.
---knock lets so many more come while the house is full. --hours lets 10 visitors come, stay and
-go for so long, and prints memory, open files and kernels after each party.
+--attackers of the visitors attack the websocket, as tools/fuzz_socket.py does. --knock lets so many
+more come while the house is full. --hours lets 10 visitors come, stay and go for so long, and
+prints memory, open files and kernels after each party.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,6 +39,7 @@ from tornado.httpclient import HTTPClientError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from find_chromium import find
+from fuzz_socket import attack
 from visitor import OK, Gone, Visitor, kernel_process
 
 PORT = 8897
@@ -256,6 +259,7 @@ async def load(
     seconds: float,
     *,
     browsers: int = 0,
+    attackers: int = 0,
     chaos: int = 0,
     knocks: int = 0,
 ) -> Tally:
@@ -264,9 +268,13 @@ async def load(
     ends = time.monotonic() + seconds
     crowd = [
         asyncio.ensure_future(visit(place.address, ends, tally, guests))
-        for _ in range(visitors - browsers)
+        for _ in range(visitors - browsers - attackers)
     ]
-    extra = []
+    attacks = Counter[str]()
+    extra = [
+        asyncio.ensure_future(attack(place.address, "", ends, random.Random(seed), attacks))  # noqa: S311  # a load
+        for seed in range(attackers)
+    ]
     if chaos:
         extra.append(asyncio.ensure_future(havoc(chaos, ends, tally, guests)))
     if knocks:
@@ -276,6 +284,8 @@ async def load(
     extra.append(asyncio.ensure_future(_weigh(place, ends)))
     await asyncio.gather(*crowd)
     await asyncio.gather(*extra)
+    if attackers:
+        print(f"attacks: {dict(attacks)}")
     return tally
 
 
@@ -350,6 +360,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--browsers", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--attackers", type=int, default=0)
     parser.add_argument("--chaos", type=int, default=0)
     parser.add_argument("--knock", type=int, default=0)
     parser.add_argument("--hours", type=float, default=0)
@@ -370,6 +381,7 @@ def main() -> None:
                 given.visitors,
                 given.seconds,
                 browsers=given.browsers,
+                attackers=given.attackers,
                 chaos=given.chaos,
                 knocks=given.knock,
             )

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from serfiq_widgets._version import __version__
 from serfiq_widgets.alignment import AlignedFace
-from serfiq_widgets.errors import SerfiqError, one_line
+from serfiq_widgets.errors import SerfiqError, one_line, plain_text
 from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes, nothing_made
@@ -45,7 +45,7 @@ class ScoreRow:
     quality : int
         Quality component value, 0..100; none where the network is not calibrated.
     raw, low, high : float
-        The paper's score and its 95 % interval (none for two passes).
+        The score of the authors' code and its 95 % interval (none for two passes).
     limit : float
         The raw score of infinitely many passes; none where the head is not affine.
     scaled : float
@@ -226,11 +226,6 @@ def digest_of(path: ImageFile) -> str | None:
         return hashlib.sha256(read_bytes(path, name_of(path))).hexdigest()
     except SerfiqError:
         return None
-
-
-def plain_text(text: object) -> str:
-    r"""Return text that every table takes: what is no text in a file's name becomes ``\xff``."""
-    return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
 def _score(scorer: Scorer, chunk: list[Prepared], passes: int) -> list[ScoreRow]:

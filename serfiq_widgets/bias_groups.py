@@ -5,6 +5,7 @@ A table is a mapping of column names to arrays of one length, and what is known 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.atomic import replacing
+from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.bias import Labels
 from serfiq_widgets.errors import BadTable, one_line
 
@@ -270,8 +271,9 @@ def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
     small = {name: _small(values[known]) for name, values in columns.items()}
     order = np.lexsort([*small.values()][::-1])
     kept = {name: values[order] for name, values in small.items()}
-    with replacing(path) as new, new.open("wb") as file:
-        np.savez_compressed(file, **kept, about=np.array(json.dumps(table.about)))
+    file = io.BytesIO()
+    np.savez_compressed(file, **kept, about=np.array(json.dumps(table.about)))
+    write_bytes(path, file.getvalue())
 
 
 def load(path: str | Path) -> ScoreTable:

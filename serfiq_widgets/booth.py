@@ -20,6 +20,7 @@ from serfiq_widgets.guard import (
     Door,
     Files,
     Guarded,
+    Health,
     Kernel,
     Leave,
     Nothing,
@@ -31,6 +32,7 @@ from serfiq_widgets.notices import ENDS
 from serfiq_widgets.places import Places
 from serfiq_widgets.public import Public
 from serfiq_widgets.server import Dashboard
+from serfiq_widgets.watchdog import ServiceManager
 
 LOG = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ SLOW_S = 15  # for a request to arrive
 MOST_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
 FILES_PER_KERNEL = 40
 LEAST_CONNECTIONS = 50
+LEAST_FILES = LEAST_CONNECTIONS + 30  # open with no visitor
 UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
 
 
@@ -50,12 +53,13 @@ class Booth(Dashboard):
 
     public: Public
     address: str  # what people open
+    most_connections: int
     _nursery: nursery.Nursery | None = None
     _places: Places
 
     def init_settings(self) -> dict[str, Any]:
         """Have kernels born in the nursery; bound what arrives; log no request."""
-        self._most = connections(self.public.most_visitors)
+        self._manager = ServiceManager()
         if nursery.WORKS_HERE:
             self._nursery = nursery.Nursery(self.public.kernel_mb)
             nursery.employ(self._nursery)
@@ -79,6 +83,7 @@ class Booth(Dashboard):
         extensions = self.labextensions_path
         return [
             (r"/", Page),
+            (r"/healthz", Health),
             (rf"/alive/{KERNEL}", Alive),
             (rf"/over/({'|'.join(ENDS)})", Over),
             (rf"/api/kernels/{KERNEL}", Kernel),
@@ -99,9 +104,10 @@ class Booth(Dashboard):
             max_header_size=16 * 2**10,
             max_body_size=16 * 2**10,  # photos come over the websocket
         )
-        server.most = self._most
+        server.most = self.most_connections
         server.listen(self.port, self.ip)
         self.ioloop = IOLoop.current()
+        self.ioloop.add_callback(self._manager.ready)
         if self.open_browser:
             threading.Thread(target=webbrowser.open, args=[self.address], daemon=True).start()
         try:
@@ -109,6 +115,7 @@ class Booth(Dashboard):
         except KeyboardInterrupt:
             pass
         finally:
+            self._manager.stopping()
             self.stop()
         if why := self._places.given_up:
             raise EngineUnavailable(f"No kernel ever started, so nobody could enter: {why}")
@@ -134,10 +141,11 @@ class BoundedServer(HTTPServer):
         super().handle_stream(stream, address)
 
 
-def connections(visitors: int) -> int:
-    """Return how many connections may be open, once this process may open as many files as it gets.
+def capacity(visitors: int) -> tuple[int, int]:
+    """Return how many connections and visitors there may be at a time.
 
-    What kernels need comes first. A limit that leaves few connections is said.
+    The process gets as many open files as the system grants. Where those are few, there are fewer
+    connections, then fewer visitors, and a warning.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = RESERVED + FILES_PER_KERNEL * visitors
@@ -145,12 +153,14 @@ def connections(visitors: int) -> int:
     granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
     left = max(granted - needed, LEAST_CONNECTIONS)
+    served = max(1, min(visitors, (granted - LEAST_FILES) // FILES_PER_KERNEL))
     if left < MOST_CONNECTIONS:
         LOG.warning(
-            "This process may open %d files only, so it takes %d connections at a time; %d files "
-            "are plenty (ulimit -n, LimitNOFILE in systemd).",
+            "This process may open %d files only, so it takes %d connections and %d visitors at a "
+            "time; %d files are plenty (ulimit -n, LimitNOFILE in systemd).",
             granted,
             left,
+            served,
             wanted,
         )
-    return left
+    return left, served

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -27,7 +28,9 @@ class KindGroup(click.Group):
     """Turns the library's errors into one line and exit code 2, as for wrong usage."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command; what is no text in a name is printed as an escape."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except SerfiqError as error:
@@ -64,8 +67,6 @@ def doctor(*, only: bool) -> None:
     The exit code is 1 if something is missing that scoring cannot do without; --needed prints no
     more than that.
     """
-    from rich.markup import escape
-
     from serfiq_widgets.doctor import diagnose, needed
 
     if only:
@@ -76,8 +77,8 @@ def doctor(*, only: bool) -> None:
     table = new_table("what", "version", "state")
     checks = list(diagnose())
     for check in checks:
-        mark = "[green]ok[/]" if check.works else "[yellow]missing[/]"
-        table.add_row(check.what, check.version, f"{mark} {escape(check.remark)}")
+        state = "ok" if check.works else "missing"
+        table.add_row(check.what, check.version, f"{state} {check.remark}")
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)

@@ -97,15 +97,13 @@ def benchmark(
 
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:
     """Lay out one column per record, one line per measure."""
-    from rich.markup import escape
-
     heads = [
         "{model}\n{engine}\n{device} {precision}\n\u00d7{batch}".format(**record)
         for record in records
     ]
     table = new_table("ms per image", *heads, right=heads)
     for name in list(records[0])[len(HEADING) :]:
-        table.add_row(escape(name), *(_figure(record[name]) for record in records))
+        table.add_row(name, *(_figure(record[name]) for record in records))
     return table
 
 

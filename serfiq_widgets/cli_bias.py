@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.atomic import check_out
 from serfiq_widgets.errors import BadSetting, BadTable
 from serfiq_widgets.terminal import new_table, read_scores, render
 
@@ -72,8 +73,7 @@ def bias(
     """
     from serfiq_widgets import bias_groups
 
-    if save is not None and save.suffix.lower() != NPZ:
-        raise BadSetting(f"--save {save.name}: its name must end in {NPZ}.")
+    check_out(save, "--save", [NPZ], [source, groups])
     if threshold is not None and discard is not None:
         raise BadSetting("Give one of --threshold and --discard.")
     bins = _edges(edges)
@@ -153,13 +153,11 @@ _WORDS = {"model": "model", "passes": "T", "seed": "seed"}
 
 
 def _table(name: str, grouped: GroupedScores, threshold: float, what: str) -> Any:
-    from rich.markup import escape
-
     at = f"{what} {threshold:.4g}"
     names = ("n", "median", at, "95 % interval", "share", "kept", "delta", "KS", "p (Holm)")
     table = new_table(name, *names, right=names)
     for row in grouped.rows(threshold):
-        table.add_row(*map(escape, row.texts()))
+        table.add_row(*row.texts())
     return table
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.errors import BadSetting, NotWritten, one_line
+from serfiq_widgets.errors import BadSetting, NotWritten, one_line, plain_text
 from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def calibrate(
     """
     from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.image_files import drawn
+    from serfiq_widgets.networks import as_toml, save_card
     from serfiq_widgets.results import check_passes
     from serfiq_widgets.terminal import check_page, counting, images_of, open_scorer
 
@@ -72,9 +73,11 @@ def calibrate(
         raise click.UsageError("Name the folder with the faces: serfiq calibrate MODEL FOLDER")
     if not (dry_run or override_reference):
         _spare_the_reference(model)
-    check_page(plot)
+    check_page(plot, sources=[folder, model])
     check_passes(passes)
-    name = name or folder.resolve().name.encode(errors="replace").decode()
+    if not dry_run:
+        _check_card(model)
+    name = plain_text(name or folder.resolve().name)
     images = images_of(folder)
     if sample is not None and sample < len(images):
         name = f"{name}, drawn from {len(images)}"
@@ -86,9 +89,10 @@ def calibrate(
     if plot is not None:
         _draw(calibration, plot)
     if dry_run:
-        click.echo("Nothing was saved (--dry-run).")
+        click.echo(f"Nothing was saved (--dry-run). As a card:\n{as_toml(calibration.settings)}")
     else:
-        _save(model, calibration)
+        path = save_card(model, **calibration.settings)
+        click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
 
 
 def _spare_the_reference(model: str) -> None:
@@ -100,6 +104,18 @@ def _spare_the_reference(model: str) -> None:
             f"r {zoo.REFERENCE_R:g} your qualities are those of the reference's code. See what "
             "would be with --dry-run; overrule this with --override-reference."
         )
+
+
+def _check_card(model: str) -> None:
+    from serfiq_widgets.networks import card_to_write
+
+    try:
+        card_to_write(model)
+    except NotWritten as error:
+        raise BadSetting(
+            f"{error} Or take --dry-run, put the lines that it prints into a file, and open the "
+            'network with serfiq score --card FILE or Scorer(..., card="FILE").'
+        ) from error
 
 
 def _report(calibration: Calibration, before_from: str) -> str:
@@ -167,20 +183,6 @@ def _draw(calibration: Calibration, path: Path) -> None:
     )
     write_text(path, page)
     click.echo(f"Before and after are drawn in {path}")
-
-
-def _save(model: str, calibration: Calibration) -> None:
-    from serfiq_widgets.networks import as_toml, card_path, save_card
-
-    try:
-        path = save_card(model, **calibration.settings)
-    except (NotWritten, OSError) as error:
-        raise click.ClickException(
-            f"The card '{card_path(model)}' cannot be written ({one_line(error)}). Make its folder "
-            "writable; or put these lines into a file and open the network with Scorer(..., "
-            f'card="FILE") or serfiq score --card FILE:\n{as_toml(calibration.settings)}'
-        ) from error
-    click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
 
 
 def _forget(model: str) -> None:

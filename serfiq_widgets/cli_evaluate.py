@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import write_text
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.atomic import check_out, write_text
+from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def evaluate(
     from serfiq_widgets.terminal import check_page
 
     check_passes(passes)
-    check_page(plot)
+    read = (source, embeddings, labels, pairs, *scores)
+    check_page(plot, sources=read)
+    check_out(keep, "--save", [".npz"], read)
     if labels is not None and embeddings is None:
         raise click.UsageError("--labels belong to --embeddings.")
     if embeddings is not None and (source or pairs):
@@ -119,7 +122,7 @@ def evaluate(
     else:
         raise click.UsageError(WHAT)
     if name is not None:
-        table = replace(table, about={**table.about, "data": name})
+        table = replace(table, about={**table.about, "data": plain_text(name)})
     table = _joined(table, scores, source).with_baselines(fmr, seed)
     result = evaluation.evaluate(
         table,
@@ -169,7 +172,7 @@ def _from_embeddings(file: Path, labels: Path | None) -> Table:
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
     from serfiq_widgets.evaluation_files import read_archive
 
-    more = read_archive(file) if file.suffix == ".npz" else {}
+    more = read_archive(file) if file.suffix.lower() == ".npz" else {}
     vectors = more["embeddings"] if more else read_embeddings(file)
     if labels is not None:
         people = labels.read_text(encoding="utf-8").splitlines()
@@ -184,7 +187,7 @@ def _from_embeddings(file: Path, labels: Path | None) -> Table:
             + (f" and {len(paths)} paths." if paths else ".")
         )
     qualities = {} if same_length(vectors) else {"norm": embedding_norm(vectors)}
-    return Table(compare_all(vectors, people), qualities, paths, {"data": file.stem})
+    return Table(compare_all(vectors, people), qualities, paths, {"data": plain_text(file.stem)})
 
 
 def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table:
@@ -210,8 +213,6 @@ def _as_json(result: Evaluation, accuracy: Accuracy | None) -> str:
 
 
 def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
-    from rich.markup import escape
-
     from serfiq_widgets.terminal import new_table, render
 
     record = result.as_dict()
@@ -220,7 +221,7 @@ def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
     table = new_table("FNMR, discarded", *shares, *areas, right=[*shares, *areas])
     for name, column in record["qualities"].items():
         values = [*column["fnmr"], *column["pauc"].values()]
-        table.add_row(escape(name), *("-" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
     return "\n".join([*_lines(result, accuracy), render(table)])
 
 
@@ -256,6 +257,6 @@ def _draw(result: Evaluation, path: Path) -> None:
             default_height="60vh",
             config={"displayModeBar": False},
         )
-        parts.append(f"<p>{words} {figures.caption(table, fmr)}</p>{page}")
+        parts.append(f"<p>{words} {escape(figures.caption(table, fmr))}</p>{page}")
     write_text(path, "\n".join(parts))
     click.echo(f"The curves are drawn in {path}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serfiq_widgets.errors import DownloadFailed, UnknownModel
+from serfiq_widgets.errors import DownloadFailed, NotWritten, UnknownModel
 
 if TYPE_CHECKING:
     from serfiq_widgets.download import Progress
@@ -112,10 +112,12 @@ def show(name: str) -> None:
 @click.option("--save", is_flag=True, help="Write what was found into a card beside the file.")
 def inspect(path: str, card: Path | None, save: bool) -> None:
     """Say what was found out about a network of your own, and what looks wrong."""
-    from serfiq_widgets.networks import save_card
+    from serfiq_widgets.networks import card_to_write, save_card
     from serfiq_widgets.terminal import open_scorer
     from serfiq_widgets.trial import describe
 
+    if save:
+        card_to_write(path)
     scorer = open_scorer(path, card=card)
     found, network = scorer.card, scorer.network
     trained = {True: "yes", False: "no", None: "not known"}[found.trained_with_dropout]
@@ -186,7 +188,7 @@ def _kindly() -> Iterator[None]:
     """Say what the net or the disk refuses, with exit code 1: the usage was not wrong."""
     try:
         yield
-    except (DownloadFailed, OSError) as error:
+    except (DownloadFailed, NotWritten, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import replacing, write_text
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.atomic import check_out, replacing, write_text
+from serfiq_widgets.errors import BadSetting, plain_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,10 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
     from serfiq_widgets.faces import find_face
     from serfiq_widgets.terminal import images_of, open_scorer
 
+    check_out(out, "--out", [".npy"], [folder, model])
+    check_out(labels, "--labels", sources=[folder, model])
+    if out.resolve() == labels.resolve():
+        raise BadSetting(f"--out and --labels are one file, {out}: name two.")
     scorer = open_scorer(model)
     rows, names, failed = [], [], 0
     console = Console(stderr=True)
@@ -59,7 +63,7 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
             failed += 1
             continue
         rows.append(scorer.network.head(scorer.features([face]))[0])
-        names.append(path.parent.name)
+        names.append(_label(path.parent.name))
     if not rows:
         raise BadSetting(f"There is no usable face in '{folder}'.")
     with replacing(out) as new, new.open("wb") as file:
@@ -91,8 +95,7 @@ def train_on_top(
     from serfiq_widgets.engines.torch_training import train
     from serfiq_widgets.networks import open_network
 
-    if out.suffix != on_top.SUFFIX:
-        raise BadSetting(f"The head is an {on_top.SUFFIX} file: --out {out.stem}{on_top.SUFFIX}")
+    check_out(out, "--out", [on_top.SUFFIX], [embeddings, labels, base])
     vectors = read_embeddings(embeddings)
     names = labels.read_text(encoding="utf-8").split("\n")[: len(vectors)]
     if same_length(vectors):
@@ -143,6 +146,14 @@ def score_embeddings(head: Path, embeddings: Path, passes: int, seed: int, form:
     writer.writerows(rows)
 
 
+def _label(name: str) -> str:
+    """Return a folder's name as one line of text that no other folder has."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode()
+        for sign in plain_text(name)
+    )
+
+
 def _from_folder(base: str, out: Path) -> str:
     """Return a base as the head's card names it: a name, or a path from the head's folder."""
     from serfiq_widgets.zoo import cards
@@ -171,7 +182,7 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     import numpy as np
 
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             values = np.load(path, allow_pickle=False)
         else:
             values = np.loadtxt(path, delimiter=",", ndmin=2)

@@ -69,7 +69,7 @@ def report(
     from serfiq_widgets import bias_groups
     from serfiq_widgets.results import check_passes
 
-    check_page(out, "--out")
+    check_page(out, "--out", [source, groups])
     check_passes(passes)
     curves: dict[str, tuple[str, go.Figure]] = {}
     if source.is_dir():

@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import write_text
+from serfiq_widgets.atomic import check_out, write_text
 from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:
@@ -91,11 +92,12 @@ def score(
     from serfiq_widgets.tables import SUFFIXES
 
     check_passes(passes)
-    form = _form(form, out)
-    as_dataset = out is not None and out.suffix.lower() in SUFFIXES and form in ("table", "csv")
     source = open_source(paths, column)
-    if out is not None:
-        source.spare(out)
+    reads = chain(source.files(), (model, card))
+    check_out(out, "--out", (*SUFFIXES, ".json", ".txt"), reads)
+    if form == "table" and out is not None and out.suffix.lower() == ".json":
+        form = "json"
+    as_dataset = out is not None and out.suffix.lower() in SUFFIXES and form in ("table", "csv")
     if next(iter(source), None) is None:
         raise click.UsageError("There is no image in the given folders.")
     options = {"model": model, "engine": engine, "device": device, "seed": seed}
@@ -137,21 +139,6 @@ def _what_came(
     card = runner.card
     if not card.calibrated and summary.rows > summary.failed:
         yield f"Note: {UNCALIBRATED.format(card.name, model)}"
-
-
-def _form(form: str, out: Path | None) -> str:
-    """Return the format that is written; the suffix of the output decides where none is given."""
-    from serfiq_widgets.tables import SUFFIXES
-
-    if out is None:
-        return form
-    suffix = out.suffix.lower()
-    if suffix not in (*SUFFIXES, ".json", ".txt"):
-        raise click.UsageError(
-            f"'{out.name}': the name of an output ends in {', '.join(SUFFIXES)}, .json or .txt. "
-            "Spreadsheets open .csv."
-        )
-    return "json" if suffix == ".json" and form == "table" else form
 
 
 def _runner(
@@ -203,18 +190,16 @@ def _columns(limit: bool) -> list[str]:
 
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
-    from rich.markup import escape
-
     from serfiq_widgets.results import shown_quality
 
     names = [*SHOWN, *(["limit"] if limit else [])]
     table = new_table("image", *names, right=names)
     for row in rows:
         if row.error:
-            table.add_row(escape(row.path), "[red]-[/]", *[""] * (len(names) - 1))
+            table.add_row(row.path, "-", *[""] * (len(names) - 1))
         else:
             shown = (_cell(getattr(row, name)) for name in names[1:])
-            table.add_row(escape(row.path), shown_quality(row.quality), *shown)
+            table.add_row(row.path, shown_quality(row.quality), *shown)
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
     return render(table) + (f"{lines.lstrip()}\n" if failed else "")

@@ -19,11 +19,12 @@ from typing import Any
 
 from serfiq_widgets import zoo
 from serfiq_widgets._version import __version__
-from serfiq_widgets.batch import ImageFile, ScoreRow, plain_text, score_chunks, settings_of
+from serfiq_widgets.batch import ImageFile, ScoreRow, score_chunks, settings_of
 from serfiq_widgets.cluster_client import ask, cached_scorer, import_distributed, pack, translated
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
+    plain_text,
 )
 from serfiq_widgets.images import is_address
 from serfiq_widgets.results import check_passes

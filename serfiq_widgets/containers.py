@@ -37,6 +37,7 @@ _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PNG_PIECES = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _WEBP_PIECES = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 _WEBP_FLAGS = 0x20 | 0x08 | 0x04  # there is a profile, EXIF, XMP
+_EXIF_JPEG = b"Exif\0"
 _XMP_JPEG, _XMP_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type exif"
 _MOST_TEXT = 1_000_000  # bytes of a PNG's compressed text that are unpacked
@@ -121,7 +122,7 @@ def _jpeg(content: bytes, name: str) -> Picture:
     for marker, start, body, end in _segments(content, name):
         if marker == _EXIF and content.startswith(_XMP_JPEG, body):
             xmp = xmp or content[body + len(_XMP_JPEG) : end]
-        elif marker == _EXIF:
+        elif marker == _EXIF and content.startswith(_EXIF_JPEG, body):
             exif = exif or content[body:end]
         if marker in _METADATA and marker != _ADOBE:
             continue

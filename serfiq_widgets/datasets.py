@@ -17,18 +17,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from serfiq_widgets.atomic import replacing
+from serfiq_widgets.atomic import check_out, replacing
 from serfiq_widgets.batch import (
     ImageFile,
     ScoreRow,
     chunked,
     digest_of,
-    plain_text,
     score_chunks,
     settings_of,
 )
 from serfiq_widgets.detectors import open_detector
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.journal import Journal
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.sources import (
@@ -133,13 +132,14 @@ def score_dataset(
     Raises
     ------
     BadSetting
-        The journal was begun with other settings or other images, or ``out`` is the source itself.
+        The journal was begun with other settings or other images, ``out`` is a table or image that
+        is read, or its folder cannot be written.
     BadTable, PackageMissing
         The table cannot be written, or what it needs is not installed.
     """
     if check_suffix(out) not in TEXTS:
         import_pandas()
-    source.spare(out)
+    check_out(out, sources=source.files())
     say = progress or (lambda _done, _total: None)
     total = sum(1 for _ in source)
     with closing(Journal(out, runner.settings, fresh=fresh)) as journal:

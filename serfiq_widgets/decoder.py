@@ -23,14 +23,23 @@ from serfiq_widgets.confinement import confine
 from serfiq_widgets.containers import broken, check_size, jpeg_scale, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
 from serfiq_widgets.formats import APART, COMMON, has_heif
-from serfiq_widgets.orientation import UPRIGHT
+from serfiq_widgets.orientation import orientation_in
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
     from PIL import Image
 
-ORIENTATION = 0x0112  # EXIF's
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""By EXIF's orientation, what turns a picture upright; Pillow's names."""
 STRIP_PIXELS = 2**20
 
 REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
@@ -60,8 +69,7 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
                     scale = jpeg_scale(*image.size)
                     image.draft(image.mode, (image.width // scale, image.height // scale))
                 check_size(*image.size, name)
-                if image.mode == "F":
-                    raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")  # noqa: TRY301  # one of many reasons
+                check_mode(image.mode, name)
                 image.load()
                 yield image if image.format in (*COMMON, "MPO") else _upright(image)
         except SerfiqError:
@@ -72,13 +80,20 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
             raise broken(name) from error
 
 
+def check_mode(mode: str, name: str) -> None:
+    """Refuse pixels that Pillow cannot turn to RGB."""
+    if mode == "F":
+        raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")
+    if mode == "LAB":
+        raise UnreadableImage(f"'{name}' holds colours as L*a*b*. Save it as RGB.")
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its metadata ask for; readers of HEIC have done so already."""
-    from PIL import ImageOps
+    from PIL import Image
 
-    if image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
-        return image
-    return ImageOps.exif_transpose(image)
+    turn = _TURNS.get(orientation_in(image))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def strips(image: Image.Image) -> Iterator[bytes]:
@@ -127,7 +142,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
 
 def _load_decoders() -> None:
     """Import all that decoding may need, each working in this thread alone."""
-    from PIL import AvifImagePlugin, Image, ImageOps
+    from PIL import AvifImagePlugin, Image
 
     Image.init()
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -136,7 +151,6 @@ def _load_decoders() -> None:
 
         pillow_heif.options.DECODE_THREADS = 1
         pillow_heif.register_heif_opener(thumbnails=False)
-    assert ImageOps  # noqa: S101  # imported here for `_upright`
 
 
 def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:

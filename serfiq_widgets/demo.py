@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import confinement, notices, plotly_js
@@ -20,6 +22,8 @@ from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_soc
 
 if TYPE_CHECKING:
     from serfiq_widgets.server import Dashboard
+
+LOG = logging.getLogger(__name__)
 
 PORT = 8866
 IDLE_S, CHECK_S = 600, 60
@@ -130,10 +134,15 @@ def serve_public(public: Public, *, browser: bool) -> None:
     public = with_token(public, secrets.token_urlsafe(16))
     os.environ |= {"SERFIQ_THREADS": "1", STRANGERS: "1"}  # visitors share the cores
     log_seldom()
+    if os.geteuid() == 0:
+        LOG.warning(
+            "The server runs as root: whoever breaks into it has the whole machine. Start it as "
+            "another user (User= or DynamicUser= in systemd, USER in a container)."
+        )
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 
-    from serfiq_widgets.booth import Booth
+    from serfiq_widgets.booth import Booth, capacity
     from serfiq_widgets.server import KernelManager
 
     config = Config(settings(public.port, browser=browser))
@@ -141,7 +150,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
     config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     app = Booth(config=config)
-    app.public = public
+    app.most_connections, visitors = capacity(public.most_visitors)
+    app.public = public = replace(public, most_visitors=visitors)
     host = "localhost" if public.address in ("127.0.0.1", "0.0.0.0", "::") else public.address  # noqa: S104  # compared only
     host = f"[{host}]" if ":" in host else host
     app.address = f"http://{host}:{public.port}/" + (

@@ -1,5 +1,7 @@
 """The errors that people see: each says what was wrong, with which input, and what to try."""
 
+import os
+
 
 class SerfiqError(Exception):
     """Base of the errors that serfiq_widgets raises on purpose; the text is for the user."""
@@ -71,6 +73,11 @@ def clean_name(name: str, most: int = 80) -> str:
     """Return a name that somebody gave a file, on one line, printable and short."""
     line = one_line(name)
     return line if len(line) <= most else f"{line[: most // 2]}\u2026{line[-(most // 2 - 1) :]}"
+
+
+def plain_text(text: object) -> str:
+    r"""Return text that every table takes: what is no text in a file's name becomes ``\xff``."""
+    return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
 def without_frames(error: SerfiqError) -> SerfiqError:

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from serfiq_widgets.errors import BadTable, one_line
+from serfiq_widgets.errors import BadTable, one_line, plain_text
 from serfiq_widgets.evaluation import Comparisons, Table, compare_pairs, read_pairs
 from serfiq_widgets.tables import SUFFIXES, read_table
 
@@ -42,18 +42,23 @@ class Images:
         last: dict[str, list[int]] = {}
         for number, name in enumerate(names):
             for key in (name, (root / name).as_posix(), (root / name).resolve().as_posix()):
-                self._known[key] = number
-            last.setdefault(Path(name).name, []).append(number)
+                self._known[_as_written(key)] = number
+            last.setdefault(_as_written(Path(name).name), []).append(number)
         alone = {name: numbers[0] for name, numbers in last.items() if len(numbers) == 1}
         self._known = alone | self._known
 
     def find(self, path: object) -> int:
         """Return the number of an image, -1 if it is none of these."""
-        text = str(path).replace("\\", "/")
+        text = _as_written(path)
         for key in (text, Path(text).resolve().as_posix(), Path(text).name):
             if key in self._known:
                 return self._known[key]
         return -1
+
+
+def _as_written(path: object) -> str:
+    """Return a path as a table of scores has it, with slashes between folders."""
+    return plain_text(path).replace("\\", "/")
 
 
 def join_scores(
@@ -223,7 +228,7 @@ def scored_pairs(file: Path) -> tuple[Table, NDArray[np.float32], NDArray[np.boo
     number = {name: i for i, name in enumerate(names)}
     one, other = ([number[str(path)] for path in end] for end in (first, second))
     values, marks = np.asarray(scores, np.float32), np.asarray(same, bool)
-    about = {"data": file.stem}
+    about = {"data": plain_text(file.stem)}
     return Table(compare_pairs(one, other, values, marks), {}, names, about), values, marks
 
 

@@ -14,8 +14,23 @@ PHONES = ("AVIF", "HEIF")
 ARCHIVES = ("BMP", "GIF", "JPEG2000", "PPM", "TIFF")
 APART = (*PHONES, *ARCHIVES)
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"),
-    *(".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".pbm", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
+    *(
+        ".bmp",
+        ".gif",
+        ".jp2",
+        ".j2k",
+        ".j2c",
+        ".jpc",
+        ".jpf",
+        ".jpx",
+        ".pbm",
+        ".pgm",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+    ),
 )
 """Of the files that are taken for images where a folder is walked."""
 MAGIC = (

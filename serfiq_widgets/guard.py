@@ -252,6 +252,16 @@ class Alive(Guarded):
         self.finish({"connected": bool(place.sockets)})
 
 
+class Health(Guarded):
+    """Whether the event loop responds, for a container's health check."""
+
+    def get(self) -> None:
+        """Answer, and tell nothing."""
+        self.set_header("Content-Type", "text/plain")
+        self.set_header("Cache-Control", "no-store")
+        self.finish("ok\n")
+
+
 class Over(Guarded):
     """Where a page goes whose session has ended: faces, figures and camera leave the screen."""
 
@@ -292,7 +302,6 @@ class Channels(Guarded, KernelSocket):
         """Start with nothing sent."""
         self._gate = Gate()
         self._unanswered: dict[str, int] = {}
-        self._allowed_at = 0.0
 
     def prepare(self) -> Any:
         """Refuse whoever is not the page that got this kernel."""
@@ -336,18 +345,16 @@ class Channels(Guarded, KernelSocket):
         if not self.place.is_new(message.name):
             self.close(1008, "a message's name again")
             return
-        await self._pace(len(ws_message))
+        await self._pace(self.place, len(ws_message))
         if not self.is_open():
             return  # closed meanwhile
         self._unanswered[message.name] = len(ws_message)
         self._pass_on(ws_message)
 
-    async def _pace(self, size: int) -> None:
+    async def _pace(self, place: Place, size: int) -> None:
         """Wait until this page has its turn: tornado reads no further meanwhile."""
-        now = monotonic()
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
-        self._allowed_at = max(self._allowed_at, now - 1.0) + cost  # a second's worth at once
-        await asyncio.sleep(max(0.0, self._allowed_at - now))
+        await asyncio.sleep(place.delay(cost))
         while self.is_open() and (  # noqa: ASYNC110  # a closing page sets nothing
             len(self._unanswered) >= MOST_UNANSWERED
             or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import broken, check_size, essentials, too_large
-from serfiq_widgets.decoder import decoded, strips
+from serfiq_widgets.containers import broken, check_size, essentials, jpeg_scale, too_large
+from serfiq_widgets.decoder import check_mode, decoded, strips
 from serfiq_widgets.errors import PixelWarning, UnreadableImage, clean_name, one_line
 from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
 from serfiq_widgets.memory import give_back
-from serfiq_widgets.orientation import UPRIGHT
+from serfiq_widgets.orientation import orientation_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 20_000_000
 MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
-EXIF_ORIENTATION = 0x0112
+IMAGE_AXES = 3  # of an array
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CHANNELS = (1, 3, 4)
 WHITE = 255
@@ -52,9 +52,9 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
         JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, JPEG 2000, and HEIC where pillow-heif is
         installed; of several frames or pages the first. All but the first three are decoded in a
         process of their own. EXIF rotation is applied, alpha is laid on white, 16 bits are scaled
-        to 8; a JPEG above 32 megapixels is decoded at half its size, or less. Arrays and tensors
-        are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels first; uint8,
-        uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
+        to 8; a JPEG or PIL image above 32 megapixels is taken at half its size, or less. Arrays and
+        tensors are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels
+        first; uint8, uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
     name : str, optional
         What messages call the image; by default the file's name.
 
@@ -68,8 +68,8 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     UnreadableImage
         It is not an image that can be decoded; the text names it and what to do.
     ImageTooLarge
-        More than 20 MB or 32 megapixels (JPEG: 110), or too costly to decode (WebP: above 16
-        megapixels).
+        More than 20 MB or 32 megapixels (JPEG and PIL images: 110), or too costly to decode (WebP:
+        above 16 megapixels).
 
     Warns
     -----
@@ -108,9 +108,20 @@ def name_of(source: Any) -> str:
     if isinstance(source, (str, Path)):
         return clean_name(Path(source).name or str(source))
     # PIL images have a filename; that of gzip's readers is deprecated, and their name is asked
-    known = "name" if hasattr(source, "name") else "filename"
-    name = getattr(source, known, None)
+    try:
+        name = getattr(source, "name" if hasattr(source, "name") else "filename", None)
+    except Exception:  # noqa: BLE001  # a reader's own, which raises what it likes
+        name = None
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
+
+
+def is_one_image(source: object) -> bool:
+    """Whether this is an image, where several may stand: no list, generator or stack of images."""
+    if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
+        return True
+    if hasattr(source, "read") or hasattr(source, "getexif"):  # an open file, a PIL image
+        return True
+    return getattr(source, "ndim", IMAGE_AXES + 1) <= IMAGE_AXES
 
 
 def is_address(source: object) -> bool:
@@ -240,13 +251,16 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
 
 
 def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    check_size(*image.size, name)
-    if image.mode == "F":
-        raise UnreadableImage(f"'{name}' holds floats. {_SAVE_AS}")
+    scale = jpeg_scale(*image.size)
+    check_size(image.width // scale, image.height // scale, name)
+    check_mode(image.mode, name)
     try:
         image.seek(0)
-        return upright(_to_rgb(image), image.getexif().get(EXIF_ORIENTATION, UPRIGHT))
+        smaller = image.reduce(scale) if scale > 1 else image
+        return upright(_to_rgb(smaller), orientation_in(image))
     except Exception as error:  # one that was opened but not decoded yet, from a broken file
+        if "closed" in str(error):
+            raise UnreadableImage(f"'{name}' is closed. Open it again.") from error
         raise broken(name) from error
 
 

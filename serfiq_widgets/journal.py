@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -160,7 +161,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and leave it where it is."""
-        self._file.close()
+        with suppress(OSError):  # of a line that `append` could not write, and said so
+            self._file.close()
 
     def remove(self) -> None:
         """Close it and take it away: its table is written."""

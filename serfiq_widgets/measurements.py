@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.errors import BadSetting, SerfiqError, plain_text
 from serfiq_widgets.evaluation import (
     Comparisons,
     Table,
@@ -117,7 +117,7 @@ def measure(
         qualities=qualities,
         errors=tuple(errors),
         about={
-            "data": folder.resolve().name,
+            "data": plain_text(folder.resolve().name),
             "model": scorer.card.name,
             "model_sha256": scorer.network.sha256,
             "passes": passes,

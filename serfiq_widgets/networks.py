@@ -13,14 +13,23 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import on_top, store, zoo
-from serfiq_widgets.atomic import write_text
+from serfiq_widgets.atomic import check_out, write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
+from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
 from serfiq_widgets.engines import is_a_crop
-from serfiq_widgets.errors import BadSetting, CorruptModel, ModelWarning, UnknownModel
+from serfiq_widgets.errors import (
+    BadSetting,
+    CorruptModel,
+    ModelWarning,
+    NotWritten,
+    UnknownModel,
+    plain_text,
+)
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
 from serfiq_widgets.zoo import Card
 
@@ -35,7 +44,7 @@ NUMBERS = {  # what a card may say in numbers, and its range
     "size": (16, 1024),
     "mean": (-1e3, 1e3),
     "scale": (1e-6, 1e3),
-    "rate": (0.01, 0.9),
+    "rate": (LEAST_RATE, MOST_RATE),
     "alpha": (1.0, 1e4),
     "r": (0.0, 1.0),
 }
@@ -57,8 +66,8 @@ ALIKE = (
 TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
 ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no exact limit."
 UNSTATED = (
-    "'{}' states no dropout layer (exports leave it out); rate {:g} before its last layer '{}' is "
-    "assumed. If it was trained without dropout, say so in its card."
+    "'{}' states no dropout layer with a rate (exports leave it out); {:g} before its last layer "
+    "'{}' is assumed. If it was trained without dropout, say so in its card."
 )
 
 
@@ -92,7 +101,7 @@ def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
     is_file = isinstance(model, str | Path)
     if is_file:
         said = _beside(card_path(model)) | said
-        if Path(model).suffix == on_top.SUFFIX:
+        if Path(model).suffix.lower() == on_top.SUFFIX:
             return _on_top(Path(model), said)
     if "base" in said:
         raise BadSetting("A base belongs to an on-top head; this network stands on its own.")
@@ -121,7 +130,7 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
             f"'{path.name}' does not say whose embeddings it takes. Name that network (base) in "
             "its card, or score embeddings: serfiq score-embeddings."
         )
-    if Path(base).suffix == on_top.SUFFIX:
+    if Path(base).suffix.lower() == on_top.SUFFIX:
         raise BadSetting(f"'{path.name}' stands on '{base}', which is a head itself.")
     beside = path.parent / base
     card, network = _open(beside if beside.exists() else base, {})
@@ -129,9 +138,10 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
         raise CorruptModel(f"'{path.name}' was trained on other weights than those of '{base}'.")
     whole = load_network(network.path, side=card.size, on_top=top.head)
     digest = hashlib.sha256(f"{top.sha256} on {network.sha256}".encode()).hexdigest()
+    name = plain_text(path.stem)
     card = replace(
         card,
-        name=path.stem,
+        name=name,
         title=f"on-top head on {card.name}",
         alpha=top.alpha,
         r=top.r,
@@ -139,9 +149,9 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
         population=top.population or zoo.NOT_CALIBRATED,
         dimensions=top.head.n_dimensions,
         trained_with_dropout=True,
-        notes=(*card.notes, ON_TOP.format(path.stem, card.name)),
+        notes=(*card.notes, ON_TOP.format(name, card.name)),
     )
-    return replace(card, **said), replace(whole, name=path.stem, sha256=digest)
+    return replace(card, **said), replace(whole, name=name, sha256=digest)
 
 
 def card_path(model: str | Path) -> Path:
@@ -155,15 +165,34 @@ def card_path(model: str | Path) -> Path:
     if str(model) in zoo.cards():
         return store.models_folder() / str(model) / f"{model}{SUFFIX}"
     path = Path(model)
-    if not path.exists() and not list(path.parent.glob(f"{path.name}-*")):
+    if not path.exists() and not list(path.parent.glob(f"{escape(path.name)}-*")):
         raise UnknownModel(
             f"There is no model '{model}': no such file, and not one of the names "
             f"{', '.join(zoo.usable())} (serfiq models lists more). "
             "Give a name, an MXNet checkpoint or an ONNX file."
         )
-    files = None if path.suffix == on_top.SUFFIX else checkpoint_files(path)
+    files = None if path.suffix.lower() == on_top.SUFFIX else checkpoint_files(path)
     stem = path.stem if files is None else files[0].name.removesuffix("-symbol.json")
     return path.with_name(stem + SUFFIX)
+
+
+def card_to_write(model: str | Path) -> Path:
+    """Return `card_path` when a card can be written there; its folder is made.
+
+    Raises
+    ------
+    UnknownModel
+        There is no such network.
+    NotWritten
+        The card cannot be written.
+    """
+    path = card_path(model)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritten(f"'{path}' cannot be written: {error.strerror}.") from error
+    check_out(path)
+    return path
 
 
 def save_card(model: str | Path, **settings: Any) -> Path:
@@ -176,9 +205,8 @@ def save_card(model: str | Path, **settings: Any) -> Path:
     BadSetting
         A setting is unknown or impossible, or the card cannot be written.
     """
-    path = card_path(model)
+    path = card_to_write(model)
     merged = _beside(path) | _settings(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, as_toml(merged))
     return path
 
@@ -270,7 +298,7 @@ def _exported(module: Any, said: dict[str, Any]) -> Network:
     network = cut_network(
         parse_onnx(content, name), [content], None, name=name, site=said.get("site", ""), side=side
     )
-    return replace(network, rate=network.rate or rate)
+    return replace(network, rate=network.rate or usable_rate(rate))
 
 
 def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:

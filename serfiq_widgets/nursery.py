@@ -6,6 +6,7 @@ holds only what is its own. Linux only; elsewhere kernels start as usual.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -15,6 +16,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -31,6 +34,7 @@ READY = b"ready"
 # No file of what was run, and an end when the nursery has one.
 ARGUMENTS = ("--HistoryManager.enabled=False", "--IPKernelApp.parent_handle={}")
 REAP_S = 1
+START_S, ANSWER_S = 120.0, 30.0  # a machine may be slow; only one that does nothing takes longer
 
 
 class Born:
@@ -73,14 +77,24 @@ class Born:
 class Nursery:
     """The server's side: starts the nursery, and orders kernels from it.
 
+    A nursery that does not answer in time is ended, and its kernels with it; the next order starts
+    another.
+
     Parameters
     ----------
     kernel_mb : int
         Memory that a kernel may take of its own, in MB.
+    start_s, answer_s : float, optional
+        Seconds that the nursery may take to load what kernels need, and to start a kernel.
     """
 
-    def __init__(self, kernel_mb: int) -> None:
-        self._kernel_mb = kernel_mb
+    def __init__(
+        self, kernel_mb: int, *, start_s: float = START_S, answer_s: float = ANSWER_S
+    ) -> None:
+        self._kernel_mb, self._start_s, self._answer_s = kernel_mb, start_s, answer_s
+        self._lock = threading.Lock()  # an order and its answer belong together
+        self._thread = ThreadPoolExecutor(1, "nursery")
+        self._is_closed = False
         self._open()
 
     def _open(self) -> None:
@@ -90,23 +104,62 @@ class Nursery:
             command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )
         other.close()
-        if self._socket.recv(len(READY)) != READY:
-            raise ChildProcessError("The kernels' parent process did not start.")
+        self._socket.settimeout(self._start_s)
+        try:
+            answer, why = self._socket.recv(len(READY)), "it ended"
+        except OSError as error:
+            answer, why = b"", str(error)
+        if answer != READY:
+            self._end()
+            raise ChildProcessError(f"The kernels' parent process did not start: {why}.")
+
+    async def bear_in_thread(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
+        """Do as `bear` does, while the event loop goes on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.bear, arguments, env, folder)
 
     def bear(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
-        """Start a kernel: the arguments of ipykernel, its environment and its folder."""
-        if self._process.poll() is not None:
-            self._socket.close()
-            self._open()
+        """Start a kernel: the arguments of ipykernel, its environment and its folder.
+
+        It waits for the nursery, for 30 s at most, or until another one has started.
+
+        Raises
+        ------
+        ChildProcessError
+            The nursery did not answer in time, ended, or was closed.
+        """
         order = {"arguments": arguments, "env": env, "folder": folder, "mb": self._kernel_mb}
-        self._socket.send(json.dumps(order).encode())
-        pid, handles, _, _ = socket.recv_fds(self._socket, 32, 1)
+        with self._lock:
+            if self._is_closed:
+                raise ChildProcessError("The server ends.")
+            if self._process.poll() is not None:
+                self._socket.close()
+                self._open()
+            self._socket.settimeout(self._answer_s)
+            try:
+                self._socket.send(json.dumps(order).encode())
+                (pid, handles, _, _), why = socket.recv_fds(self._socket, 32, 1), "it ended"
+            except OSError as error:
+                pid, why = b"", str(error)
+            if not pid:
+                self._end()
+                raise ChildProcessError(
+                    f"The kernels' parent process gave no kernel ({why}); it is started anew."
+                )
         return Born(int(pid), handles[0])
 
     def close(self) -> None:
         """End the nursery, and with it all its kernels."""
+        self._is_closed = True
+        with suppress(OSError):  # it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer waits no longer
+        with self._lock:
+            self._end()
+        self._thread.shutdown(wait=False)
+
+    def _end(self) -> None:
         self._socket.close()
-        self._process.terminate()
+        self._process.kill()  # a stopped process heeds nothing else
         self._process.wait()
 
 
@@ -118,7 +171,7 @@ class Provisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **how: Any) -> Any:
         """Start a kernel of a command such as ``python -m ipykernel_launcher -f FILE``."""
         folder = str(how.get("cwd") or Path.cwd())
-        born = self.nursery.bear(cmd[3:], dict(how["env"]), folder)
+        born = await self.nursery.bear_in_thread(cmd[3:], dict(how["env"]), folder)
         self.process = born  # type: ignore[assignment]  # as good as a Popen
         self.pid = self.pgid = born.pid
         self.cwd = folder

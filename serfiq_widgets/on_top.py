@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.atomic import replacing
+from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.checkpoints.heads import Head, Layer
 from serfiq_widgets.errors import BadSetting, CorruptModel
 
@@ -89,8 +89,9 @@ def save(path: str | Path, top: OnTop) -> None:
     """Write a head to an ``.npz`` file."""
     card = {f.name: getattr(top, f.name) for f in fields(top) if f.name not in NOT_IN_CARD}
     arrays = {f"weight{i}": layer.weight for i, layer in enumerate(top.head.layers)}
-    with replacing(path) as new, new.open("wb") as file:
-        np.savez(file, **{CARD: np.array(json.dumps(card))}, **arrays)
+    file = io.BytesIO()
+    np.savez(file, **{CARD: np.array(json.dumps(card))}, **arrays)
+    write_bytes(path, file.getvalue())
 
 
 def load(path: str | Path) -> OnTop:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import re
 import struct
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 UPRIGHT = 1
 
 _TAG = 0x0112
-_INTEGERS = {3: "H", 4: "I"}  # EXIF's SHORT and LONG
-_XMP = re.compile(rb"""tiff:Orientation(?:=["']|>)([0-9])""")
+_INTEGERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # EXIF's SHORT and LONG, and with a sign
+_XMP = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
+_XMP_NAMES = ("xmp", "XML:com.adobe.xmp")  # as Pillow calls it in JPEG and WebP, and in PNG
 
 
 def orientation_of(exif: bytes = b"", xmp: bytes = b"") -> int:
@@ -32,7 +37,19 @@ def orientation_of(exif: bytes = b"", xmp: bytes = b"") -> int:
     int
         1 is upright, also for what is no orientation; 2 to 8 are turned or mirrored as in EXIF.
     """
-    value = _of_exif(exif)
+    return _orientation(_of_exif(exif), xmp)
+
+
+def orientation_in(image: Image.Image) -> int:
+    """Return the orientation, 1 to 8, that a PIL image's metadata give, as `orientation_of`."""
+    texts = (image.info.get(name) for name in _XMP_NAMES)
+    xmp = next((text for text in texts if text), b"")
+    value = image.getexif().get(_TAG)
+    value = value if isinstance(value, int) else None
+    return _orientation(value, xmp.encode() if isinstance(xmp, str) else bytes(xmp))
+
+
+def _orientation(value: int | None, xmp: bytes) -> int:
     if value is None and (found := _XMP.search(xmp)):
         value = int(found[1])
     return value if value is not None and 1 <= value <= 8 else UPRIGHT  # noqa: PLR2004

@@ -69,6 +69,7 @@ class Place:
     given: float = field(default_factory=monotonic)
     arrived: bool = False
     _names: dict[int, None] = field(default_factory=dict)
+    _allowed_at: float = 0.0
 
     def is_new(self, name: str) -> bool:
         """Return whether no message of this name came lately: a kernel answers none twice."""
@@ -78,6 +79,16 @@ class Place:
             del self._names[next(iter(self._names))]
             return True
         return len(self._names) > known
+
+    def delay(self, cost_s: float) -> float:
+        """Return the seconds that a message has to wait, where one takes ``cost_s`` on average.
+
+        All sockets of the page share this pace, so that connecting again does not evade it. One
+        second's worth of messages may come at once.
+        """
+        now = monotonic()
+        self._allowed_at = max(self._allowed_at, now - 1.0) + cost_s
+        return max(0.0, self._allowed_at - now)
 
     def touch(self) -> None:
         """Note that somebody is there."""

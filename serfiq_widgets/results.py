@@ -36,7 +36,7 @@ class QualityResult:
     running_interval : (T, 2) ndarray of float64
         95 % interval of `running`; NaN for t < 3.
     raw : float
-        The paper's score after all passes.
+        The score of the authors' code after all passes.
     interval : tuple of float
         95 % interval of `raw`: where the score of infinitely many passes is expected.
     limit : float

@@ -27,7 +27,8 @@ from serfiq_widgets.errors import EngineUnavailable, UnreadableImage
 from serfiq_widgets.memory import give_back
 
 MEMORY = 300_000_000  # bytes above what the process has when it starts
-SECONDS = 2  # for one photo
+SECONDS = 2  # of computing, for one photo
+PATIENCE_S = 15  # for its answer: a busy machine may be slow
 START_S = 20  # for the process itself; a busy machine may be slow
 IDLE_S = 60
 MOST_TEXT = 2000  # bytes of a refusal's text
@@ -97,7 +98,7 @@ class _Child:
         """Send a file and read its pixels, as they are stored."""
         with self._lock:
             process = self._running()
-            patience = threading.Timer(SECONDS, process.kill)
+            patience = threading.Timer(PATIENCE_S, process.kill)
             patience.start()
             try:
                 return _ask(process, content, name)

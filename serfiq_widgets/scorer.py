@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
 from serfiq_widgets.alignment import AlignedFace
+from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
 from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
 from serfiq_widgets.faces import find_face
-from serfiq_widgets.images import name_of
+from serfiq_widgets.images import is_one_image, name_of
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import (
     QualityResult,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from serfiq_widgets.images import ImageSource
 
 MAX_SEED = 2**63 - 1
-LEAST_RATE, MOST_RATE = 0.01, 0.9
 BATCH = 16
 SETTLED_PASSES = 200
 
@@ -200,11 +200,12 @@ class Scorer:
     ) -> Iterator[QualityResult | SerfiqError]:
         """Score images in order, in batches; a bad image yields its error, the others go on.
 
-        One image where several are expected (a path, bytes, a file object) is the only one.
+        One image where several are expected (a path, bytes, a file object, a PIL image, an array)
+        is the only one.
         """
         passes = check_passes(passes)
-        single = isinstance(images, (str, bytes, bytearray, memoryview, AlignedFace))
-        several: Any = [images] if single or hasattr(images, "read") else images
+        single = isinstance(images, AlignedFace) or is_one_image(images)
+        several: Any = [images] if single else images
         stream = iter(several)
         while chunk := list(islice(stream, BATCH)):
             slots: list[QualityResult | SerfiqError | None] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 import threading
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
 from serfiq_widgets import plotly_js
 from serfiq_widgets.sockets import KernelSocket
+from serfiq_widgets.temporary_folders import claim, remove_abandoned
 
 CACHE_S = 3600
 CONNECT = f"{ZMQChannelsWebsocketConnection.connect.__qualname__}.<locals>."
@@ -150,6 +153,8 @@ class Dashboard(Voila):
 
     def init_settings(self) -> dict[str, Any]:
         """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
+        claim(Path(self.connection_dir))
+        remove_abandoned({Path(self.connection_dir_root), Path(tempfile.gettempdir())})
         threading.Thread(target=plotly_js.module, daemon=True).start()  # before somebody asks
         return {**super().init_settings(), "compress_response": True}
 

@@ -59,6 +59,20 @@ class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untype
         """V1, also where tornado has let go of the connection."""
         return PROTOCOL
 
+    async def open(self, kernel_id: str) -> None:
+        """Connect to the kernel; one that is busy for too long closes the websocket.
+
+        Where opening fails, tornado drops the connection and does not call `on_close`.
+        """
+        try:
+            await super().open(kernel_id)
+        except TimeoutError:
+            LOG.info("A kernel did not answer in time, so its page was disconnected.")
+            self.close(1013, "the kernel is busy")
+        except Exception:
+            self.on_close()
+            raise
+
     def on_message(self, ws_message: bytes | str) -> Any:
         """Give the kernel a message of v1's form; the first of another form is the last."""
         if not self.is_open():

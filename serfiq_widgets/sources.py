@@ -16,7 +16,6 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from serfiq_widgets.atomic import same_file
 from serfiq_widgets.batch import ImageFile, ScoreRow
 from serfiq_widgets.errors import BadSetting, BadTable, one_line
 from serfiq_widgets.image_files import walk
@@ -24,6 +23,7 @@ from serfiq_widgets.images import MAX_BYTES, is_address
 from serfiq_widgets.tables import (
     SUFFIXES,
     TEXTS,
+    WESTERN,
     check_suffix,
     dialect_of,
     find_paths,
@@ -78,9 +78,9 @@ class Folders:
             else:
                 yield from map(str, walk([path], self.skipped))
 
-    def spare(self, out: Path) -> None:
-        """Raise BadSetting if writing ``out`` would destroy one of the given files."""
-        _spare((path for path in self._paths if isinstance(path, str | Path)), out)
+    def files(self) -> Iterator[str | Path]:
+        """Yield what is read from the disk: files, and folders."""
+        yield from (path for path in self._paths if isinstance(path, str | Path))
 
 
 class Table:
@@ -131,8 +131,9 @@ class Table:
         self.names = tuple(own_names(given, TAKEN))
         self.schema = first.rename_columns(list(self.names)).schema
         self.notes = tuple(notes_on(given, self._column, column, path.name))
-        if self._dialect is not None and self._dialect.encoding == "latin-1":
-            self.notes += (f"'{path.name}' is no UTF-8: it was read as Latin-1.",)
+        if self._dialect is not None and self._dialect.encoding in WESTERN:
+            western = WESTERN[self._dialect.encoding]
+            self.notes += (f"'{path.name}' is no UTF-8: it was read as {western}.",)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the paths, row after row."""
@@ -142,9 +143,10 @@ class Table:
             for value in block.column(place).to_pylist():
                 yield located(value, self._path.parent)
 
-    def spare(self, out: Path) -> None:
-        """Raise BadSetting if writing ``out`` would destroy the table."""
-        _spare([self._path], out)
+    def files(self) -> Iterator[str | Path]:
+        """Yield what is read from the disk: the table and its images."""
+        yield self._path
+        yield from self
 
     def blocks(self) -> Generator[Any, None, None]:
         """Yield record batches of at most ``BLOCK`` rows, with the columns called ``names``."""
@@ -174,6 +176,7 @@ class Table:
                 self._path,
                 read_options=pyarrow.csv.ReadOptions(
                     block_size=CSV_BLOCK,
+                    skip_rows=self._dialect.skipped,
                     # pyarrow passes over a byte order mark by itself
                     encoding=self._dialect.encoding.removesuffix("-sig"),
                 ),
@@ -195,14 +198,6 @@ class Table:
 
 TAKEN = tuple(name for name in COLUMNS if name != "path")
 """Columns that a table's own must not be called."""
-
-
-def _spare(paths: Iterable[str | Path], out: Path) -> None:
-    for path in map(Path, paths):
-        if same_file(path, out):
-            raise BadSetting(
-                f"'{out}' is what is to be scored, and would be overwritten. Name another --out."
-            )
 
 
 def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | Table:

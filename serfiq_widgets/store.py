@@ -1,7 +1,7 @@
 """Where downloaded models lie on this machine, and how a file gets there: checked, then whole.
 
 A file gets its final name only after its bytes were found to be those of its card. Until then it
-is called `.part` or `.new`, and nothing opens it.
+has another name, and nothing opens it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from serfiq_widgets.atomic import replacing, write_text
 from serfiq_widgets.errors import CorruptModel
 
 FOLDER_VARIABLE = "SERFIQ_MODELS"
@@ -82,7 +83,7 @@ def is_genuine(path: Path, file: ModelFile) -> bool:
 def accept(folder: Path, licence: str) -> None:
     """Remember, beside a model, that its licence was accepted."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ACCEPTED).write_text(licence, encoding="utf-8")
+    write_text(folder / ACCEPTED, licence)
 
 
 def is_accepted(folder: Path, licence: str) -> bool:
@@ -102,13 +103,17 @@ def settle(path: Path, file: ModelFile, folder: Path) -> None:
         It is not: the size or the sha256 differs.
     """
     if not is_genuine(path, file):
-        size = path.stat().st_size
+        error = _not_genuine(path, file)
         path.unlink()
-        raise CorruptModel(
-            f"The bytes are not those of '{file.name}': {size} of them where the card says "
-            f"{file.bytes}, or another sha256."
-        )
+        raise error
     path.replace(folder / file.name)
+
+
+def _not_genuine(path: Path, file: ModelFile) -> CorruptModel:
+    return CorruptModel(
+        f"The bytes are not those of '{file.name}': {path.stat().st_size} of them where the card "
+        f"says {file.bytes}, or another sha256."
+    )
 
 
 def bring(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) -> bool:
@@ -122,22 +127,21 @@ def bring(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) ->
     Raises
     ------
     CorruptModel
-        It is not, although it must be; or the archive is broken.
+        It is not, although it must be; it is no regular file (a pipe, a device); or the archive is
+        broken.
     """
+    if not source.is_file():
+        raise CorruptModel(f"'{source}' is no regular file.")
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{file.name}.new"
-    try:
+    with replacing(folder / file.name) as new:
         if file.member and zipfile.is_zipfile(source):
             extract(source, file, new)
         else:
             shutil.copyfile(source, new)
-        if exact or is_genuine(new, file):
-            settle(new, file, folder)
-            return True
-        new.replace(folder / file.name)
-        return False
-    finally:
-        new.unlink(missing_ok=True)
+        genuine = is_genuine(new, file)
+        if exact and not genuine:
+            raise _not_genuine(new, file)
+    return genuine
 
 
 def extract(archive: Path, file: ModelFile, target: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
+from serfiq_widgets.temporary_folders import claim
 
 # A socket's path is at most 103 bytes long on macOS, 107 on Linux. Of a kernel's socket this much
 # follows the folder: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.
@@ -69,6 +70,7 @@ def folders_to_write_in() -> None:
             "No folder can be written in, neither the home folder nor one for temporary files. "
             "Name one: TMPDIR=/a/folder serfiq demo"
         ) from error
+    claim(Path(own))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     os.environ |= {name: str(Path(own) / part) for name, part in FOLDERS.items()}
 

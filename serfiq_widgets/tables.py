@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 TEXTS = (".csv", ".tsv")
 SUFFIXES = (*TEXTS, ".parquet", ".arrow", ".feather")
-PATHS = ("path", "file", "filename", "image")
+PATHS = ("path", "file", "filename", "image", "image_path", "file_path", "filepath", "file_name")
 """What a column of paths may be called, in any case; the first that is there is taken."""
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
+SEPARATOR = "sep="  # begins a line before the columns, by which spreadsheets are told the delimiter
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would take for a formula."""
 BLOCK = 2**20  # bytes that are decoded at a time
@@ -34,6 +36,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+WESTERN = {"latin-1": "Latin-1", "cp1252": "Windows-1252"}
+UNDEFINED = {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # in Windows-1252
 LEADING_ZERO = r"\s*[+-]?0\d"  # 007: as a number it would lose its zeros
 
 
@@ -44,16 +48,19 @@ class Dialect:
     Attributes
     ----------
     encoding : str
-        ``utf-8``, ``utf-8-sig``, ``utf-16``, or ``latin-1`` if it is none of these.
+        ``utf-8``, ``utf-8-sig``, ``utf-16``; if it is none of these, ``cp1252`` or ``latin-1``.
     delimiter : str
-        What stands between columns: comma, semicolon or tab.
+        What stands between columns: comma, semicolon, tab or bar.
     names : tuple of str
         The columns of its first line.
+    skipped : int
+        Lines before that: 1 where a line such as ``sep=;`` names the delimiter.
     """
 
     encoding: str
     delimiter: str
     names: tuple[str, ...]
+    skipped: int = 0
 
 
 def check_suffix(path: Path) -> str:
@@ -76,11 +83,14 @@ def dialect_of(path: Path) -> Dialect:
     """
     encoding = _encoding_of(path)
     with path.open(newline="", encoding=encoding) as file:
-        lines = list(islice(file, 1))
-    preferred = ("\t", ",", ";") if path.suffix.lower() == ".tsv" else DELIMITERS
-    read = {mark: tuple(next(csv.reader(lines, delimiter=mark), ())) for mark in preferred}
+        lines = list(islice(file, 2))
+    skipped = sum(line.lower().startswith(SEPARATOR) for line in lines[:1])
+    preferred = ("\t", ",", ";", "|") if path.suffix.lower() == ".tsv" else DELIMITERS
+    read = {
+        mark: tuple(next(csv.reader(lines[skipped:], delimiter=mark), ())) for mark in preferred
+    }
     best = max(read, key=lambda mark: (find_paths(read[mark]) is not None, len(read[mark])))
-    return Dialect(encoding, best, read[best])
+    return Dialect(encoding, best, read[best], skipped)
 
 
 def _encoding_of(path: Path) -> str:
@@ -96,8 +106,16 @@ def _encoding_of(path: Path) -> str:
                 part = file.read(BLOCK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "latin-1"
+            return _western(path)
     return "utf-8"
+
+
+def _western(path: Path) -> str:
+    """Return which encoding of one byte each a table has: Windows fills a gap of Latin-1."""
+    with path.open("rb") as file:
+        seen = set[int]().union(*iter(partial(file.read, BLOCK), b""))
+    gap = seen.intersection(range(0x80, 0xA0))
+    return "cp1252" if gap and not gap & UNDEFINED else "latin-1"
 
 
 def find_paths(names: Iterable[Any], column: str = "path") -> Any:
@@ -168,7 +186,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     pandas = import_pandas()
     dialect = dialect_of(path)
-    how = {"encoding": dialect.encoding, "sep": dialect.delimiter}
+    how = {
+        "encoding": dialect.encoding,
+        "sep": dialect.delimiter,
+        "skiprows": dialect.skipped,
+    }
     text = pandas.read_csv(path, dtype=str, **how)
     kept = {name: str for name in text if text[name].str.match(LEADING_ZERO, na=False).any()}
     frame: pd.DataFrame = pandas.read_csv(path, dtype=kept, **how)

@@ -6,7 +6,7 @@ import io
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serfiq_widgets.errors import BadSetting, BadTable, EngineUnavailable, ModelWarning
+from serfiq_widgets.atomic import check_out
+from serfiq_widgets.errors import BadTable, EngineUnavailable, ModelWarning, plain_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
+PAGES = (".html", ".htm")
 MOST_PAIRS = 10  # of files that are the same, said one by one
 
 
@@ -44,10 +46,19 @@ def new_table(*names: str, right: Sequence[str] = ()) -> Table:
 
 
 def render(table: Table) -> str:
-    """Return a table as text, as wide as the terminal, or 120 characters for a file."""
+    """Return a table as text, as wide as the terminal, or 120 characters for a file.
+
+    What stands in it is shown as it is: brackets and colons in names are no markup.
+    """
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+    console = Console(
+        file=io.StringIO(),
+        width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -148,7 +159,7 @@ def read_scores(
     from serfiq_widgets.image_files import drawn
     from serfiq_widgets.results import check_passes
 
-    name = source.resolve().name.encode(errors="replace").decode()
+    name = plain_text(source.resolve().name)
     if source.suffix.lower() == ".npz":
         return bias_groups.load(source)
     if not source.is_dir():
@@ -178,8 +189,8 @@ def images_of(folder: Path) -> list[Path]:
     pairs = same_in_two_folders(images)
     for first, other in pairs[:MOST_PAIRS]:
         click.echo(
-            f"Warning: '{printable(other)}' is the same file as '{printable(first)}'. Where each "
-            "folder is a person, remove one.",
+            f"Warning: '{other}' is the same file as '{first}'. Where each folder is a person, "
+            "remove one.",
             err=True,
         )
     if len(pairs) > MOST_PAIRS:
@@ -187,19 +198,13 @@ def images_of(folder: Path) -> list[Path]:
     return images
 
 
-def printable(path: str | Path) -> str:
-    """Return a path as it can be written anywhere, also where its name is no UTF-8."""
-    return str(path).encode(errors="replace").decode()
-
-
-def check_page(path: Path | None, option: str = "--plot") -> None:
-    """Say before the long work why a page with pictures could not be written."""
+def check_page(
+    path: Path | None, option: str = "--plot", sources: Iterable[str | Path | None] = ()
+) -> None:
+    """Refuse a page with pictures before the work, if it cannot be written; see `check_out`."""
     if path is None:
         return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadSetting(f"{option} {path.name}: it is a page, so name a file that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise BadSetting(f"{option} {path}: there is no such folder.")
+    check_out(path, option, PAGES, sources)
     try:
         import plotly  # noqa: F401  # an extra: only whether it is here
     except ImportError as error:

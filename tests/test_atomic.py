@@ -1,13 +1,18 @@
 """Files are written whole or not at all, and no run touches a file that is not its own."""
 
+import gc
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.atomic import replacing, write_text
+from serfiq_widgets.bias_groups import as_table, save
 from serfiq_widgets.cli import main
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.resources import sample_images
@@ -73,7 +78,7 @@ def test_a_pipe_is_written_directly(tmp_path):
 
 
 def test_what_cannot_be_written_is_said_by_name(tmp_path):
-    with pytest.raises(BadSetting, match=r"'x\.html' cannot be written: No such file"):
+    with pytest.raises(BadSetting, match=r"x\.html' cannot be written: No such file"):
         write_text(tmp_path / "none" / "x.html", "text")
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(BadSetting, match=r"folder\.html"):
@@ -171,3 +176,59 @@ def test_brackets_in_a_name_are_shown(tmp_path, monkeypatch):
     assert "[bold]y[" in shown
     assert "bad[red]" in shown
     assert "bad[red].jpg'isnoimage" in shown
+
+
+ENDLESS = """
+import sys
+from serfiq_widgets.atomic import write_text
+
+for number in range(10**9):
+    write_text(sys.argv[1], "ab"[number % 2] * 3_000_000)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, moment):
+    """The short form of tools/kill_runs.py."""
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    with subprocess.Popen([sys.executable, "-c", ENDLESS, path], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it has written once
+        time.sleep(moment / 300)
+        process.kill()
+    text = path.read_text(encoding="utf-8")
+    assert (len(text), len(set(text))) == (3_000_000, 1)
+    left = [name for name in names(tmp_path) if name != "page.html"]
+    assert all(name.startswith(".page.") for name in left)  # hidden: no command reads it
+
+
+@pytest.fixture
+def small_files():
+    """No file may be longer than 100 bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_journal_on_a_full_disk_is_one_sentence(faces, tmp_path):
+    result = run("score", faces, "--out", tmp_path / "o.csv", "--passes", 2)
+    assert result.exit_code == 2
+    assert "o.csv.journal' cannot be written" in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.filterwarnings("error")  # of a writer of archives that meets a closed file
+def test_a_table_on_a_full_disk_leaves_the_old_one(tmp_path):
+    path = tmp_path / "groups.npz"
+    path.write_bytes(b"old")
+    table = as_table({"quality": [1.0, 2.0], "age": ["a", "b"]})
+    with pytest.raises(BadSetting, match=r"groups\.npz' cannot be written: File too large"):
+        save(table, path, ["age"])
+    gc.collect()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["groups.npz"]

@@ -191,7 +191,7 @@ def test_a_folder_is_scored_first(tmp_path, aligned_folder):
         (["--by", "path"], "83 different values"),
         (["--threshold", "5", "--discard", "0.1"], "one of --threshold and --discard"),
         (["--edges", "age=young"], "age=0,18,40,60"),
-        (["--save", "x.csv"], "must end in .npz"),
+        (["--save", "x.csv"], "ends in .npz"),
         (["--groups", "README.md"], "is no table"),
     ],
 )

@@ -260,17 +260,23 @@ def test_the_reference_network_keeps_its_own(crops):
     assert (card.alpha, card.r, card.calibrated) == (130, 0.88, True)
 
 
-def test_where_a_card_cannot_be_written_its_lines_are_shown(network, crops, monkeypatch, tmp_path):
+def test_a_card_that_cannot_be_written_is_refused_before_the_work(
+    network, crops, monkeypatch, tmp_path
+):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path / "taken"))
     folder_there = network.with_name("model.card.toml")
     folder_there.mkdir()  # in the card's place: even root cannot write there
     beside = run("calibrate", network, crops, "--aligned", "--passes", 2)
-    assert beside.exit_code == 1
+    assert beside.exit_code == 2
     assert f"'{folder_there}' cannot be written" in beside.output
-    result = run("calibrate", "mini", crops, "--aligned", "--passes", 20)
-    assert result.exit_code == 1
-    assert "cannot be written" in result.output
+    refused = run("calibrate", "mini", crops, "--aligned", "--passes", 20)
+    assert refused.exit_code == 2
+    assert "cannot be written" in refused.output
+    assert "--dry-run" in refused.output
+    assert "quantile" not in refused.output
+    result = run("calibrate", "mini", crops, "--aligned", "--passes", 20, "--dry-run")
+    assert result.exit_code == 0
     lines = re.findall(r"^(?:alpha|r|population) = .*\n", result.output, re.MULTILINE)
     by_hand = tmp_path / "by_hand.toml"
     by_hand.write_text("".join(lines))

@@ -222,7 +222,7 @@ def test_tables_that_cannot_be_used_are_named(tmp_path, content, words):
 def test_where_nothing_can_be_written_is_said_before_the_work(crops, tmp_path):
     result = run("score", crops, "--out", tmp_path / "none" / "scores.csv", *SETTINGS)
     assert result.exit_code == 2
-    assert "No such file" in result.output
+    assert "there is no such folder" in result.output
 
 
 def test_progress_counts_all_images(scorer, crops, tmp_path):
@@ -250,6 +250,10 @@ TABLES = {
     "tabs.tsv": b"path\tage\n{path}\t38\n",
     "latin.csv": "path,age,name\n{path},38,J\u00fcrgen\n".encode("latin-1"),
     "wide.csv": "path;age\n{path};38\n".encode("utf-16"),
+    "windows.csv": "path;age;name\n{path};38;J\u00fcrgen \u20ac\n".encode("cp1252"),
+    "directive.csv": "\ufeffsep=;\r\npath;age\r\n{path};38\r\n".encode(),
+    "bars.csv": b"path|age\n{path}|38\n",
+    "image_path.csv": b"age,image_path\n38,{path}\n",
     "backslashes.csv": b"path,age\nfaces\\collins.jpg,38\n",
     "filename.csv": b"age,Filename\n38,{path}\n",
     "own.csv": b"path,raw,age\n{path},7,38\n",
@@ -261,7 +265,8 @@ def test_tables_are_taken_as_programs_write_them(tmp_path, name):
     (tmp_path / "faces").mkdir()
     shutil.copy(COLLINS, tmp_path / "faces" / "collins.jpg")
     table, out = tmp_path / name, tmp_path / "scores.csv"
-    encoding = {"wide.csv": "utf-16", "latin.csv": "latin-1"}.get(name, "utf-8")
+    encodings = {"wide.csv": "utf-16", "latin.csv": "latin-1", "windows.csv": "cp1252"}
+    encoding = encodings.get(name, "utf-8")
     text = TABLES[name].decode(encoding).replace("{path}", "faces/collins.jpg")
     table.write_bytes(text.encode(encoding))
     result = run("score", table, "--out", out, "--passes", 5)
@@ -274,6 +279,9 @@ def test_tables_are_taken_as_programs_write_them(tmp_path, name):
     if name == "latin.csv":
         assert row.name == same_row.name == "J\u00fcrgen"
         assert "Latin-1" in result.output
+    if name == "windows.csv":
+        assert row.name == same_row.name == "J\u00fcrgen \u20ac"
+        assert "Windows-1252" in result.output
     if name == "filename.csv":
         assert "the column 'Filename'" in result.output
     if name == "own.csv":

@@ -114,6 +114,24 @@ def test_what_a_visitor_brings_is_kept_without_metadata(photo):
     assert b"where I live" not in kept._picture.content
 
 
+def test_colours_that_cannot_be_turned_to_rgb_are_named(photo):
+    lab = Image.merge("LAB", photo.split())
+    for source in (lab, saved(lab, "TIFF")):
+        with pytest.raises(UnreadableImage, match=r"'face' holds colours as L\*a\*b\*.*RGB"):
+            read_image(source, "face")
+
+
+def test_a_pillow_image_of_48_megapixels_is_taken_at_half_its_size():
+    left = Image.new("RGB", (4032, 6048), "red")
+    image = Image.new("RGB", (8064, 6048), "blue")
+    image.paste(left)
+    pixels = read_image(image)
+    assert pixels.shape == (3024, 4032, 3)
+    assert image.size == (8064, 6048)
+    np.testing.assert_array_equal(pixels[:, 0], [[255, 0, 0]] * 3024)
+    np.testing.assert_array_equal(pixels[:, -1], [[0, 0, 255]] * 3024)
+
+
 def test_a_photo_of_48_megapixels_is_decoded_at_half_its_size():
     content = saved(Image.new("RGB", (8064, 6048), "grey"), "JPEG")
     assert read_image(content).shape == (3024, 4032, 3)

@@ -166,7 +166,6 @@ REFUSED = {
         {"weight": np.ones((2, 6), "f4")},
     ),
     "axes": ("Dropout", {"axes": "(2, 3)"}, {}),
-    "p 1": ("Dropout", {"p": 1}, {}),
     "reverse": ("Reshape", {"shape": (0, -1), "reverse": True}, {}),
     "-1 after -4": ("Reshape", {"shape": (0, -4, 2, 2, -1)}, {}),
     "cannot become": ("Reshape", {"shape": (0, 7, -1)}, {}),

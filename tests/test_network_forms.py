@@ -6,6 +6,7 @@ the same, for float32 rounds otherwise in other graphs; half precision keeps thr
 
 import json
 import pickle
+import zipfile
 from copy import copy, deepcopy
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.engines import runtimes
-from serfiq_widgets.errors import CorruptModel
+from serfiq_widgets.errors import CorruptModel, ModelWarning
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import sample_images
 
@@ -90,6 +91,59 @@ def fixed_reshape(model):
     reshape = helper.make_node("Reshape", [flatten.input[0], shape], flatten.output, allowzero=1)
     model.graph.node.insert(index, reshape)
     model.graph.node.remove(flatten)
+
+
+def reshape_of_eight(model):
+    index, flatten = node_of(model, "Flatten")
+    shape = weight(model, "eight", np.array([8, -1]))
+    reshape = helper.make_node("Reshape", [flatten.input[0], shape], flatten.output)
+    model.graph.node.insert(index, reshape)
+    model.graph.node.remove(flatten)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+
+
+def open_axes(model):
+    """Names for all axes of the input, as some exporters write them."""
+    value = model.graph.input[0]
+    axes = ["N", "C", "H", "W"]
+    value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, axes))
+
+
+def weights_are_inputs(model):
+    """As ONNX wanted it before its fourth form, and old exports of MXNet have it."""
+    model.ir_version = 3
+    for held in model.graph.initializer:
+        value = helper.make_tensor_value_info(held.name, held.data_type, held.dims)
+        model.graph.input.append(value)
+
+
+def a_switch_first(model):
+    """An input that nothing needs any more, before the images."""
+    switch = helper.make_tensor_value_info("is_training", TensorProto.BOOL, [])
+    model.graph.input.insert(0, switch)
+
+
+def matrix_of_nodes(model):
+    """The last layer as length and direction of a matrix that is turned by a node."""
+    index, gemm = node_of(model, "Gemm")
+    (held,) = (w for w in model.graph.initializer if w.name == gemm.input[1])
+    matrix = numpy_helper.to_array(held)
+    length = np.linalg.norm(matrix, axis=1, keepdims=True)
+    weight(model, "direction", matrix / length * 3)
+    weight(model, "length", length)
+    vector = gemm.input[2] if len(gemm.input) > 2 else weight(model, "none", np.zeros(1, "f4"))
+    for at, (kind, taken, made, settings) in enumerate(
+        [
+            ("ReduceL2", ["direction"], "norm", {"axes": [1], "keepdims": 1}),
+            ("Div", ["direction", "norm"], "scaled", {}),
+            ("Mul", ["scaled", "length"], "whole", {}),
+            ("Transpose", ["whole"], "turned", {"perm": [1, 0]}),
+            ("MatMul", [gemm.input[0], "turned"], "product", {}),
+            ("Add", ["product", vector], gemm.output[0], {}),
+        ]
+    ):
+        model.graph.node.insert(index + at, helper.make_node(kind, taken, [made], **settings))
+    model.graph.node.remove(gemm)
 
 
 def slopes_of_channels(model):
@@ -174,6 +228,28 @@ def classes_first(model):
     model.graph.output.append(embedding)
 
 
+def length_first(model):
+    """The length of the embedding, as some networks give it, before the embedding."""
+    del model.graph.output[:]
+    length = ("ReduceL2", ["fc1"], ["length"], {"axes": [1], "keepdims": 1})
+    behind(model, length, ("Div", ["fc1", "length"], ["unit"], {}), outputs=["length", "unit"])
+
+
+def age_first(model):
+    """Another layer on the same features, of one number."""
+    embedding = model.graph.output.pop()
+    features = node_of(model, "Flatten")[1].output[0]
+    ages = np.full((1024, 1), 0.01, "f4")
+    behind(model, ("MatMul", [features, weight(model, "ages", ages)], ["age"], {}))
+    model.graph.output.append(embedding)
+
+
+def computed_rate(model):
+    _, node = node_of(model, "Dropout")
+    model.graph.node.insert(0, helper.make_node("Log", [node.input[1]], ["computed"]))
+    node.input[1] = "computed"
+
+
 def in_training(model):
     """Batch norms and dropout as an export in training leaves them."""
     weight(model, "training", np.array(True))
@@ -197,6 +273,11 @@ def rate(value):
 FORMS = {
     "as it is": (lambda model: None, EXACT),
     "a fixed reshaping under an open batch": (fixed_reshape, EXACT),
+    "a reshaping of the eight that were exported": (reshape_of_eight, EXACT),
+    "all axes open": (open_axes, EXACT),
+    "weights are inputs": (weights_are_inputs, EXACT),
+    "a switch before the images": (a_switch_first, EXACT),
+    "a matrix that nodes make": (matrix_of_nodes, EXACT),
     "slopes of channels": (slopes_of_channels, EXACT),
     "casts": (casts, EXACT),
     "nodes out of order": (reversed_nodes, EXACT),
@@ -236,18 +317,34 @@ FORMS = {
         ),
         EXACT,
     ),
+    "x / length, and a factor": (
+        normalised(
+            ("LpNormalization", ["fc1"], ["one long"], {"axis": 1}),
+            ("Div", ["one long", "eps"], ["unit"], {}),
+        ),
+        EXACT,
+    ),
     "bytes in": (bytes_in, EXACT),
     "double": (floats(TensorProto.DOUBLE, "f8"), EXACT),
     "half": (floats(TensorProto.FLOAT16, "f2"), COARSE),
     "channels last": (channels_last, EXACT),
     "the second output": (second_output, EXACT),
     "classes first": (classes_first, EXACT),
+    "its length first": (length_first, EXACT),
+    "an age first": (age_first, EXACT),
     "in training": (in_training, EXACT),
     "rate 0": (rate(0), EXACT),
     "rate 1": (rate(1), EXACT),
     "rate NaN": (rate(np.nan), EXACT),
     "a negative rate": (rate(-0.1), EXACT),
+    "rate 0.999": (rate(0.999), EXACT),
+    "a rate near 0": (rate(0.005), EXACT),
+    "no rate": (rate([]), EXACT),
+    "a computed rate": (computed_rate, EXACT),
 }
+
+
+SEVERAL = ("the second output", "classes first", "its length first", "an age first")
 
 
 def scored(path, faces):
@@ -271,7 +368,7 @@ def test_a_form_of_the_network_has_its_scores(mini, expected, tmp_path, form):
     notes = " ".join(opened.card.notes)
     assert ("float16" in notes) == (form == "half")
     assert ("in training" in notes) == (form == "in training")
-    assert ("outputs" in notes) == (form in ("the second output", "classes first"))
+    assert ("outputs" in notes) == (form in SEVERAL)
     if "rate" in form:
         trained = False if form == "rate 0" else None
         assert opened.card.trained_with_dropout is trained
@@ -399,6 +496,9 @@ def test_a_checkpoint_of_another_form_has_the_networks_scores(expected, tmp_path
     np.testing.assert_allclose(theirs, raw, atol=EXACT)
 
 
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+
+
 def small(folder, nodes, **weights):
     """conv(data), 16 maps of 112 x 112 pooled to one each, then nodes from ``pooled``."""
     rng = np.random.default_rng(1)
@@ -414,17 +514,18 @@ def small(folder, nodes, **weights):
         helper.make_node("Flatten", ["pooled"], ["flat"]),
     ]
     rest = [helper.make_node(kind, i, [o], **settings) for kind, i, o, settings in nodes]
+    inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])]
+    if any("switch" in node.input for node in rest):
+        inputs.append(helper.make_tensor_value_info("switch", TensorProto.FLOAT, [1]))
     graph = helper.make_graph(
         [*first, *rest],
         "small",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        inputs,
         [helper.make_tensor_value_info(rest[-1].output[0], TensorProto.FLOAT, ["N", 8])],
         [numpy_helper.from_array(array, name) for name, array in held.items()],
     )
     path = folder / "small.onnx"
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
-    )
+    onnx.save(helper.make_model(graph, opset_imports=OPSETS, ir_version=8), path)
     return path
 
 
@@ -538,6 +639,39 @@ REFUSED = {
         "only zeros",
     ),
     "a last layer of zeros": ([LAYER], {"matrix": np.zeros((8, 16), "f4")}, "last layer are all"),
+    "an output of one number": ([LAYER], {"matrix": np.ones((1, 16), "f4")}, "1 dimension"),
+    "an offset behind the normalisation": (
+        [
+            LAYER,
+            ("LpNormalization", ["out"], "unit", {"axis": 1}),
+            ("Add", ["unit", "offset"], "moved", {}),
+        ],
+        {"offset": np.ones(8, "f4")},
+        "'Add' follows the dropout site behind a normalisation",
+    ),
+    "a layer behind the normalisation": (
+        [
+            ("Dropout", ["flat"], "dropped", {}),
+            ("Gemm", ["dropped", "matrix"], "out", {"transB": 1}),
+            ("LpNormalization", ["out"], "unit", {"axis": 1}),
+            ("MatMul", ["unit", "classes"], "cosines", {}),
+        ],
+        {"classes": np.ones((8, 8), "f4")},
+        "'MatMul' follows the dropout site behind a normalisation",
+    ),
+    "fused operators of one runtime": (
+        [("FusedGemm", ["flat", "matrix"], "out", {"transB": 1, "domain": "com.microsoft"})],
+        {},
+        "'com.microsoft.FusedGemm'. Give the network as it was exported",
+    ),
+    "two inputs": (
+        [
+            ("Mul", ["flat", "switch"], "more", {}),
+            ("Gemm", ["more", "matrix"], "out", {"transB": 1}),
+        ],
+        {},
+        "needs 2 inputs .*'switch'",
+    ),
     "fused operators of 8 bits": (
         [("QLinearMatMul", ["flat"] * 8, "out", {})],
         {},
@@ -586,7 +720,62 @@ def test_scorers_can_be_copied_and_sent(scorer, expected, again):
     np.testing.assert_allclose(other.scores(faces).raw, raw, atol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".h5", ".tflite", ".pkl"])
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+@pytest.mark.parametrize("stated", ["0", "1", "1.5", "-0.1", "nan", "0.999", "many", "0.3"])
+def test_rates_of_a_checkpoint_are_rates_or_not_counted(tmp_path, stated):
+    def change(graph, params):
+        (node,) = (one for one in graph["nodes"] if one["op"] == "Dropout")
+        node["attrs"] = {"p": stated}
+        return graph, params
+
+    card, network = open_network(checkpoint(tmp_path, change), PIXELS)
+    rate, trained = {"0": (0.4, False), "0.3": (0.3, True)}.get(stated, (0.4, None))
+    assert (zoo.dropout_rate(card, network), card.trained_with_dropout) == (rate, trained)
+
+
+def test_an_onnx_file_may_be_called_in_capitals(tmp_path):
+    small(tmp_path, [LAYER]).rename(tmp_path / "NET.ONNX")
+    with pytest.warns(ModelWarning):
+        assert Scorer(tmp_path / "NET.ONNX", card=PIXELS).card.name == "NET.ONNX"
+
+
+def archive(path, *names):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, b"never read")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "says"),
+    [
+        ("net.pth", ["net/data.pkl"], "weights_only=True"),
+        ("net.pth.tar", ["archive/data.pkl"], "weights_only=True"),
+        ("net.weights", ["archive/data.pkl"], "weights_only=True"),
+        ("net", ["archive/data.pkl"], "weights_only=True"),
+        ("net.pt", ["net/data.pkl", "net/code/x.py", "net/constants.pkl"], "torch.jit.load"),
+        ("net.ts", ["net/data.pkl", "net/code/x.py", "net/constants.pkl"], "torch.jit.load"),
+        ("net.pt2", ["net/archive_format"], "torch.export.load"),
+        ("net.mlpackage", ["Manifest.json"], "no ONNX file and no MXNet checkpoint"),
+    ],
+)
+def test_archives_are_known_by_what_they_hold(tmp_path, name, members, says):
+    path = archive(tmp_path / name, *members)
+    with pytest.raises(CorruptModel, match=rf"(?s)'{name}'.*{says}"):
+        Scorer(path)
+
+
+def test_weights_that_run_no_code_are_not_accused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"never read")
+    with pytest.raises(CorruptModel, match="without the network") as caught:
+        Scorer(path)
+    assert "run any code" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".pth", ".pt", ".safetensors", ".h5", ".tflite", ".pkl", ".xml"]
+)
 def test_files_of_other_frameworks_are_told_how_to_come_in(tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"never loaded")

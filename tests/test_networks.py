@@ -323,10 +323,111 @@ def test_a_module_that_fixes_the_number_of_images_is_told(capfd):
     torch = pytest.importorskip("torch")
     module = small_iresnet(torch)
     forward = module.forward
-    module.forward = lambda x: forward(x) + torch.ones(2, 1)
+    module.forward = lambda x: forward(x).view(len(x), -1)
     with pytest.raises(CorruptModel, match=r"torch cannot export.*x\.shape\[0\]"):
         Scorer(module)
     assert "graph(" not in capfd.readouterr().out
+
+
+def of_own_half(torch):
+    """Half precision in the module's own code, and a last layer in float32."""
+
+    class OfOwnHalf(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 16, 3, 2), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()
+            ).half()
+            self.fc = torch.nn.Linear(256, 32)
+
+        def forward(self, x):
+            return self.fc(self.trunk(x.half()).float())
+
+    return OfOwnHalf()
+
+
+def of_unit_weights(torch):
+    """A last layer whose rows have length 1, as classifiers by angles have it."""
+
+    class OfUnitWeights(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 16, 3, 2), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()
+            )
+            self.rows = torch.nn.Parameter(torch.randn(32, 256))
+
+        def forward(self, x):
+            rows = torch.nn.functional.normalize(self.rows)
+            embedding = torch.nn.functional.linear(self.trunk(x), rows)
+            return embedding.norm(dim=1, keepdim=True), embedding
+
+    return OfUnitWeights()
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+@pytest.mark.parametrize("make", [of_own_half, of_unit_weights])
+def test_modules_of_other_forms(make):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = make(torch).eval()
+    face = find_face(sample_images()[0])
+    scorer = Scorer(torch.nn.DataParallel(module), card={"mean": 127.5, "scale": 1 / 127.5})
+    pixels = torch.from_numpy(scorer.card.normalisation(face.pixels[None]).copy())
+    with torch.no_grad():
+        answer = module(pixels)
+    theirs = answer[-1] if isinstance(answer, tuple) else answer
+    theirs = torch.nn.functional.normalize(theirs).numpy()
+    # half precision rounds to 1/2048, more than once
+    np.testing.assert_allclose(scorer.embed([face]), theirs, atol=4e-3)
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+def test_a_module_keeps_the_modes_of_its_parts():
+    torch = pytest.importorskip("torch")
+    module = small_iresnet(torch).train()
+    frozen = [one.eval() for one in module.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    Scorer(module, card={"colour": "RGB"})
+    assert module.training
+    assert frozen
+    assert not any(one.training for one in frozen)
+
+
+@pytest.mark.parametrize(
+    ("forward", "says"),
+    [
+        (lambda torch, x: torch.linalg.svd(x @ x.T)[0], "svd"),
+        (lambda torch, x: x.permute(0, 2, 1) @ x, "not implemented|permute"),
+        (
+            lambda torch, x: x if x[0].sum() < x[1:].sum() else -x,
+            "x.shape|other embeddings|data-dependent",
+        ),
+    ],
+)
+def test_what_an_exporter_does_not_know_is_said_in_one_line(forward, says, capfd):
+    torch = pytest.importorskip("torch")
+    module = small_iresnet(torch)
+    inner = module.forward
+    module.forward = lambda x: forward(torch, inner(x))
+    with pytest.raises(
+        CorruptModel, match=rf"torch cannot export 'SmallIResNet': .*({says})"
+    ) as caught:
+        Scorer(module, card={"colour": "RGB"})
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+@pytest.mark.parametrize(("stated", "rate"), [(0.3, 0.3), (1.0, 0.4), (0.99, 0.4), (0.001, 0.4)])
+def test_the_rate_of_a_modules_dropout_is_a_rate(stated, rate):
+    torch = pytest.importorskip("torch")
+    module = small_iresnet(torch)
+    module.dropout.p = stated
+    scorer = Scorer(module, card={"colour": "RGB"})
+    assert scorer.rate == rate
+    assert scorer.card.trained_with_dropout is (True if rate == stated else None)
 
 
 @pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")

@@ -94,7 +94,7 @@ REFUSED = {
     ),
     "an unknown type": (lambda m, w: setattr(w["offset"], "data_type", -1), "'offset' are broken"),
     "an old opset": (lambda m, w: setattr(m.opset_import[0], "version", 1), "opset 1"),
-    "no opset": (lambda m, w: m.ClearField("opset_import"), "opset 0"),
+    "no opset": (lambda m, w: m.ClearField("opset_import"), "names no version of ONNX"),
     "no output": (lambda m, w: m.graph.ClearField("output"), "no output"),
     "no nodes": (lambda m, w: m.graph.ClearField("node"), "net.onnx"),
     "no input": (lambda m, w: m.graph.ClearField("input"), "net.onnx"),
@@ -173,6 +173,12 @@ OTHER_HEADS = {
         "net.onnx",
     ),
 }
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(CorruptModel, match=r"'net\.onnx' is empty"):
+        load_network(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("case", OTHER_HEADS)

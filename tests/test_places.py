@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("voila")
 
 from serfiq_widgets import places as module
-from serfiq_widgets.places import Full, Places
+from serfiq_widgets.places import Full, Place, Places
 from serfiq_widgets.public import read_public
 
 
@@ -171,3 +171,11 @@ def test_a_page_that_loads_slowly_keeps_its_place_for_a_while(clock, elsewhere):
         assert not places._is_over(slow)
 
     elsewhere(lambda: asyncio.run(story()))
+
+
+def test_a_page_that_connects_again_sends_no_faster(clock):
+    place = Place("k", "visitor")
+    assert [place.delay(0.25) for _ in range(6)] == [0, 0, 0, 0, 0.25, 0.5]
+    assert place.delay(0.25) == 0.75  # by whatever socket
+    clock.now += 10
+    assert [place.delay(0.5) for _ in range(3)] == [0, 0, 0.5]  # what was not used is not saved

@@ -5,12 +5,14 @@ import io
 import os
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from serfiq_widgets.errors import PixelWarning, SerfiqError, UnreadableImage
+from serfiq_widgets.faces import find_face
 from serfiq_widgets.images import read_bytes, read_image
 from serfiq_widgets.resources import folder
 
@@ -53,7 +55,17 @@ class NoBytes:
         return [1, 2, 3]
 
 
+class Nameless:
+    @property
+    def name(self):
+        raise RuntimeError("there is no name")
+
+    def read(self, _size=-1):
+        raise KeyError("nor content")
+
+
 BROKEN = {
+    "a name that cannot be asked": Nameless,
     "damaged zip member": damaged_zip_member,
     "truncated gzip": truncated_gzip,
     "closed file": closed_file,
@@ -78,10 +90,27 @@ def test_a_reader_that_fails_says_why(scorer):
         scorer.score(Failing())
 
 
-@pytest.mark.parametrize("single", [str(COLLINS), CONTENT, bytearray(CONTENT)])
-def test_a_single_image_is_taken_as_one(scorer, single):
+SINGLE = {
+    "text": str,
+    "path": Path,
+    "bytes": lambda _: CONTENT,
+    "bytearray": lambda _: bytearray(CONTENT),
+    "array": read_image,
+    "PIL image": lambda path: Image.fromarray(read_image(path)),
+    "aligned face": find_face,
+}
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_a_single_image_is_taken_as_one(scorer, kind):
+    single = SINGLE[kind](COLLINS)
     (result,) = scorer.score_many(single, passes=5)
     assert result.quality == scorer.score(COLLINS, passes=5).quality
+
+
+def test_a_stack_of_arrays_holds_several(scorer):
+    pixels = read_image(COLLINS)
+    assert len(list(scorer.score_many(np.stack([pixels, pixels]), passes=5))) == 2
 
 
 def test_a_single_open_file_is_taken_as_one(scorer):

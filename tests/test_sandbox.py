@@ -129,7 +129,7 @@ def harm(monkeypatch):
 
 @pytest.mark.parametrize("what", HARM)
 def test_a_child_that_does_harm_ends_alone(child, harm, monkeypatch, what):
-    monkeypatch.setattr(sandbox, "SECONDS", 1)
+    monkeypatch.setattr(sandbox, "PATIENCE_S", 1)
     harm(HARM[what])
     with pytest.raises(UnreadableImage, match=r"'me.png' could not be decoded safely.*another one"):
         child.decode(SOUND, "me.png")

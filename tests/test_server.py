@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +15,11 @@ pytest.importorskip("voila")
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, RequestHandler, create_signed_value
 from tornado.websocket import WebSocketClosedError
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from serfiq_widgets import booth, repeats
-from serfiq_widgets.guard import Guarded
+from serfiq_widgets.guard import Channels, Guarded
+from serfiq_widgets.places import Place
 from serfiq_widgets.server import Front, leave_quietly
 
 GET = RequestStartLine("GET", "/", "HTTP/1.1")
@@ -92,16 +95,48 @@ def test_kinds_of_faults_without_end_cost_no_memory():
     assert len(seldom._said) <= repeats.MOST_KINDS
 
 
-@pytest.mark.parametrize(("most", "left"), [(300, 50), (3000, 800), (10**6, 5000), (-1, 5000)])
-def test_connections_are_as_many_as_files_allow(monkeypatch, caplog, most, left):
+@pytest.mark.parametrize(
+    ("most", "left", "visitors"),
+    [(128, 50, 1), (1024, 50, 23), (3000, 800, 50), (10**6, 5000, 50), (-1, 5000, 50)],
+)
+def test_connections_and_visitors_are_as_many_as_files_allow(
+    monkeypatch, caplog, most, left, visitors
+):
     resource = pytest.importorskip("resource")
     granted = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, most))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: granted.append(limits))
-    assert booth.connections(50) == left
+    assert booth.capacity(50) == (left, visitors)
     wanted = 5000 + 200 + 40 * 50
     assert granted == [(wanted if most == -1 else min(most, wanted), most)]
     assert ("ulimit -n" in caplog.text) == (left < 5000)
+    assert (f"{visitors} visitors" in caplog.text) == (left < 5000)
+
+
+# Websockets
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(TimeoutError(), nullcontext()), (ValueError("odd"), pytest.raises(ValueError, match="odd"))],
+)
+def test_a_websocket_that_does_not_open_leaves_its_place(error, outcome, monkeypatch, elsewhere):
+    """A kernel that is busy does not answer in time; that is no fault, and no traceback."""
+
+    async def fails(*_):
+        assert place.sockets == {channels}
+        raise error
+
+    monkeypatch.setattr(VoilaKernelWebsocketHandler, "open", fails)
+    connection = SimpleNamespace(set_close_callback=lambda _: None, context=None)
+    headers = HTTPHeaders({"Host": "localhost"})
+    request = HTTPServerRequest(headers=headers, connection=connection, start_line=GET)
+    channels = Channels(Application(), request)
+    channels.set_nodelay = lambda _: None
+    channels.place = place = Place("k", "visitor")
+    with outcome:
+        elsewhere(lambda: asyncio.run(channels.open("k")))
+    assert not place.sockets
 
 
 # Who may ask a plain demo

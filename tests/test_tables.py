@@ -52,6 +52,10 @@ def test_missing_tables_and_other_files_are_named(tmp_path):
         ("path;name\na.jpg;Jürgen".encode("utf-8-sig"), ("utf-8-sig", ";")),
         ("path\tname\na.jpg\tJürgen".encode("utf-16"), ("utf-16", "\t")),
         ("path;name\na.jpg;Jürgen".encode("latin-1"), ("latin-1", ";")),
+        ("path;name\na.jpg;\u20ac".encode("cp1252"), ("cp1252", ";")),
+        (b"path;name\na.jpg;\x81\xfc", ("latin-1", ";")),  # no letter of Windows
+        (b"sep=;\npath;name\na.jpg;b", Dialect("utf-8", ";", ("path", "name"), 1)),
+        (b"path|name\na.jpg|b", ("utf-8", "|")),
         (b'"last, first";path\n"a, b";a.jpg', ("utf-8", ";")),  # the path decides
         (b"path\na.jpg", Dialect("utf-8", ",", ("path",))),
         (b"name;size\na;1", ("utf-8", ";")),  # then the most columns

@@ -1,7 +1,10 @@
 """Cards that are sound, models that are installed, imported, accepted and opened."""
 
+import os
 import re
 import shutil
+import socket
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -17,6 +20,7 @@ from serfiq_widgets.cli import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder
+from serfiq_widgets.store import bring
 
 COLLINS = folder("sample_images") / "collins.jpg"
 CARDS = zoo.cards()
@@ -188,6 +192,32 @@ def test_the_references_network_is_placed_by_its_user():
     assert command in result.output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "device"])
+def test_what_is_no_regular_file_is_not_imported(own, store, tmp_path, monkeypatch, kind):
+    """To read a pipe would take for ever, and so would a device."""
+    card = own()
+    monkeypatch.chdir(tmp_path)  # a path of a socket is short
+    path = Path("odd.params")
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.mkfifo("pipe")
+        path.symlink_to("pipe")
+    symbol = next(one for one in files() if one.suffix == ".json")
+    result = run("import", "own", symbol, path, "--accept-licence")
+    assert "no regular file" in result.output
+    assert result.exit_code != 0
+    assert not any(one.suffix == ".params" for one in store.rglob("*"))
+    with pytest.raises(CorruptModel, match="no regular file"):
+        bring(path, card.files[-1], store)
+
+
 def test_a_licence_is_shown_and_accepted_once(own, store):
     card = own()
     refused = run("import", "own", *files(), input="n\n")
@@ -241,6 +271,28 @@ def test_an_import_must_be_the_cards_file(own, tmp_path):
     result = run("import", "own", altered, "--accept-licence")
     assert result.exit_code == 2
     assert "ends in .json" in result.output
+
+
+def test_an_import_touches_no_other_file(own, tmp_path):
+    card = own()
+    card.folder.mkdir(parents=True)
+    for name in ("mini-0000.params.new", "mini-symbol.json.part"):
+        (card.folder / name).write_text("mine", encoding="utf-8")
+    assert run("import", "own", *files(), "--accept-licence").exit_code == 0
+    assert (card.folder / "mini-0000.params.new").read_text(encoding="utf-8") == "mine"
+    assert (card.folder / "mini-symbol.json.part").read_text(encoding="utf-8") == "mine"
+    broken = tmp_path / "x.params"
+    broken.write_bytes(b"no parameters")
+    assert run("import", "own", files()[0], broken).exit_code == 2
+    assert card.weights.read_bytes() == files()[1].read_bytes()  # the good one from before
+
+
+def test_an_import_that_cannot_be_written_says_so(own):
+    card = own()
+    (card.folder / files()[0].name).mkdir(parents=True)  # in the file's place
+    result = run("import", "own", *files(), "--accept-licence")
+    assert result.exit_code == 1
+    assert "mini-symbol.json' cannot be written: Is a directory" in result.output
 
 
 def test_where_hashes_are_hearsay_another_file_is_a_warning(own, tmp_path):

@@ -7,6 +7,7 @@ ONNX, and `split` cuts any ONNX graph at its dropout site.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +21,28 @@ if TYPE_CHECKING:
 
 INPUT_SIDE = 112
 MAX_BYTES = 2**31 - 2**20  # of one file; a model in memory is one message of less than 2 GiB
-_TORCH = (
-    "holds torch's weights or a pickled module, which is never loaded here: it could run any code. "
+_REMEDY = (
     "Make a module of it and give that to Scorer(net), or export ONNX:\n"
-    "    net.load_state_dict(torch.load('{0}', weights_only=True))\n"
+    "    {0}\n"
     "    torch.onnx.export(net.eval(), torch.zeros(1, 3, 112, 112), 'net.onnx')"
 )
+_TORCH = (
+    "holds torch's weights or a pickled module, which is never loaded here: it could run any code. "
+    + _REMEDY.format("net.load_state_dict(torch.load('{0}', weights_only=True))")
+)
+_SCRIPT = "is a TorchScript file. " + _REMEDY.format("net = torch.jit.load('{0}')")
+_PROGRAM = "is a program of torch.export. " + _REMEDY.format(
+    "net = torch.export.load('{0}').module()"
+)
+_WEIGHTS = "holds weights without the network to which they belong. " + _REMEDY.format(
+    "net.load_state_dict(safetensors.torch.load_file('{0}'))"
+)
 _KERAS = "is a Keras or TensorFlow model. Export ONNX: python -m tf2onnx.convert --help"
+_OTHER = "is no ONNX file and no MXNet checkpoint. Export ONNX from the framework that wrote it."
 OTHERS = {
-    **dict.fromkeys((".pth", ".pt", ".ckpt", ".tar", ".bin", ".pkl"), _TORCH),
-    ".safetensors": _TORCH.replace("torch.load('{0}', weights_only=True)", "load_file('{0}')"),
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".tar", ".bin", ".pkl", ".pickle"), _TORCH),
+    ".pt2": _PROGRAM,
+    ".safetensors": _WEIGHTS,
     **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _KERAS),
     ".data": "holds weights of an ONNX file: name that, which ends in .onnx.",
 }
@@ -50,16 +63,21 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
     CorruptModel
         One of the two files is missing; the text names it.
     """
-    if path.suffix == ".onnx":
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
         return None
-    if path.suffix.lower() in OTHERS:
-        raise CorruptModel(f"'{path.name}' {OTHERS[path.suffix.lower()].format(path.name)}")
+    if suffix in OTHERS or _is_torch(path):
+        what = OTHERS.get(suffix, _TORCH)
+        what = _SCRIPT if what == _TORCH and _is_script(path) else what
+        raise CorruptModel(f"'{path.name}' {what.format(path.name)}")
     match = _PARAMS.fullmatch(path.name)
     if match:
         prefix, params = match["prefix"], path
     else:
         prefix = path.name.removesuffix("-symbol.json")
         epochs = sorted(p for p in path.parent.glob("*.params") if _belongs(p, prefix))
+        if not epochs and path.exists() and not path.name.endswith("-symbol.json"):
+            raise CorruptModel(f"'{path.name}' {_OTHER}")
         if not epochs:
             raise CorruptModel(
                 f"'{path.name}' has no weights: '{prefix}-0000.params' should lie beside it."
@@ -72,6 +90,25 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
                 f"'{path.name}' is half a model: '{file.name}' should lie beside it."
             )
     return symbol, params
+
+
+def _is_torch(path: Path) -> bool:
+    """Whether a file is an archive as torch writes it, whatever its name ends in."""
+    return any(name.endswith("/data.pkl") for name in _members(path))
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript: it holds code beside the weights."""
+    return any(name.partition("/")[2].startswith("code/") for name in _members(path))
+
+
+def _members(path: Path) -> list[str]:
+    """Return the names in an archive; none where the file is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return []
 
 
 def _belongs(path: Path, prefix: str) -> bool:

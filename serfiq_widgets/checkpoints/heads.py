@@ -13,6 +13,17 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
 
+LEAST_RATE, MOST_RATE = 0.01, 0.9
+
+
+def usable_rate(rate: float | None) -> float | None:
+    """Return a dropout rate if passes can be made with it, or if it is 0; else None.
+
+    With NaN, 1 or 0.999 no network was trained that works without dropout.
+    """
+    sound = rate is not None and (rate == 0 or LEAST_RATE <= rate <= MOST_RATE)
+    return rate if sound else None
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:

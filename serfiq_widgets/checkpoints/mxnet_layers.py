@@ -182,9 +182,12 @@ def _fully_connected(n: Node) -> str:
 def _dropout(n: Node) -> str:
     """Kept, since the split looks for it; ONNX runs it as the identity."""
     n.choice("axes", "()", "[]", "None")  # axes would drop whole maps
-    rate = float(n.get("p", 0.5))
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"p {rate:g}")
+    try:
+        rate = float(n.get("p", "0.5"))
+    except ValueError:
+        rate = 1.0
+    if not 0.0 <= rate <= 1.0:  # NaN, too
+        rate = 1.0  # which the split takes for none
     return n.emit("Dropout", n.input(0), n.constant("ratio", rate))
 
 

@@ -144,7 +144,9 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 def _problems(model: onnx.ModelProto) -> Iterator[str]:
     """Say what a model holds that the split does not know."""
     opset = max((i.version for i in model.opset_import if i.domain in OWN_DOMAINS), default=0)
-    if opset < LEAST_OPSET:
+    if not opset:
+        yield "is empty, or no ONNX file: it names no version of ONNX. Get it again"
+    elif opset < LEAST_OPSET:
         yield f"is written in ONNX's opset {opset}: export it in {LEAST_OPSET} or a later one"
     if not model.graph.output:
         yield "has no output"

@@ -15,6 +15,7 @@ from serfiq_widgets.errors import CorruptModel, one_line
 
 CHANNELS = 3
 SMALL = 1024  # numbers in a tensor that a shape may depend on
+LEAST_IR = 4  # before it, weights were inputs too
 OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -57,6 +58,10 @@ class Graph:
             raise self.fail(f"the weights '{tensor}' are {array.size} numbers ({array.dtype})")
         return np.asarray(array, dtype=np.float64)
 
+    def held(self, tensor: str) -> onnx.TensorProto | None:
+        """Return the tensor that holds a constant's numbers, if that is known."""
+        return self._constants.get(tensor)
+
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is a weight, or a constant made by nodes."""
         return tensor in self._constants
@@ -97,9 +102,11 @@ class Graph:
     def data_input(self, node: onnx.NodeProto) -> str | None:
         """Return the one input of a node that is not constant, or None if there are several.
 
-        The second input of a Reshape or an Expand is a shape, often computed: it does not count.
+        The second input of a Reshape or an Expand is a shape, often computed, and that of a Dropout
+        its rate: they do not count.
         """
-        inputs = node.input[:1] if operator_of(node) in ("Reshape", "Expand") else node.input
+        first = operator_of(node) in ("Reshape", "Expand", "Dropout")
+        inputs = node.input[:1] if first else node.input
         flowing = [tensor for tensor in inputs if tensor and not self.is_constant(tensor)]
         return flowing[0] if len(flowing) == 1 else None
 
@@ -193,7 +200,9 @@ def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
             inputs.append(kind)
     graph = helper.make_graph(model.graph.node, "outline", inputs, model.graph.output, small)
     return helper.make_model(
-        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+        graph,
+        opset_imports=list(model.opset_import),
+        ir_version=max(model.ir_version, LEAST_IR),
     )
 
 
@@ -214,16 +223,20 @@ def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, i
     inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
     if not inputs:
         raise CorruptModel(f"'{name}' has no input.")
+    # labels of a training, or a switch to it, may stand before the images
+    inputs.sort(key=lambda value: len(value.type.tensor_type.shape.dim) != 4)  # noqa: PLR2004
     kind = inputs[0].type.tensor_type
     sizes = [dimension.dim_value for dimension in kind.shape.dim]
     if len(sizes) == 4 and sizes[3] == CHANNELS != sizes[1]:  # noqa: PLR2004
         _put_channels_first(model, inputs[0])
         sizes = [sizes[axis] for axis in (0, 3, 1, 2)]
+    elif len(sizes) == 4 and not sizes[1]:  # noqa: PLR2004  # an axis that is left open
+        kind.shape.dim[1].dim_value = sizes[1] = CHANNELS
     if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != CHANNELS:  # noqa: PLR2004
         raise CorruptModel(
             f"'{name}' takes {sizes or 'something'} instead of numbers (N, 3, height, width)."
         )
-    _open_reshapes(model, name)
+    _open_reshapes(model, name, sizes[0] or 1)
     height = sizes[2] or side or INPUT_SIDE
     width = sizes[3] or height
     kind.shape.dim[2].dim_value, kind.shape.dim[3].dim_value = height, width
@@ -246,7 +259,7 @@ def _put_channels_first(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> N
     shape.CopyFrom(turned)
 
 
-def _open_reshapes(model: onnx.ModelProto, name: str) -> None:
+def _open_reshapes(model: onnx.ModelProto, name: str, batch: int) -> None:
     """Let reshapings to (1, ...) keep their batch: exporters write down the one that they saw."""
     graph = Graph(model, name)
     for number, node in enumerate(graph.nodes):
@@ -256,7 +269,7 @@ def _open_reshapes(model: onnx.ModelProto, name: str) -> None:
             continue
         shape = graph.constant(node.input[1]).ravel().astype(np.int64)
         zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
-        if shape[0] == 1 and len(shape) > 1 and (shape.all() or not zeros_are_sizes):
+        if shape[0] in (1, batch) and len(shape) > 1 and (shape.all() or not zeros_are_sizes):
             shape[0] = 0  # as it comes
             for attribute in node.attribute:
                 attribute.i = 0 if attribute.name == "allowzero" else attribute.i

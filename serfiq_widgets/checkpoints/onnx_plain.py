@@ -6,6 +6,7 @@ digits, is told in a note.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -23,7 +24,9 @@ PIXELS = (
     TensorProto.INT8,
     TensorProto.UINT16,
     TensorProto.INT16,
+    TensorProto.UINT32,
     TensorProto.INT32,
+    TensorProto.UINT64,
     TensorProto.INT64,
 )
 RANGES: dict[int, tuple[int, int]] = {
@@ -42,6 +45,15 @@ QUANTISED = (
     "ConvInteger",
     "MatMulInteger",
 )
+BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "Max")
+FOLDED = (
+    *BROADCAST,
+    *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"),
+    *("Neg", "Abs", "Sqrt", "Reciprocal", "Clip", "Expand"),
+    *("Shape", "ReduceSum", "ReduceSumSquare", "ReduceL2"),
+)
+"""Operators by which exporters make weights of weights."""
+MAX_FOLDED = 2**27  # numbers in a weight that is made so
 IS_TRAINING = 2  # the place of this input of a Dropout node
 
 TRAINED_STILL = (
@@ -70,12 +82,14 @@ def make_plain(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
         It is quantised in a form that cannot be undone, or its weights are broken.
     """
     try:
-        _turn_slopes(model, name)
-        return (
+        notes = (
             *_to_inference(model, name),
             *_dequantise(model, name),
             *_widen(model, name),
         )
+        _fold_weights(model, name)
+        _turn_slopes(model, name)
+        return notes  # noqa: TRY300  # the two lines before it may fail as well
     except (LookupError, ValueError, TypeError) as error:
         raise CorruptModel(f"'{name}': its weights are broken ({one_line(error)}).") from error
 
@@ -258,6 +272,59 @@ def _widen(model: onnx.ModelProto, name: str) -> Iterator[str]:
         del graph.value_info[:]  # their types are no longer so
         kinds = sorted(TensorProto.DataType.Name(kind).lower() for kind in seen)
         yield WIDENED.format(name, " and ".join(kinds))
+
+
+def _fold_weights(model: onnx.ModelProto, name: str) -> None:
+    """Compute the weights that nodes make of other weights.
+
+    A layer may hold its matrix turned, scaled to length 1, or as length and direction.
+    """
+    graph = Graph(model, name)
+    outputs = {value.name for value in model.graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.nodes:
+        made = None
+        if not outputs.intersection(node.output):
+            made = _made_of_weights(node, graph, model)
+        if made is None:
+            kept.append(node)
+        else:
+            model.graph.initializer.append(made)
+            graph.know(made)
+    if len(kept) < len(graph.nodes):
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+
+
+def _made_of_weights(
+    node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto
+) -> onnx.TensorProto | None:
+    """Return what a node gives, if it takes nothing but weights; else None."""
+    kind, given = operator_of(node), {tensor for tensor in node.input if tensor}
+    known = {name: held for name in given if (held := graph.held(name)) is not None}
+    if kind not in FOLDED or not given or len(known) < len(given):
+        return None
+    numbers = {name: numpy_helper.to_array(held) for name, held in known.items()}
+    shapes = [array.shape for array in numbers.values()] if kind in BROADCAST else []
+    if kind == "Expand":
+        shapes = [tuple(numbers[node.input[1]].ravel().tolist())]
+    if math.prod(np.broadcast_shapes(*shapes)) > MAX_FOLDED:
+        raise ValueError(f"'{node.output[0]}' would be huge")
+    from onnx.reference import ReferenceEvaluator
+
+    inputs = [
+        helper.make_tensor_value_info(name, held.data_type, held.dims)
+        for name, held in known.items()
+    ]
+    output = onnx.ValueInfoProto(name=node.output[0])
+    alone = helper.make_graph([node], "alone", inputs, [output])
+    made = ReferenceEvaluator(helper.make_model(alone, opset_imports=list(model.opset_import)))
+    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+        (answer,) = made.run(None, numbers)
+    value = np.asarray(answer)
+    if kind == "Cast" and value.dtype.kind != "f":  # no weight for a layer
+        return None
+    return numpy_helper.from_array(value, node.output[0])
 
 
 def _written_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:

@@ -8,26 +8,31 @@ or a convolution that sees its whole input, batch norm) and folds to embedding =
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from serfiq_widgets.checkpoints.heads import Head, affine
-from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, open_batch, operator_of, outlined
+from serfiq_widgets.checkpoints.folding import SAME, fold, is_layer, layer_of, may_follow
+from serfiq_widgets.checkpoints.heads import Head, usable_rate
+from serfiq_widgets.checkpoints.onnx_graph import (
+    LEAST_IR,
+    Graph,
+    open_batch,
+    operator_of,
+    outlined,
+)
 from serfiq_widgets.checkpoints.onnx_plain import make_plain
-from serfiq_widgets.errors import CorruptModel, one_line
+from serfiq_widgets.errors import CorruptModel, one_line, plain_text
 
 HALF = 2.0**-11  # by which float16 rounds numbers below one
 DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
 SEVERAL = "'{}' has {} outputs: '{}' was taken for the embedding."
-MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
-SAME = ("Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+MANY = 16  # numbers that make an embedding where a network has several outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +116,7 @@ def cut_network(
     CorruptModel
         As `split` and `open_batch`, or the graph's input has another size than ``side``.
     """
-    name = name or (path.name if path else "the network")
+    name = plain_text(name or (path.name if path else "the network"))
     notes = make_plain(model, name)
     size = open_batch(model, name, side)
     output = embedding_of(model, name)
@@ -133,19 +138,23 @@ def embedding_of(model: onnx.ModelProto, name: str) -> str:
     """Return which output of a model is the embedding.
 
     The first to which a fully connected layer leads, and through which no other such output is
-    reached: what stands on an embedding, as the classes of a training do, is none.
+    reached: what stands on an embedding, as the classes of a training do, is none. Nor are the few
+    numbers of an age or a sex, and what is computed of the whole embedding, as its length.
     """
     outputs = [str(output.name) for output in model.graph.output]
     if len(outputs) == 1:
         return outputs[0]
-    ways = {}
+    ways, many = {}, []
     for output in outputs:
         graph = Graph(model, name, output)
         chain = graph.chain()
-        if any(_is_layer(node, graph) for node in chain):
+        layers = [i for i, node in enumerate(chain) if is_layer(node, graph)]
+        if layers and all(may_follow(node, graph) for node in chain[layers[-1] + 1 :]):
             ways[output] = {tensor for node in chain for tensor in node.output} - {output}
+            if len(layer_of(chain[layers[-1]], graph)[0]) >= MANY:
+                many.append(output)
     bases = [output for output, way in ways.items() if not way & (ways.keys() - {output})]
-    return bases[0] if bases else outputs[0]
+    return next((output for output in bases if output in many), (bases or outputs)[0])
 
 
 def split(
@@ -187,13 +196,18 @@ def split(
     if tensor is None:
         raise graph.fail("the input of its last fully connected layer is not one tensor")
     with np.errstate(all="ignore"):  # it asks itself whether all is finite
-        head = _fold(chain[start:], graph)
+        head = fold(chain[start:], graph)
     return _trunk(model, tensor, head.n_features, name), head, tensor, rate
 
 
 def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None]:
     """Return where in the chain the head begins, and the rate of the Dropout node there."""
-    layers = [i for i, node in enumerate(chain) if _is_layer(node, graph)]
+    layers = [i for i, node in enumerate(chain) if is_layer(node, graph)]
+    if not layers and (foreign := sorted(k for k in map(operator_of, graph.nodes) if "." in k)):
+        raise graph.fail(
+            f"it was rewritten for one runtime, with operators such as '{foreign[0]}'. Give the "
+            "network as it was exported"
+        )
     if not layers:
         raise graph.fail(
             "no fully connected layer leads to its output. If a later part of it is affine, say "
@@ -221,139 +235,26 @@ def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, f
     raise graph.fail(f"'{site}' is none of its sites; the last ones are {', '.join(names)}")
 
 
-def _is_layer(node: onnx.NodeProto, graph: Graph) -> bool:
-    if operator_of(node) == "Conv":
-        return graph.is_constant(node.input[1]) and graph.sees_all(node)
-    return operator_of(node) in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
-
-
-def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node only gives embeddings length 1, which every score does by itself."""
-    return operator_of(node) == "LpNormalization" or bool(norm_of(node, graph))
-
-
 def _ratio(node: onnx.NodeProto, graph: Graph) -> float | None:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before.
 
-    None if it is no rate, such as 1 or NaN.
+    None if it is none with which passes would differ and stay alike, such as 1, 0.999 or NaN; 0
+    says that nothing was dropped.
     """
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
-        rate = float(graph.constant(node.input[1]).flat[0])
+        rate = _stated(node.input[1], graph)
     # 0.4 in float32, or even in float16, is meant as 0.4
     rate = round(rate, 2) if abs(rate - round(rate, 2)) < HALF else round(rate, 6)
-    return rate if 0.0 <= rate < 1.0 else None
+    return usable_rate(rate)
 
 
-def _fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
-    """Fold the head's nodes to one matrix and one vector, in float64."""
-    weight: NDArray[np.float64] | None = None
-    bias: NDArray[np.float64] = np.zeros(1)
-    for node in nodes:
-        if operator_of(node) in SAME:
-            _check_keeps_rows(node, graph, before_layer=weight is None)
-        elif _is_layer(node, graph):
-            layer, offset = _layer(node, graph)
-            if weight is not None:
-                _check_fit(layer, weight, graph)
-                layer, offset = layer @ weight, layer @ bias + offset
-            weight, bias = layer, offset
-        elif weight is None:
-            raise graph.fail(
-                f"'{operator_of(node)}' stands between dropout and the fully connected layer"
-            )
-        elif not _is_final_norm(node, graph):
-            factor, offset = _per_dimension(node, graph)
-            if not {factor.shape, offset.shape} <= {(1,), bias.shape}:
-                raise graph.fail(f"the sizes of '{operator_of(node)}' do not fit")
-            weight, bias = weight * factor[:, None], bias * factor + offset
-    if weight is None:
-        raise graph.fail("no fully connected layer follows its dropout site")
-    return _sound(weight, bias, graph)
-
-
-def _sound(weight: NDArray[np.float64], bias: NDArray[np.float64], graph: Graph) -> Head:
-    """Return an affine head, or refuse one whose numbers are of no use."""
-    if not weight.any():
-        raise graph.fail("the weights of its last layer are all zero, so all faces are one to it")
-    head = affine(np.ascontiguousarray(weight, dtype=np.float32), bias.astype(np.float32))
-    if not all(np.isfinite(numbers).all() for numbers in (head.weight, head.bias)):
-        raise graph.fail("its weights are, or give, numbers that are not finite")
-    return head
-
-
-def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
-    if layer.shape[1] != len(first) or len(layer) * first.shape[1] > MAX_NUMBERS:
-        raise graph.fail(f"matrices of shape {layer.shape} and {first.shape} do not fit")
-
-
-def _check_keeps_rows(node: onnx.NodeProto, graph: Graph, *, before_layer: bool) -> None:
-    """Refuse a node that would give another shape than (images, numbers).
-
-    A computed shape is taken to be that in front of a layer, which takes no other.
-    """
-    sound = True
-    if operator_of(node) == "Reshape" and not graph.is_constant(node.input[1]):
-        sound = before_layer
-    elif operator_of(node) == "Reshape":
-        sizes = graph.constant(node.input[1]).ravel()
-        sound = len(sizes) == 2 and sizes[0] in (0, 1, -1)  # noqa: PLR2004  # images, numbers
-    elif operator_of(node) == "Flatten":
-        sound = all(a.i == 1 for a in node.attribute if a.name == "axis")
-    if not sound:
-        raise graph.fail(f"'{node.name or node.output[0]}' changes the shape of its head")
-
-
-def _layer(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return matrix (D, F) and vector (D,) of a Gemm, a MatMul, or a Conv that sees all."""
-    settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    matrix = graph.constant(node.input[1])
-    if operator_of(node) == "Conv":
-        matrix = matrix.reshape(len(matrix), -1).T
-    if matrix.ndim != 2 or settings.get("transA"):  # noqa: PLR2004  # a matrix
-        raise graph.fail(f"the fully connected layer '{node.name or node.output[0]}' is no matrix")
-    if operator_of(node) == "MatMul" or not settings.get("transB"):
-        matrix = matrix.T
-    vector = np.zeros(len(matrix))
-    if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004  # data, matrix, vector
-        offset = graph.constant(node.input[2]).ravel()
-        if len(offset) not in (1, len(matrix)):
-            raise graph.fail(f"a bias of {len(offset)} numbers for {len(matrix)} dimensions")
-        vector = vector + offset * settings.get("beta", 1.0)
-    return matrix * settings.get("alpha", 1.0), vector
-
-
-def _per_dimension(
-    node: onnx.NodeProto, graph: Graph
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
-    kind = operator_of(node)
-    if kind == "BatchNormalization":
-        gamma, beta, mean, variance = (graph.constant(tensor).ravel() for tensor in node.input[1:5])
-        if any(a.name == "training_mode" and a.i for a in node.attribute):
-            raise graph.fail("its batch norm is still in training")
-        if not len(gamma) == len(beta) == len(mean) == len(variance):
-            raise graph.fail("a batch norm's weights differ in size")
-        eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)
-        factor = gamma / np.sqrt(variance + eps)
-        return factor, beta - mean * factor
-    constants = [tensor for tensor in node.input if graph.is_constant(tensor)]
-    if kind in ("Add", "Sub", "Mul", "Div") and len(constants) == 1:
-        first = graph.is_constant(node.input[0])
-        value = graph.constant(constants[0])
-        if value.size != (value.shape or (1,))[-1]:
-            raise graph.fail(f"'{kind}' with numbers of shape {value.shape}")
-        value = value.ravel()
-        one, none = np.ones(1), np.zeros(1)
-        if kind == "Add":
-            return one, value
-        if kind == "Sub":
-            return (-one, value) if first else (one, -value)
-        if kind == "Mul":
-            return value, none
-        if not first:
-            return 1.0 / value, none
-    raise graph.fail(f"'{kind}' follows the dropout site, and that is not affine")
+def _stated(tensor: str, graph: Graph) -> float:
+    """Return the number that a tensor holds; NaN if that is not known."""
+    try:
+        return float(graph.constant(tensor).flat[0])
+    except CorruptModel:  # computed, or empty
+        return math.nan
 
 
 def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onnx.ModelProto:
@@ -377,11 +278,17 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
     held = {tensor.name for tensor in weights}
     inputs = [i for i in model.graph.input if i.name in needed and i.name not in held]
     if len(inputs) != 1:
-        raise CorruptModel(f"'{name}' has {len(inputs)} inputs; a recognition network has one.")
+        named = ", ".join(f"'{one_line(value.name)[:40]}'" for value in inputs[:5])
+        raise CorruptModel(
+            f"'{name}' needs {len(inputs)} inputs ({named}), but a recognition network has one, "
+            "the images. Export it with the others fixed."
+        )
     output = helper.make_tensor_value_info(features, TensorProto.FLOAT, ["N", n_features])
     graph = helper.make_graph([*nodes, flat], "trunk", inputs, [output], weights)
     trunk = helper.make_model(
-        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+        graph,
+        opset_imports=list(model.opset_import),
+        ir_version=max(model.ir_version, LEAST_IR),
     )
     _check_shapes(trunk, name)
     return trunk

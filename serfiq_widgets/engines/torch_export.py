@@ -5,16 +5,24 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import re
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable, UnknownModel, one_line
 
 SEVERAL = 3  # images on which a graph is tried
+CLOSE = 1e-2  # of an embedding: by which a graph may differ from its module
+LOGGERS = ("torch.onnx", "torch.export")
+MOST_REASON = 300  # characters
+CODES = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal's colours
 
 
 def export(module: Any, side: int) -> tuple[bytes, float | None]:
@@ -54,56 +62,114 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
         raise UnknownModel(
             f"A {type(module).__name__} is no network: give a name, a path or a torch.nn.Module."
         )
-    rates = [m.p for m in module.modules() if isinstance(m, torch.nn.Dropout | torch.nn.Dropout2d)]
-    training = module.training
+    name = type(module).__name__
+    module = _unwrapped(module, torch)
+    modes = [(one, one.training) for one in module.modules()]
+    images = torch.from_numpy(_images(side)).to(
+        next((p.device for p in module.parameters()), torch.device("cpu"))
+    )
     try:
-        content = _exported(_in_float32(module.eval(), torch), side, torch)
+        content = _exported(*_ready(module.eval(), images, torch), images, torch)
     except Exception as error:  # what a module raises can be anything
-        raise CorruptModel(
-            f"torch cannot export '{type(module).__name__}': "
-            f"{one_line(error) or type(error).__name__}"
-        ) from error
+        raise CorruptModel(f"torch cannot export '{name}': {_reason(error)}") from error
     finally:
-        module.train(training)
-    return content, float(rates[-1]) if rates else None
+        for one, training in modes:
+            one.training = training
+    return content, _rate(module, torch)
 
 
-def _in_float32(module: Any, torch: Any) -> Any:
-    """Return the module, or a copy in float32 of one in half or double precision."""
-    numbers = [*module.parameters(), *module.buffers()]
-    if all(one.dtype == torch.float32 for one in numbers if one.is_floating_point()):
-        return module
-    return copy.deepcopy(module).float()
+def _unwrapped(module: Any, torch: Any) -> Any:
+    """Return the module inside those that only spread it over devices or compile it."""
+    spread = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    while isinstance(module, spread):
+        module = module.module
+    return getattr(module, "_orig_mod", module)
 
 
-def _exported(module: Any, side: int, torch: Any) -> bytes:
-    """Export with the exporter that traces; where that fails, with the newer one.
+def _rate(module: Any, torch: Any) -> float | None:
+    nn = torch.nn
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+    rates = [float(one.p) for one in module.modules() if isinstance(one, kinds)]
+    return rates[-1] if rates else None
 
-    What the first prints of its graph when it fails is not shown. Transformers' fused kernels,
-    which it does not know, are switched off meanwhile.
+
+def _images(side: int) -> NDArray[np.float32]:
+    """Return the images (SEVERAL, 3, side, side) on which module and graph are compared."""
+    shape = (SEVERAL, 3, side, side)
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong at the bottom, in one line and without colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(CODES.sub("", str(error)))[:MOST_REASON] or type(error).__name__
+
+
+def _ready(module: Any, images: Any, torch: Any) -> tuple[Any, Any]:
+    """Return the module in float32, and its embeddings of the images.
+
+    A module of another precision is copied for that. One whose own code turns its numbers to half
+    precision would not fit its copy, and is taken as it is.
     """
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    shape = (3, side, side)
+    numbers = [*module.parameters(), *module.buffers()]
+    with torch.no_grad():
+        if all(one.dtype == torch.float32 for one in numbers if one.is_floating_point()):
+            return module, _embeddings(module(images))
+        wide = copy.deepcopy(module).float()
+        try:
+            return wide, _embeddings(wide(images))
+        except RuntimeError:
+            return module, _embeddings(module(images))
+
+
+def _embeddings(answer: Any) -> NDArray[Any]:
+    """Return the first tensor of what a module gives."""
+    while isinstance(answer, dict | list | tuple):
+        answer = next(iter(answer.values() if isinstance(answer, dict) else answer))
+    embeddings: NDArray[Any] = answer.float().cpu().numpy()
+    return embeddings
+
+
+def _exported(module: Any, expected: NDArray[Any], images: Any, torch: Any) -> bytes:
+    """Export with the exporter that traces; where that fails, with the newer one."""
+    with _quietly(torch), torch.no_grad():
+        if not np.allclose(_embeddings(module(images)), expected, rtol=CLOSE, atol=CLOSE):
+            expected = expected[:, :0]  # it draws numbers of its own: nothing can be compared
+        try:
+            return _checked(_traced(module, images[:1], torch), images, expected)
+        except Exception as error:  # noqa: BLE001  # what an exporter raises can be anything
+            if find_spec("onnxscript") is None:
+                why = f"{_reason(error)} (its newer exporter may: pip install onnxscript)"
+                raise ValueError(why) from None
+        return _checked(_newer(module, images[:2], torch), images, expected)
+
+
+@contextmanager
+def _quietly(torch: Any) -> Iterator[None]:
+    """Let the exporters print and log nothing: neither their graphs nor remarks on their age.
+
+    Transformers' fused kernels, which the older one does not know, are switched off meanwhile.
+    """
     fused = torch.backends.mha.get_fastpath_enabled()
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
     torch.backends.mha.set_fastpath_enabled(False)
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # torch's own, on this exporter's age
-            try:
-                return _checked(
-                    _traced(module, torch.zeros(1, *shape, device=device), torch), shape
-                )
-            except Exception as error:
-                if find_spec("onnxscript") is None:
-                    why = f"{one_line(error)} (its newer exporter may: pip install onnxscript)"
-                    raise ValueError(why) from error
-            return _checked(_newer(module, torch.zeros(2, *shape, device=device), torch), shape)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), ExitStack() as stack:
+            warnings.simplefilter("ignore")
+            if hasattr(torch._C, "_jit_onnx_log"):  # noqa: SLF001  # writes past sys.stdout
+                stack.enter_context(patch.object(torch._C, "_jit_onnx_log", _forget))  # noqa: SLF001
+            yield
     finally:
-        log.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _forget(*_parts: Any) -> None:
+    """Print nothing."""
 
 
 def _traced(module: Any, images: Any, torch: Any) -> bytes:
@@ -128,20 +194,30 @@ def _newer(module: Any, images: Any, torch: Any) -> bytes:
     return content
 
 
-def _checked(content: bytes, shape: tuple[int, ...]) -> bytes:
-    """Return a graph that takes any number of images; a module that counts them may fix one."""
+def _checked(content: bytes, images: Any, expected: NDArray[Any]) -> bytes:
+    """Return a graph that takes any number of images and gives the module's embeddings.
+
+    A module that counts images may fix their number; one that branches on their values is traced
+    along one branch.
+    """
     from serfiq_widgets.engines.onnxruntime import CPU, session
 
-    several = np.zeros((SEVERAL, *shape), np.float32)
     opened = session(content, [CPU])
-    (name,) = (value.name for value in opened.get_inputs())
+    (value,) = opened.get_inputs()
+    given = images.cpu().numpy()
     try:
-        embeddings = opened.run(None, {name: several})[0]
+        embeddings = opened.run(None, {value.name: given})[0]
     except Exception:  # noqa: BLE001  # the runtime's own exceptions share no base class
         embeddings = ()
     if len(embeddings) != SEVERAL:
         raise ValueError(
             "its graph takes as many images alone as it was exported with. Write x.shape[0] where "
             "the module counts them, not len(x) or a number"
+        )
+    length = np.linalg.norm(expected)
+    if expected.size and np.linalg.norm(embeddings - expected) > CLOSE * length:
+        raise ValueError(
+            "its graph gives other embeddings than the module. Does it branch on the values of "
+            "its images, or compute with those of the whole batch?"
         )
     return content

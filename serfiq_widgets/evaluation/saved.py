@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.atomic import replacing
+from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.errors import BadTable, one_line
 from serfiq_widgets.evaluation.comparisons import Comparisons, genuine_pairs
 from serfiq_widgets.evaluation.table import BASELINES, Table
@@ -58,8 +59,9 @@ def save(path: Path, table: Table, tail: int = 60_000) -> None:
     for name, values in table.qualities.items():
         if name not in BASELINES:
             arrays[QUALITY + name] = np.asarray(values, np.float32)
-    with replacing(path) as new, new.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write_bytes(path, file.getvalue())
 
 
 def load(path: Path) -> Table:

@@ -1,11 +1,16 @@
 """The demo on machines with long or unwritable folders, without ipc, and behind a proxy."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import psutil
 import pytest
 from conftest import free_port, served
 from proxy import proxied
@@ -119,3 +124,31 @@ def test_a_plain_demo_answers_to_its_own_names_alone(dashboard):
             found = error.code
             error.close()
         assert found == status
+
+
+def test_a_service_manager_is_told_and_a_killed_servers_folder_goes(tmp_path):
+    """The folder holds the keys with which the server speaks to its kernels."""
+    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    short = Path(tempfile.mkdtemp(dir="/tmp"))  # short, for the sockets in it
+    tell = {"NOTIFY_SOCKET": str(short / "notify"), "WATCHDOG_USEC": "2000000"}
+    env = {**os.environ, "TMPDIR": str(short)}
+    with served(tmp_path / "killed.txt", *command, env=env):
+        (killed,) = [one for one in psutil.Process().children() if "--public" in one.cmdline()]
+        (left,) = short.glob("voila_*")
+        assert list(left.glob("kernel-*.json"))
+        killed.kill()
+    assert left.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(tell["NOTIFY_SOCKET"])
+        channel.settimeout(60)
+        with served(tmp_path / "log.txt", *command, env=env | tell):
+            told = [channel.recv(100) for _ in range(3)]
+            assert not left.exists()
+        while told[-1] != b"STOPPING=1":
+            told.append(channel.recv(100))
+    assert told[0] == b"READY=1"
+    assert set(told[1:-1]) == {b"WATCHDOG=1"}
+    root = "The server runs as root" in (tmp_path / "log.txt").read_text()
+    assert root == (os.geteuid() == 0)
+    assert not list(short.glob("voila_*"))
+    shutil.rmtree(short)

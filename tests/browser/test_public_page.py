@@ -314,6 +314,15 @@ async def talk(address, text):
         await writer.wait_closed()
 
 
+def test_a_health_check_needs_no_token_and_learns_nothing(address, run):
+    stranger = Visitor(address)
+    reply = run(stranger.get("/healthz"))
+    assert (reply.code, reply.body) == (200, b"ok\n")
+    assert "Set-Cookie" not in reply.headers
+    assert run(stranger.get("/healthz", Host="evil.example")).code == 421
+    run(stranger.leave(politely=False))
+
+
 def test_foreign_hosts_and_origins_are_refused(attacker, run):
     async def attack():
         for host in ("evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "[", "a@b"):
