@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EISDIR, ENOENT
 from pathlib import Path
 
-from serfiq_widgets.errors import BadSetting, NotWritten, one_line
-from serfiq_widgets.image_files import walk
+from serfiq_widgets.errors import NotWritten, one_line
 
 
 @contextmanager
@@ -44,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         made.chmod(_permissions(target))
         made.replace(target)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         if made is not None:
             with suppress(OSError):
@@ -65,67 +63,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         new.write_bytes(content)
 
 
-def check_out(
-    path: Path | None,
-    option: str = "--out",
-    suffixes: Sequence[str] = (),
-    sources: Iterable[str | Path | None] = (),
-) -> None:
-    """Refuse an output before the work, where it would fail or destroy what the work reads.
-
-    Parameters
-    ----------
-    path : Path or None
-        The file that is to be written, if any.
-    option : str
-        How the user named it.
-    suffixes : sequence of str
-        What its name may end in, lower case, dots included; anything if there is none.
-    sources : iterable of str, Path or None
-        What is read: files, and folders of images.
-
-    Raises
-    ------
-    BadSetting
-        Its name ends otherwise, or it is one of the sources: by its path or through a link.
-    NotWritten
-        Its folder is absent or cannot be written, or it is a folder or write-protected itself.
-    """
-    if path is None:
-        return
-    if suffixes and path.suffix.lower() not in suffixes:
-        endings = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
-        raise BadSetting(f"{option} {path.name}: name a file that ends in {endings}.")
-    _try_out(path)
-    if not path.exists():
-        return
-    there = path.stat()
-    for source in walk(filter(None, sources)):
-        with suppress(OSError):  # whoever reads it says why
-            if os.path.samestat(source.stat(), there):
-                raise BadSetting(
-                    f"{option} {path}: this is '{source}', which is read, and it would be "
-                    f"overwritten. Name another {option}."
-                )
-
-
-def _try_out(path: Path) -> None:
-    target = Path(os.path.realpath(path))
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(EISDIR, "it is a folder")
-        if not target.parent.is_dir():
-            raise FileNotFoundError(ENOENT, "there is no such folder")
-        if target.exists() and not os.access(target, os.W_OK):
-            raise PermissionError(EACCES, "it is write-protected")
-        if target.is_file() or not target.exists():  # no device or pipe
-            with tempfile.TemporaryFile(dir=target.parent):
-                pass
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _not_written(path: str | Path, error: OSError) -> NotWritten:
+def not_written(path: str | Path, error: OSError) -> NotWritten:
+    """Return what people are told of a file that cannot be written."""
     why = error.strerror or one_line(error)
     return NotWritten(f"'{path}' cannot be written: {why}. Name another place, or make room.")
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import check_out, write_text
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.errors import BadSetting, plain_text
+from serfiq_widgets.outputs import check_out
 from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import check_out, replacing, write_text
+from serfiq_widgets.atomic import replacing, write_text
 from serfiq_widgets.errors import BadSetting, plain_text
+from serfiq_widgets.outputs import check_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,8 @@ def train_on_top(
     stretch = fit(raw)
     card |= {"alpha": stretch.alpha, "r": stretch.r}
     card["population"] = POPULATION.format(len(vectors), len(set(names)), PASSES)
-    on_top.save(out, on_top.from_matrices(weights, **card))
+    with replacing(out) as file:
+        on_top.save(file, on_top.from_matrices(weights, **card))
     way = f"serfiq score IMAGE --model {out}" if base else f"serfiq score-embeddings {out} FILE"
     click.echo(f"Written to {out}. Use it: {way}")
 

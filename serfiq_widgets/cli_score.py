@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.atomic import check_out, write_text
+from serfiq_widgets.atomic import write_text
+from serfiq_widgets.outputs import check_out
 from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:

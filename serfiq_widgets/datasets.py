@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from serfiq_widgets.atomic import check_out, replacing
+from serfiq_widgets.atomic import replacing
 from serfiq_widgets.batch import (
     ImageFile,
     ScoreRow,
@@ -29,6 +29,7 @@ from serfiq_widgets.batch import (
 from serfiq_widgets.detectors import open_detector
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.journal import Journal
+from serfiq_widgets.outputs import check_out
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.sources import (
     BLOCK,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets import on_top, store, zoo
-from serfiq_widgets.atomic import check_out, write_text
+from serfiq_widgets.atomic import write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
 from serfiq_widgets.engines import is_a_crop
@@ -30,6 +30,7 @@ from serfiq_widgets.errors import (
     UnknownModel,
     plain_text,
 )
+from serfiq_widgets.outputs import check_out
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
 from serfiq_widgets.zoo import Card
 

@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.checkpoints.heads import Head, Layer
 from serfiq_widgets.errors import BadSetting, CorruptModel
 
@@ -91,7 +90,7 @@ def save(path: str | Path, top: OnTop) -> None:
     arrays = {f"weight{i}": layer.weight for i, layer in enumerate(top.head.layers)}
     file = io.BytesIO()
     np.savez(file, **{CARD: np.array(json.dumps(card))}, **arrays)
-    write_bytes(path, file.getvalue())
+    Path(path).write_bytes(file.getvalue())
 
 
 def load(path: str | Path) -> OnTop:

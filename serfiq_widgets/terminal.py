@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from serfiq_widgets.atomic import check_out
 from serfiq_widgets.errors import BadTable, EngineUnavailable, ModelWarning, plain_text
+from serfiq_widgets.outputs import check_out
 
 if TYPE_CHECKING:
     from rich.table import Table
