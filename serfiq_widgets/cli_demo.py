@@ -38,8 +38,8 @@ def demo(
     settings: Path | None,
 ) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
-    from serfiq_widgets.demo import PORT, serve, serve_public
-    from serfiq_widgets.public import read_public
+    from serfiq_widgets.server.dashboard import PORT, serve, serve_public
+    from serfiq_widgets.server.settings import read_public
 
     only_public: dict[str, Any] = {
         "--address": address,

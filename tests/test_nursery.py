@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("voila")
 
-from serfiq_widgets import nursery as module
-from serfiq_widgets.nursery import Nursery, Provisioner
+from serfiq_widgets.server import prefork as module
+from serfiq_widgets.server.prefork import Nursery, Provisioner
 
 if not module.WORKS_HERE:
     pytest.skip("kernels start as usual here", allow_module_level=True)

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("voila")
 
-from serfiq_widgets import places as module
-from serfiq_widgets.places import Full, Place, Places
-from serfiq_widgets.public import read_public
+from serfiq_widgets.server import sessions as module
+from serfiq_widgets.server.sessions import Full, Place, Places
+from serfiq_widgets.server.settings import read_public
 
 
 class Kernels:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.messages import Gate, Refused, answered, split
-from serfiq_widgets.public import DEFAULTS, read_public, summary
+from serfiq_widgets.server.protocol import Gate, Refused, answered, split
+from serfiq_widgets.server.settings import DEFAULTS, read_public, summary
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 

@@ -17,10 +17,10 @@ from tornado.web import Application, RequestHandler, create_signed_value
 from tornado.websocket import WebSocketClosedError
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
-from serfiq_widgets import booth, repeats
-from serfiq_widgets.guard import Channels, Guarded
-from serfiq_widgets.places import Place
-from serfiq_widgets.server import Front, leave_quietly
+from serfiq_widgets.server import log_limits, public_app
+from serfiq_widgets.server.handlers import Channels, Guarded
+from serfiq_widgets.server.sessions import Place
+from serfiq_widgets.server.voila_app import Front, leave_quietly
 
 GET = RequestStartLine("GET", "/", "HTTP/1.1")
 SECRET = "of this test"  # noqa: S105  # no secret
@@ -69,11 +69,11 @@ def test_a_kiosk_is_known_for_as_long_as_the_server_runs(days):
 
 def test_a_fault_that_comes_again_is_said_once_a_minute_with_its_count(monkeypatch, capsys):
     now = [1000.0]
-    monkeypatch.setattr(repeats, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log_limits, "monotonic", lambda: now[0])
     log = logging.getLogger("a test of seldom")
     log.propagate = False
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(repeats.Seldom())
+    handler.addFilter(log_limits.Seldom())
     log.addHandler(handler)
     for number in range(1000):
         log.error("No descriptor for %d", number)
@@ -88,11 +88,11 @@ def test_a_fault_that_comes_again_is_said_once_a_minute_with_its_count(monkeypat
 
 
 def test_kinds_of_faults_without_end_cost_no_memory():
-    seldom = repeats.Seldom()
+    seldom = log_limits.Seldom()
     for number in range(1000):
         record = logging.LogRecord("x", logging.ERROR, "", 1, f"fault {number}", (), None)
         assert seldom.filter(record)
-    assert len(seldom._said) <= repeats.MOST_KINDS
+    assert len(seldom._said) <= log_limits.MOST_KINDS
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_connections_and_visitors_are_as_many_as_files_allow(
     granted = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, most))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: granted.append(limits))
-    assert booth.capacity(50) == (left, visitors)
+    assert public_app.capacity(50) == (left, visitors)
     wanted = 5000 + 200 + 40 * 50
     assert granted == [(wanted if most == -1 else min(most, wanted), most)]
     assert ("ulimit -n" in caplog.text) == (left < 5000)

@@ -10,9 +10,9 @@ pytest.importorskip("voila")
 
 import zmq
 
-from serfiq_widgets import surroundings
-from serfiq_widgets.demo import checked_base
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.server import requirements
+from serfiq_widgets.server.dashboard import checked_base
 
 
 @pytest.fixture(autouse=True)
@@ -26,41 +26,41 @@ def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch):
     for folder, wanted in ((short, str(short)), (tmp_path / ("x" * 100), "/tmp")):  # noqa: S108
         folder.mkdir(exist_ok=True)
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
-        found = surroundings.kernel_sockets()
+        found = requirements.kernel_sockets()
         assert found == {
             "KernelManager": {"transport": "ipc"},
             "Voila": {"connection_dir_root": wanted},
         }
         # what jupyter_client makes of it, on the strictest system
         made = f"{wanted}/voila_12345678/kernel-{'0' * 36}-ipc-5"
-        assert len(made) <= surroundings.MOST_PATH
+        assert len(made) <= requirements.MOST_PATH
     short.rmdir()
 
 
 def test_without_ipc_there_are_ports_of_this_machine_alone(monkeypatch):
     monkeypatch.setattr(zmq, "has", lambda _: False)
-    found = surroundings.kernel_sockets()["KernelManager"]
+    found = requirements.kernel_sockets()["KernelManager"]
     assert found == {"transport": "tcp", "ip": "127.0.0.1"}
 
 
 def test_jupyter_gets_folders_of_its_own_where_home_cannot_be_written(monkeypatch):
-    for name in surroundings.FOLDERS:
+    for name in requirements.FOLDERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/proc/nobody")
-    surroundings.folders_to_write_in()
-    folders = [Path(os.environ[name]) for name in surroundings.FOLDERS]
+    requirements.folders_to_write_in()
+    folders = [Path(os.environ[name]) for name in requirements.FOLDERS]
     assert all(folder.parent.is_dir() for folder in folders)
     assert folders[0].parent.stat().st_mode & 0o077 == 0
-    for name in surroundings.FOLDERS:
+    for name in requirements.FOLDERS:
         monkeypatch.delenv(name)
 
 
 def test_where_home_can_be_written_nothing_changes(monkeypatch, tmp_path):
-    for name in surroundings.FOLDERS:
+    for name in requirements.FOLDERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    surroundings.folders_to_write_in()
-    assert not any(name in os.environ for name in surroundings.FOLDERS)
+    requirements.folders_to_write_in()
+    assert not any(name in os.environ for name in requirements.FOLDERS)
 
 
 @pytest.mark.parametrize("given", ["user/me/proxy/8866", "/user/me/proxy/8866/"])

@@ -9,10 +9,10 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("there are no such locks", allow_module_level=True)
 
-from serfiq_widgets.temporary_folders import LOCK, claim, remove_abandoned
+from serfiq_widgets.server.temporary_folders import LOCK, claim, remove_abandoned
 
 HOLD = (
-    "import sys; from pathlib import Path; from serfiq_widgets.temporary_folders import claim; "
+    "import sys; from pathlib import Path; from serfiq_widgets.server.temporary_folders import claim; "
     "claim(Path(sys.argv[1])); print('claimed', flush=True); sys.stdin.read()"
 )
 

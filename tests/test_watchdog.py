@@ -13,7 +13,7 @@ pytest.importorskip("tornado")
 if sys.platform == "win32":
     pytest.skip("there are no such sockets", allow_module_level=True)
 
-from serfiq_widgets.watchdog import PERIOD, PROCESS, SOCKET, ServiceManager
+from serfiq_widgets.server.watchdog import PERIOD, PROCESS, SOCKET, ServiceManager
 
 PERIOD_S = 0.2
 

@@ -123,7 +123,7 @@ def bias_lesson(tmp_path):
 def hasty_dashboard(tmp_path):
     """The same, but idle kernels are culled after a second, at the next check in six."""
     code = (
-        "import serfiq_widgets.demo as demo; demo.IDLE_S, demo.CHECK_S = 1, 6; "
+        "import serfiq_widgets.server.dashboard as demo; demo.IDLE_S, demo.CHECK_S = 1, 6; "
         "demo.serve({port}, browser=False)"
     )
     with served(tmp_path / "log.txt", "-c", code) as address:

@@ -18,12 +18,12 @@ from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 from voila.static_file_handler import MultiStaticFileHandler
 
-from serfiq_widgets import notices
-from serfiq_widgets.messages import Gate, Refused, answered
-from serfiq_widgets.places import Full, Place, Places
-from serfiq_widgets.public import Public
-from serfiq_widgets.server import CACHE_S, PlotlyScript, is_ours
-from serfiq_widgets.sockets import KernelSocket
+from serfiq_widgets.server import pages
+from serfiq_widgets.server.protocol import Gate, Refused, answered
+from serfiq_widgets.server.sessions import Full, Place, Places
+from serfiq_widgets.server.settings import Public
+from serfiq_widgets.server.voila_app import CACHE_S, PlotlyScript, is_ours
+from serfiq_widgets.server.websockets import KernelSocket
 
 LOG = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Page(Guarded):
         except Full as full:
             self.set_status(503)
             self.set_header("Retry-After", str(full.retry_s))
-            self.finish(notices.waiting(full.text, full.retry_s))
+            self.finish(pages.waiting(full.text, full.retry_s))
             return
         nonce = secrets.token_urlsafe(16)
         policy = PAGE_POLICY.format(nonce=nonce, host=self.request.host)  # the host was checked
@@ -201,11 +201,11 @@ class Page(Guarded):
             known = bool(token) and await self.door.lets_in(token)
         except HTTPError as error:
             self.set_status(error.status_code)
-            self.finish(notices.saying(notices.TOO_MANY))
+            self.finish(pages.saying(pages.TOO_MANY))
             return False
         if not known:
             self.set_status(403)
-            self.finish(notices.asking(notices.WRONG if token else notices.ASK))
+            self.finish(pages.asking(pages.WRONG if token else pages.ASK))
         return known
 
 
@@ -267,7 +267,7 @@ class Over(Guarded):
 
     def get(self, why: str) -> None:
         """Say why, and offer to start again."""
-        self.finish(notices.over(why))
+        self.finish(pages.over(why))
 
 
 class Leave(Guarded):

@@ -16,7 +16,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
-from serfiq_widgets.messages import PROTOCOL, Refused, header, split
+from serfiq_widgets.server.protocol import PROTOCOL, Refused, header, split
 
 LOG = logging.getLogger(__name__)
 

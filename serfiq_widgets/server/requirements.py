@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
-from serfiq_widgets.temporary_folders import claim
+from serfiq_widgets.server.temporary_folders import claim
 
 # A socket's path is at most 103 bytes long on macOS, 107 on Linux. Of a kernel's socket this much
 # follows the folder: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.

@@ -99,7 +99,7 @@ class Nursery:
 
     def _open(self) -> None:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "serfiq_widgets.nursery", str(other.fileno())]
+        command = [sys.executable, "-m", "serfiq_widgets.server.prefork", str(other.fileno())]
         self._process = subprocess.Popen(  # noqa: S603  # our own command
             command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )

@@ -12,9 +12,10 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
-from serfiq_widgets import nursery, plotly_js
+from serfiq_widgets import plotly_js
 from serfiq_widgets.errors import EngineUnavailable
-from serfiq_widgets.guard import (
+from serfiq_widgets.server import prefork
+from serfiq_widgets.server.handlers import (
     Alive,
     Channels,
     Door,
@@ -28,11 +29,11 @@ from serfiq_widgets.guard import (
     Page,
     Script,
 )
-from serfiq_widgets.notices import ENDS
-from serfiq_widgets.places import Places
-from serfiq_widgets.public import Public
-from serfiq_widgets.server import Dashboard
-from serfiq_widgets.watchdog import ServiceManager
+from serfiq_widgets.server.pages import ENDS
+from serfiq_widgets.server.sessions import Places
+from serfiq_widgets.server.settings import Public
+from serfiq_widgets.server.voila_app import Dashboard
+from serfiq_widgets.server.watchdog import ServiceManager
 
 LOG = logging.getLogger(__name__)
 
@@ -54,15 +55,15 @@ class Booth(Dashboard):
     public: Public
     address: str  # what people open
     most_connections: int
-    _nursery: nursery.Nursery | None = None
+    _nursery: prefork.Nursery | None = None
     _places: Places
 
     def init_settings(self) -> dict[str, Any]:
         """Have kernels born in the nursery; bound what arrives; log no request."""
         self._manager = ServiceManager()
-        if nursery.WORKS_HERE:
-            self._nursery = nursery.Nursery(self.public.kernel_mb)
-            nursery.employ(self._nursery)
+        if prefork.WORKS_HERE:
+            self._nursery = prefork.Nursery(self.public.kernel_mb)
+            prefork.employ(self._nursery)
         settings = super().init_settings()
         sockets = FILES_PER_KERNEL * (self.public.most_visitors + RESERVED)
         self.kernel_manager.context.max_sockets = sockets

@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 
-from serfiq_widgets import notices
 from serfiq_widgets.errors import one_line
 from serfiq_widgets.memory import give_back
-from serfiq_widgets.public import Public
+from serfiq_widgets.server import pages
+from serfiq_widgets.server.settings import Public
 
 LOG = logging.getLogger(__name__)
 
@@ -167,12 +167,12 @@ class Places:
             await self.end(place)
         turn = self._turn(visitor)
         if len(self._taken) + turn >= self._public.most_visitors:
-            raise Full(notices.FULL, SOON_S if turn < self._public.warm else FULL_S)
+            raise Full(pages.FULL, SOON_S if turn < self._public.warm else FULL_S)
         if psutil.virtual_memory().available < self._public.keep_free_mb * MEGABYTE:
-            raise Full(notices.FULL, FULL_S)
+            raise Full(pages.FULL, FULL_S)
         if turn >= self._ready() or not self._ready_first():
             self._kernels.fill_if_needed(0, self._notebook)
-            raise Full(notices.SOON, SOON_S)
+            raise Full(pages.SOON, SOON_S)
         task, _, kernel_id = await self._kernels.get_rendered_notebook(self._notebook)
         self._taken[kernel_id] = Place(kernel_id, visitor)
         self._moved = True

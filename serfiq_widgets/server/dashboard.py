@@ -10,19 +10,22 @@ import secrets
 import socket
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import confinement, notices, plotly_js
+from serfiq_widgets import confinement, plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
-from serfiq_widgets.public import Public, summary, with_token
-from serfiq_widgets.repeats import log_seldom
-from serfiq_widgets.resources import PACKAGE, folder
+from serfiq_widgets.resources import folder
+from serfiq_widgets.server import pages
+from serfiq_widgets.server.log_limits import log_seldom
+from serfiq_widgets.server.requirements import Missing, folders_to_write_in, kernel_sockets
+from serfiq_widgets.server.settings import Public, summary, with_token
 from serfiq_widgets.strangers import STRANGERS
-from serfiq_widgets.surroundings import Missing, folders_to_write_in, kernel_sockets
 
 if TYPE_CHECKING:
-    from serfiq_widgets.server import Dashboard
+    from serfiq_widgets.server.voila_app import Dashboard
 
+HERE = Path(__file__).parent
 LOG = logging.getLogger(__name__)
 
 PORT = 8866
@@ -108,7 +111,7 @@ def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = RO
     missing = _prepare("127.0.0.1", port, base)
     from traitlets.config import Config
 
-    from serfiq_widgets.server import Dashboard, KernelManager
+    from serfiq_widgets.server.voila_app import Dashboard, KernelManager
 
     config = Config(settings(port, browser=browser, base=base))
     config.merge(Config(kernel_sockets()))
@@ -142,8 +145,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 
-    from serfiq_widgets.booth import Booth, capacity
-    from serfiq_widgets.server import KernelManager
+    from serfiq_widgets.server.public_app import Booth, capacity
+    from serfiq_widgets.server.voila_app import KernelManager
 
     config = Config(settings(public.port, browser=browser))
     config.merge(Config(public_settings(public)))
@@ -184,8 +187,8 @@ def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, s
     ``leaves`` says whether the page goes when its session has ended, or stays with a note on it;
     ``times`` are the kiosk's.
     """
-    static = PACKAGE / "static"
-    told = {"texts": notices.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
+    static = HERE / "static"
+    told = {"texts": pages.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
     return {
         "settings": json.dumps(told),
         "script": (static / "session.js").read_text(encoding="utf-8"),
@@ -198,7 +201,7 @@ def _prepare(address: str, port: int, base: str = ROOT) -> Missing:
 
     What scoring needs is looked for meanwhile: the answer has to be waited for.
     """
-    path = [str(PACKAGE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    path = [str(HERE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
     kernels = {**KERNELS, plotly_js.ADDRESS: plotly_at(base)}
     os.environ.update({name: value for name, value in kernels.items() if name not in os.environ})
@@ -217,7 +220,7 @@ def _prepare(address: str, port: int, base: str = ROOT) -> Missing:
 def _run(app: Dashboard, pattern: str, address: str, missing: Missing, more: str = "") -> None:
     from tornado.ioloop import IOLoop
 
-    from serfiq_widgets.server import leave_quietly
+    from serfiq_widgets.server.voila_app import leave_quietly
 
     missing.check()
     app.initialize([str(next(folder("notebooks").glob(pattern)))])
