@@ -38,7 +38,7 @@ def run_command(*arguments: str | Path) -> tuple[float, float, float]:
     """Run `serfiq score` into a file; return seconds, processor seconds and peak memory in MB."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "scores.parquet"
-        command = [sys.executable, "-m", "serfiq_widgets.cli", "score", *map(str, arguments)]
+        command = [sys.executable, "-m", "serfiq_widgets", "score", *map(str, arguments)]
         start = perf_counter()
         process = subprocess.Popen(  # noqa: S603  # our own command
             [*command, "--engine", "onnxruntime", "--out", str(out)], stderr=subprocess.DEVNULL

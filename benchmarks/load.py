@@ -92,7 +92,7 @@ class House:
 
     def __init__(self, port: int, *options: str) -> None:
         self.address = f"http://localhost:{port}"
-        command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser"]
+        command = [sys.executable, "-m", "serfiq_widgets", "demo", "--public", "--no-browser"]
         self.log = Path(tempfile.mkstemp(suffix=".log")[1])
         with self.log.open("w") as output:
             self.process = psutil.Popen(

@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--moves", type=int, default=200)
     moves = parser.parse_args().moves
-    command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--no-browser"]
+    command = [sys.executable, "-m", "serfiq_widgets", "demo", "--no-browser"]
     server = subprocess.Popen(  # noqa: S603  # our own command
         [*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True
     )

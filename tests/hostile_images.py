@@ -342,7 +342,7 @@ def command(*paths):
     """Score files or folders with the command; returns what it says of each."""
     from click.testing import CliRunner
 
-    from serfiq_widgets.cli import main
+    from serfiq_widgets.cli.main import main
 
     arguments = ["score", *map(str, paths), "--format", "json", "--passes", "2"]
     done = CliRunner(catch_exceptions=False).invoke(main, arguments)

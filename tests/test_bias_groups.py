@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.bias_groups import as_table, binned, join, labels, load, utkface
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadTable
 
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from serfiq_widgets import Scorer, zoo
 from serfiq_widgets.calibration import RULE, calibrate, fit
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.networks import forget_stretch, own_stretch, save_card
 from serfiq_widgets.resources import folder

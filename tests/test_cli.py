@@ -9,7 +9,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.resources import folder
 from serfiq_widgets.store import accept
 from serfiq_widgets.zoo import cards
@@ -152,7 +152,7 @@ def test_benchmark_measures():
 
 def test_the_references_way_gives_our_score(sample_faces):
     from serfiq_widgets import AlignedFace, Scorer
-    from serfiq_widgets.benchmark import reference_way
+    from serfiq_widgets.cli.timings import reference_way
 
     scorer, face = Scorer(), AlignedFace(sample_faces[0], "face")
     # float32 sums in another order: distances of about 0.5 within 1e-6 each

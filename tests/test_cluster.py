@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from serfiq_widgets import cluster, cluster_client
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.cluster import ClusterRunner
 from serfiq_widgets.cluster_client import connect
 from serfiq_widgets.datasets import LocalRunner

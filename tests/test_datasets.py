@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from serfiq_widgets import score_table
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.datasets import LocalRunner, score_dataset
 from serfiq_widgets.image_files import find_images
 from serfiq_widgets.journal import MAGIC, Journal
@@ -113,7 +113,7 @@ def slowly(self, rows):
     print("chunk", flush=True)
     sys.stdin.readline()
 Journal.append = slowly
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 main()
 """
 

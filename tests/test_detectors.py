@@ -22,7 +22,7 @@ from PIL import Image
 from yunet_stand_in import HEIGHT, POINTS, WIDTH, stand_in
 
 from serfiq_widgets import Scorer, detectors, find_face, read_image, store
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.detectors import mtcnn as m

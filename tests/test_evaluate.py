@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import EvaluationExplorer, SerfiqError, figures
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.evaluation import accuracy, compare_all, det, evaluate, fnmr_at, load
 from serfiq_widgets.evaluation_files import Images
 from serfiq_widgets.evaluation_state import EvaluationState

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from serfiq_widgets import formats, read_image, score_table
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
 from serfiq_widgets.photo import Photo
 from serfiq_widgets.resources import sample_images

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.image_files import describe_skipped, find_images, same_in_two_folders
 from serfiq_widgets.resources import sample_images
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets import Scorer, find_face
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, ModelWarning, UnknownModel
 from serfiq_widgets.networks import card_path, open_network, save_card

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from serfiq_widgets import Scorer, find_face, on_top
 from serfiq_widgets import robustness as rb
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, CorruptModel
 from serfiq_widgets.resources import sample_images
 

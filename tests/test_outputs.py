@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, NotWritten
 from serfiq_widgets.outputs import check_out
 from serfiq_widgets.resources import sample_images

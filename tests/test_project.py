@@ -155,7 +155,7 @@ def readers_own_faces(folder):
 def test_readmes_commands_run(command, tmp_path, monkeypatch):
     from click.testing import CliRunner
 
-    from serfiq_widgets.cli import main
+    from serfiq_widgets.cli.main import main
 
     for name in ("sample_images",):
         (tmp_path / name).symlink_to(ROOT / name)

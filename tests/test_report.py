@@ -10,7 +10,7 @@ from click.testing import CliRunner
 pytest.importorskip("plotly")
 
 from serfiq_widgets.bias_groups import as_table
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadTable
 from serfiq_widgets.report import report_html
 

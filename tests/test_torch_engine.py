@@ -19,7 +19,7 @@ from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.checkpoints.onnx_file import parse_onnx
 from serfiq_widgets.checkpoints.split import cut_network
-from serfiq_widgets.doctor import diagnose
+from serfiq_widgets.cli.doctor import diagnose
 from serfiq_widgets.engines import Normalisation, open_engine, spread
 from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.engines.torch_export import export

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets import Scorer, download, zoo
-from serfiq_widgets.cli import main
+from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder

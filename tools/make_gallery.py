@@ -78,7 +78,7 @@ SCENES: dict[str, tuple[tuple[int, int], str, Callable[[Page], None]]] = {
 def main() -> None:
     """Take every picture, or those that are named."""
     wanted = sys.argv[1:] or list(SCENES)
-    command = [sys.executable, "-m", "serfiq_widgets.cli", "demo", "--no-browser"]
+    command = [sys.executable, "-m", "serfiq_widgets", "demo", "--no-browser"]
     server = subprocess.Popen([*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True)
     try:
         next(line for line in server.stdout or () if str(PORT) in line)

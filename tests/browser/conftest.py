@@ -86,7 +86,7 @@ def stopped_after(tmp_path):
     """Serves the dashboard for so many seconds; its log must hold no traceback then."""
 
     def run(seconds):
-        command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+        command = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
         with served(tmp_path / "log.txt", *command):
             time.sleep(seconds)
 
@@ -97,7 +97,7 @@ def stopped_after(tmp_path):
 def dashboard(tmp_path_factory):
     """The address of a running `serfiq demo`."""
     log = tmp_path_factory.mktemp("demo") / "log.txt"
-    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
     with served(log, *command) as address:
         yield address
 
@@ -105,7 +105,7 @@ def dashboard(tmp_path_factory):
 @pytest.fixture(params=range(7))
 def lesson(request, tmp_path):
     """Number and address of a served lesson."""
-    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
     number = ("--lesson", str(request.param))
     with served(tmp_path / "log.txt", *command, *number) as address:
         yield request.param, address
@@ -114,7 +114,7 @@ def lesson(request, tmp_path):
 @pytest.fixture
 def bias_lesson(tmp_path):
     """The address of lesson 5, served."""
-    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
     with served(tmp_path / "log.txt", *command, "--lesson", "5") as address:
         yield address
 

@@ -10,7 +10,7 @@ def kiosk(folder, idle_s):
     """Serve a kiosk that comes back to its start after so many seconds; yields its address."""
     settings = folder / "kiosk.toml"
     settings.write_text(f'token = ""\nkiosk = true\nkiosk_idle_s = {idle_s}\nwarning_s = 5\n')
-    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--public", "--no-browser", "--port", "{port}")
     with served(folder / "log.txt", *command, "--settings", str(settings)) as address:
         yield address
 
@@ -55,7 +55,7 @@ def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
 def test_a_session_that_nobody_touches_ends_camera_and_all(chromium, tmp_path):
     settings = tmp_path / "booth.toml"
     settings.write_text('token = ""\nidle_s = 8\n')
-    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--public", "--no-browser", "--port", "{port}")
     with served(tmp_path / "log.txt", *command, "--settings", str(settings)) as address:
         context = chromium.new_context(permissions=["camera"])
         page = context.new_page()

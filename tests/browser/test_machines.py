@@ -17,7 +17,7 @@ from proxy import proxied
 
 DEMO = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
 WITHOUT_IPC = (
-    "import zmq; zmq.has = lambda what: False; from serfiq_widgets.cli import main; "
+    "import zmq; zmq.has = lambda what: False; from serfiq_widgets.cli.main import main; "
     "main(['demo', '--no-browser', '--port', '{port}'])"
 )
 BASE = "/user/me/proxy/8866/"
@@ -100,7 +100,7 @@ def test_a_public_demo_whose_kernels_never_start_ends_with_the_reason():
         "import jupyter_client.provisioning.local_provisioner as l\n"
         "async def fails(self, cmd, **how): raise OSError('no kernel here')\n"
         "l.LocalProvisioner.launch_kernel = fails\n"
-        "from serfiq_widgets.cli import main\n"
+        "from serfiq_widgets.cli.main import main\n"
         f"main(['demo', '--public', '--open', '--no-browser', '--port', '{free_port()}'])"
     )
     done = subprocess.run(
@@ -128,7 +128,7 @@ def test_a_plain_demo_answers_to_its_own_names_alone(dashboard):
 
 def test_a_service_manager_is_told_and_a_killed_servers_folder_goes(tmp_path):
     """The folder holds the keys with which the server speaks to its kernels."""
-    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--public", "--no-browser", "--port", "{port}")
     short = Path(tempfile.mkdtemp(dir="/tmp"))  # short, for the sockets in it
     tell = {"NOTIFY_SOCKET": str(short / "notify"), "WATCHDOG_USEC": "2000000"}
     env = {**os.environ, "TMPDIR": str(short)}

@@ -69,7 +69,7 @@ def private(tmp_path):
         "JUPYTER_CONFIG_DIR": "jupyter-config",
     }
     environment = dict(os.environ)
-    command = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
     with TemporaryDirectory(prefix="serfiq") as folder:  # a short path: sockets lie in it
         root = Path(folder)
         for name, place in places.items():

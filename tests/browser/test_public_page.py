@@ -52,7 +52,7 @@ def log(tmp_path_factory):
 def address(log):
     settings = log.parent / "booth.toml"
     settings.write_text(SETTINGS)
-    command = ("-m", "serfiq_widgets.cli", "demo", "--public", "--no-browser", "--port", "{port}")
+    command = ("-m", "serfiq_widgets", "demo", "--public", "--no-browser", "--port", "{port}")
     with served(log, *command, "--settings", str(settings)) as where:
         yield where
 

@@ -13,7 +13,7 @@ from serfiq_widgets.resources import sample_images
 
 TOKEN = "a-token-for-this-test"  # noqa: S105  # of a server that lives for seconds
 KIOSK = f'token = "{TOKEN}"\nkiosk = true\nkiosk_idle_s = 600\n'
-DEMO = ("-m", "serfiq_widgets.cli", "demo", "--no-browser", "--port", "{port}")
+DEMO = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
 SAMPLE, PASSES, BLUR = 5, 37, 1.5
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
+from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer, read_scores
 from serfiq_widgets.errors import BadTable
-from serfiq_widgets.terminal import check_page, counting, images_of, open_scorer, read_scores
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

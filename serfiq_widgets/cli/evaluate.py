@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
+from serfiq_widgets.cli.terminal import engine_options
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.outputs import check_out
-from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     from serfiq_widgets.evaluation import Accuracy, Evaluation, Table
@@ -94,9 +94,9 @@ def evaluate(
     may hold arrays labels and paths too.
     """
     from serfiq_widgets import evaluation
+    from serfiq_widgets.cli.terminal import check_page
     from serfiq_widgets.evaluation.table import SHARES
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.terminal import check_page
 
     check_passes(passes)
     read = (source, embeddings, labels, pairs, *scores)
@@ -146,8 +146,8 @@ def _from_folder(
     folder: Path, options: dict[str, Any], passes: int, pairs: Path | None, *, aligned: bool
 ) -> tuple[Table, Accuracy | None]:
     from serfiq_widgets import evaluation
+    from serfiq_widgets.cli.terminal import counting, images_of, open_scorer
     from serfiq_widgets.measurements import measure
-    from serfiq_widgets.terminal import counting, images_of, open_scorer
 
     scorer = open_scorer(**options)
     images_of(folder)
@@ -169,7 +169,7 @@ def _from_folder(
 
 
 def _from_embeddings(file: Path, labels: Path | None) -> Table:
-    from serfiq_widgets.cli_on_top import read_embeddings, same_length
+    from serfiq_widgets.cli.on_top import read_embeddings, same_length
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
     from serfiq_widgets.evaluation_files import read_archive
 
@@ -214,7 +214,7 @@ def _as_json(result: Evaluation, accuracy: Accuracy | None) -> str:
 
 
 def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
-    from serfiq_widgets.terminal import new_table, render
+    from serfiq_widgets.cli.terminal import new_table, render
 
     record = result.as_dict()
     shares = [f"{share:.0%}" for share in result.shares]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
+from serfiq_widgets.cli.terminal import engine_options
 from serfiq_widgets.errors import BadSetting, NotWritten, one_line, plain_text
-from serfiq_widgets.terminal import engine_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,10 +61,10 @@ def calibrate(
     saved in the model's card: beside its file, or in the folder of models for one with a name.
     """
     from serfiq_widgets.calibration import calibrate as fit_to
+    from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer
     from serfiq_widgets.image_files import drawn
     from serfiq_widgets.networks import as_toml, save_card
     from serfiq_widgets.results import check_passes
-    from serfiq_widgets.terminal import check_page, counting, images_of, open_scorer
 
     if forget:
         _forget(model)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serfiq_widgets.cli.terminal import new_table, read_scores, render
 from serfiq_widgets.errors import BadSetting, BadTable
 from serfiq_widgets.outputs import check_out
-from serfiq_widgets.terminal import new_table, read_scores, render
 
 if TYPE_CHECKING:
     from serfiq_widgets.bias import GroupedScores

@@ -44,9 +44,9 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
     from rich.console import Console
     from rich.progress import track
 
+    from serfiq_widgets.cli.terminal import images_of, open_scorer
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.faces import find_face
-    from serfiq_widgets.terminal import images_of, open_scorer
 
     check_out(out, "--out", [".npy"], [folder, model])
     check_out(labels, "--labels", sources=[folder, model])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.terminal import DEVICE, PRECISION, new_table, render
+from serfiq_widgets.cli.terminal import DEVICE, PRECISION, new_table, render
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,7 +76,7 @@ def benchmark(
 
     All times are milliseconds per image, medians of interleaved rounds.
     """
-    from serfiq_widgets.benchmark import measure_all
+    from serfiq_widgets.cli.timings import measure_all
     from serfiq_widgets.results import check_passes
 
     check_passes(passes)

@@ -9,17 +9,17 @@ from typing import Any
 import click
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.cli_benchmark import benchmark
-from serfiq_widgets.cli_bias import bias
-from serfiq_widgets.cli_calibrate import calibrate
-from serfiq_widgets.cli_demo import demo
-from serfiq_widgets.cli_evaluate import evaluate
-from serfiq_widgets.cli_models import models
-from serfiq_widgets.cli_on_top import embed, score_embeddings, train_on_top
-from serfiq_widgets.cli_report import report
-from serfiq_widgets.cli_score import score
+from serfiq_widgets.cli.benchmark import benchmark
+from serfiq_widgets.cli.bias import bias
+from serfiq_widgets.cli.calibrate import calibrate
+from serfiq_widgets.cli.demo import demo
+from serfiq_widgets.cli.evaluate import evaluate
+from serfiq_widgets.cli.models import models
+from serfiq_widgets.cli.on_top import embed, score_embeddings, train_on_top
+from serfiq_widgets.cli.report import report
+from serfiq_widgets.cli.score import score
+from serfiq_widgets.cli.terminal import new_table, render
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.terminal import new_table, render
 
 FAILED = 1
 
@@ -67,7 +67,7 @@ def doctor(*, only: bool) -> None:
     The exit code is 1 if something is missing that scoring cannot do without; --needed prints no
     more than that.
     """
-    from serfiq_widgets.doctor import diagnose, needed
+    from serfiq_widgets.cli.doctor import diagnose, needed
 
     if only:
         lacking = [check for check in needed() if not check.works]
@@ -82,7 +82,3 @@ def doctor(*, only: bool) -> None:
     click.echo(render(table), nl=False)
     if not all(check.works for check in checks if check.needed):
         sys.exit(FAILED)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
+from serfiq_widgets.cli.terminal import counting, engine_options, new_table, render
 from serfiq_widgets.outputs import check_out
-from serfiq_widgets.terminal import counting, engine_options, new_table, render
 
 if TYPE_CHECKING:
     from serfiq_widgets.batch import ImageFile, ScoreRow
@@ -146,7 +146,7 @@ def _runner(
     scheduler: str | None, options: dict[str, Any], passes: int, *, aligned: bool, quiet: bool
 ) -> Runner:
     """Return who scores: this process, or the workers of a Dask cluster."""
-    from serfiq_widgets.terminal import open_scorer, say_notes
+    from serfiq_widgets.cli.terminal import open_scorer, say_notes
 
     if scheduler is None:
         from serfiq_widgets.datasets import LocalRunner

@@ -37,7 +37,8 @@ def models(context: click.Context) -> None:
 
 
 def _list() -> None:
-    from serfiq_widgets import terminal, zoo
+    from serfiq_widgets import zoo
+    from serfiq_widgets.cli import terminal
 
     right = ("MB", "input", "embedding")
     table = terminal.new_table("name", "state", *right, "dropout", "licence", right=right)
@@ -112,8 +113,8 @@ def show(name: str) -> None:
 @click.option("--save", is_flag=True, help="Write what was found into a card beside the file.")
 def inspect(path: str, card: Path | None, save: bool) -> None:
     """Say what was found out about a network of your own, and what looks wrong."""
+    from serfiq_widgets.cli.terminal import open_scorer
     from serfiq_widgets.networks import card_to_write, save_card
-    from serfiq_widgets.terminal import open_scorer
     from serfiq_widgets.trial import describe
 
     if save:
