@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from hostile_images import corpus, ways  # noqa: E402  # scripts beside this one
 
-from serfiq_widgets import sandbox  # noqa: E402
+from serfiq_widgets.images import sandbox  # noqa: E402
 
 
 def peak(pid: int | str = "self") -> int:

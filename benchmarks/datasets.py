@@ -28,7 +28,7 @@ from time import perf_counter
 import numpy as np
 
 from serfiq_widgets import Scorer, find_face
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 
 BATCHES = (8, 16, 32, 64)
 TRIAL = 256  # faces by which the best batch is found

@@ -22,8 +22,8 @@ from serfiq_widgets.alignment import TEMPLATE, AlignedFace, align, similarity
 from serfiq_widgets.detectors import DETECTORS, Detection, open_detector
 from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.faces import detect
-from serfiq_widgets.image_files import find_images
-from serfiq_widgets.images import read_image
+from serfiq_widgets.images.files import find_images
+from serfiq_widgets.images.read import read_image
 
 BATCH = 50
 MOVED = 5  # quality component values

@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from serfiq_widgets import Scorer, find_face, on_top, robustness
 from serfiq_widgets.engines.torch_training import train
 from serfiq_widgets.evaluation import compare_all, discard_curve
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 
 DISCARD = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FMR = 1e-3

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from reference import compare
 
 from serfiq_widgets import find_face
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 
 
 def main() -> None:

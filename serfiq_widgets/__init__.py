@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces import find_face
-    from serfiq_widgets.images import read_image
+    from serfiq_widgets.images.read import read_image
     from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.predict import PredictPanel
     from serfiq_widgets.results import QualityResult
@@ -79,7 +79,7 @@ _HOMES = {
     "SpreadView": "views",
     "find_face": "faces",
     "heatmap": "sensitivity",
-    "read_image": "images",
+    "read_image": "images.read",
     "score_table": "datasets",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.opencv import import_cv2, shrunk
+from serfiq_widgets.images.opencv import import_cv2, shrunk
 
 FACE_SIZE = 112
 

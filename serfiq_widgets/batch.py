@@ -24,7 +24,7 @@ from serfiq_widgets._version import __version__
 from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.errors import SerfiqError, one_line, plain_text
 from serfiq_widgets.faces import find_face
-from serfiq_widgets.images import name_of, read_bytes
+from serfiq_widgets.images.read import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes, nothing_made
 from serfiq_widgets.scorer import BATCH, Scorer
 

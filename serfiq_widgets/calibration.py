@@ -22,7 +22,7 @@ from serfiq_widgets.networks import NUMBERS
 
 if TYPE_CHECKING:
     from serfiq_widgets.alignment import AlignedFace
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.scorer import Scorer
 
 LOW, HIGH = 0.05, 0.95

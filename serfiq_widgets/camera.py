@@ -12,8 +12,8 @@ import traitlets as t
 
 from serfiq_widgets.errors_shown import INTERNAL_ERROR, show_errors
 from serfiq_widgets.face_card import FaceCard
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.parts import STATIC, Part
-from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.views import StateView
 

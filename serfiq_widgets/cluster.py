@@ -26,7 +26,7 @@ from serfiq_widgets.errors import (
     ClusterUnavailable,
     plain_text,
 )
-from serfiq_widgets.images import is_address
+from serfiq_widgets.images.read import is_address
 from serfiq_widgets.results import check_passes
 
 POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures, wording
-from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.images.encode import data_url
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.parts import Plot, Table, Upload
-from serfiq_widgets.photo import Photo
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.state import Entry, ExplorerState
 from serfiq_widgets.views import StateView, heading
 
 if TYPE_CHECKING:
     from serfiq_widgets.alignment import AlignedFace
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 PASSES, DRAWS = 100, 60
 COLUMNS = ["face", "quality", "raw", "low", "high", "limit", "passes", "seed", "model"]

@@ -28,8 +28,8 @@ from serfiq_widgets.batch import (
 )
 from serfiq_widgets.detectors import open_detector
 from serfiq_widgets.errors import BadSetting, plain_text
+from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.journal import Journal
-from serfiq_widgets.outputs import check_out
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.sources import (
     BLOCK,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from serfiq_widgets.alignment import FACE_SIZE
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.opencv import import_cv2
+from serfiq_widgets.images.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]
 

@@ -16,12 +16,12 @@ from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.degrade import Ruin
-from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard, preview
+from serfiq_widgets.images.encode import data_url
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.lab import DegradationLab
 from serfiq_widgets.parts import Gallery, Notice, Tour, Upload
-from serfiq_widgets.photo import Photo
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
@@ -40,7 +40,7 @@ from serfiq_widgets.views import (
 )
 
 if TYPE_CHECKING:
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 TRUST, GROUPS = 3, 4  # tabs that are built when they are opened
 THUMBNAIL_SIDE = 96

@@ -12,19 +12,19 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.alignment import FACE_SIZE, AlignedFace
-from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.errors_shown import show_errors
-from serfiq_widgets.images import read_image
-from serfiq_widgets.opencv import fitted, shrunk
+from serfiq_widgets.images.encode import data_url
+from serfiq_widgets.images.opencv import fitted, shrunk
+from serfiq_widgets.images.photo import PREVIEW_SIDE, Photo
+from serfiq_widgets.images.read import read_image
 from serfiq_widgets.parts import FaceView, PhotoView, Slider
-from serfiq_widgets.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.sensitivity import heatmap_in_steps
 from serfiq_widgets.state import ExplorerState
 
 if TYPE_CHECKING:
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 FACE_SIDE = 224
 SEVERAL = "{} faces were found. The largest central one is scored: click the one that you mean."

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from serfiq_widgets.alignment import FACE_SIZE, AlignedFace, align
 from serfiq_widgets.detectors import Detection, open_detector
 from serfiq_widgets.errors import NoFaceFound, UnreadableImage
-from serfiq_widgets.images import name_of, read_image
-from serfiq_widgets.opencv import import_cv2
+from serfiq_widgets.images.opencv import import_cv2
+from serfiq_widgets.images.read import name_of, read_image
 
 if TYPE_CHECKING:
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 
 SQUARE_TOLERANCE = 0.02

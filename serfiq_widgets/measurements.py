@@ -19,7 +19,7 @@ from serfiq_widgets.evaluation import (
     embedding_norm,
     sharpness,
 )
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult

@@ -30,7 +30,7 @@ from serfiq_widgets.errors import (
     UnknownModel,
     plain_text,
 )
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
 from serfiq_widgets.zoo import Card
 

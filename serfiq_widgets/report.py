@@ -16,9 +16,9 @@ from PIL import Image
 from serfiq_widgets import bias_groups, figures
 from serfiq_widgets._version import __version__
 from serfiq_widgets.bias import SMALL, GroupedScores, group_scores
-from serfiq_widgets.encode import data_url
 from serfiq_widgets.errors import BadTable, SerfiqError
-from serfiq_widgets.images import read_image
+from serfiq_widgets.images.encode import data_url
+from serfiq_widgets.images.read import read_image
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

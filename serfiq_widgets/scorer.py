@@ -23,7 +23,7 @@ from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
 from serfiq_widgets.faces import find_face
-from serfiq_widgets.images import is_one_image, name_of
+from serfiq_widgets.images.read import is_one_image, name_of
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import (
     QualityResult,
@@ -36,7 +36,7 @@ from serfiq_widgets.results import (
 from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 MAX_SEED = 2**63 - 1
 BATCH = 16

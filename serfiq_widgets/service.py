@@ -28,12 +28,12 @@ from serfiq_widgets.cluster_client import (
 )
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
 from serfiq_widgets.faces import find_face
-from serfiq_widgets.images import MAX_BYTES, name_of, read_bytes
-from serfiq_widgets.photo import Photo
+from serfiq_widgets.images.photo import Photo
+from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes
 from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.results import QualityResult, Scores
     from serfiq_widgets.zoo import Card
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from serfiq_widgets import figures, wording
 from serfiq_widgets._version import __version__
-from serfiq_widgets.encode import data_url
+from serfiq_widgets.images.encode import data_url
 
 if TYPE_CHECKING:
     from serfiq_widgets.results import QualityResult

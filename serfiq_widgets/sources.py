@@ -18,8 +18,8 @@ from typing import Any
 
 from serfiq_widgets.batch import ImageFile, ScoreRow
 from serfiq_widgets.errors import BadSetting, BadTable, one_line
-from serfiq_widgets.image_files import walk
-from serfiq_widgets.images import MAX_BYTES, is_address
+from serfiq_widgets.images.files import walk
+from serfiq_widgets.images.read import MAX_BYTES, is_address
 from serfiq_widgets.tables import (
     SUFFIXES,
     TEXTS,

@@ -19,9 +19,9 @@ from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.errors_shown import HasMessage
+from serfiq_widgets.images.sandbox import forget
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.sandbox import forget
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.service import find, open_scorer
 from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers

@@ -21,7 +21,7 @@ from serfiq_widgets.state import MOST_PASSES, ExplorerState
 
 if TYPE_CHECKING:
     from serfiq_widgets.alignment import AlignedFace
-    from serfiq_widgets.images import ImageSource
+    from serfiq_widgets.images.read import ImageSource
 
 
 class StateView(w.VBox):

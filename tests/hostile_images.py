@@ -299,8 +299,8 @@ def corpus():
 def upload(state):
     """Send a file as a page does, to the explorer's own widget."""
     from serfiq_widgets.errors_shown import show_errors
+    from serfiq_widgets.images.photo import Photo
     from serfiq_widgets.parts import Upload
-    from serfiq_widgets.photo import Photo
 
     def take(name, content):
         state.image = Photo(content, name)

@@ -18,9 +18,9 @@ from hostile_images import png as png_bytes
 from PIL import Image
 
 from serfiq_widgets import find_face
-from serfiq_widgets.containers import MAX_PIXELS
 from serfiq_widgets.errors import ImageTooLarge, NoFaceFound, UnreadableImage
-from serfiq_widgets.formats import FROM_VISITORS
+from serfiq_widgets.images.formats import FROM_VISITORS
+from serfiq_widgets.images.metadata import MAX_PIXELS
 from serfiq_widgets.resources import folder
 
 COLLINS = folder("sample_images") / "collins.jpg"

@@ -16,7 +16,7 @@ from serfiq_widgets.cluster import ClusterRunner
 from serfiq_widgets.cluster_client import connect
 from serfiq_widgets.datasets import LocalRunner
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, UnknownModel
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 
 distributed = pytest.importorskip("distributed")
 OPTIONS = {"engine": "onnxruntime"}

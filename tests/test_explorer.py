@@ -10,7 +10,7 @@ pytest.importorskip("ipywidgets")
 from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import INTERNAL_ERROR
-from serfiq_widgets.images import MAX_BYTES
+from serfiq_widgets.images.read import MAX_BYTES
 from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.settings import SettingsPanel

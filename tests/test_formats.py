@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from serfiq_widgets import formats, read_image, score_table
+from serfiq_widgets import read_image, score_table
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
-from serfiq_widgets.photo import Photo
+from serfiq_widgets.images import formats
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.resources import sample_images
 
 COLLINS = sample_images()[0]
@@ -86,8 +87,8 @@ def test_it_is_turned_as_its_exif_says(photo, form):
 
 def test_heic_is_read_where_its_reader_is_installed_and_else_the_remedy_is_said(photo, monkeypatch):
     content = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(99)
-    monkeypatch.setattr("serfiq_widgets.images.has_heif", lambda: False)
-    monkeypatch.setattr("serfiq_widgets.photo.has_heif", lambda: False)
+    monkeypatch.setattr("serfiq_widgets.images.read.has_heif", lambda: False)
+    monkeypatch.setattr("serfiq_widgets.images.photo.has_heif", lambda: False)
     for take in (lambda: read_image(content, "a.heic"), lambda: Photo(content, "a.heic")):
         with pytest.raises(UnreadableImage, match=r"a.heic.*serfiq_widgets\[heif\].*JPEG"):
             take()

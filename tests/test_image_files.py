@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.cli.main import main
-from serfiq_widgets.image_files import describe_skipped, find_images, same_in_two_folders
+from serfiq_widgets.images.files import describe_skipped, find_images, same_in_two_folders
 from serfiq_widgets.resources import sample_images
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from serfiq_widgets.images import read_image, upright
-from serfiq_widgets.orientation import orientation_of
+from serfiq_widgets.images.orientation import orientation_of
+from serfiq_widgets.images.read import read_image, upright
 
 KINDS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 STORED = np.random.default_rng(0).integers(0, 255, (24, 40, 3), dtype=np.uint8)

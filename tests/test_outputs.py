@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, NotWritten
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import Scorer
 from serfiq_widgets.zoo import MODELS

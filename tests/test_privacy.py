@@ -13,8 +13,8 @@ from process_memory import found
 pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Camera, ComparePanel, Explorer
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.parts import Gallery
-from serfiq_widgets.photo import Photo
 from serfiq_widgets.resources import sample_images
 
 # A visitor's session in a process of its own. It says what of the face to look for in hexadecimal,

@@ -12,11 +12,12 @@ import pytest
 from hostile_images import exif, photo, saved, segment, tiff, with_segments
 from PIL import Image
 
-from serfiq_widgets import find_face, read_image, sandbox
-from serfiq_widgets.confinement import works_here
+from serfiq_widgets import find_face, read_image
 from serfiq_widgets.errors import EngineUnavailable, ImageTooLarge, UnreadableImage
-from serfiq_widgets.photo import Photo
-from serfiq_widgets.sandbox import _Child
+from serfiq_widgets.images import sandbox
+from serfiq_widgets.images.confinement import works_here
+from serfiq_widgets.images.photo import Photo
+from serfiq_widgets.images.sandbox import _Child
 
 SOUND = saved(photo(), "PNG")
 # What the child does in place of decoding, as a hole in a decoder would let it
@@ -99,7 +100,7 @@ STAYS_ROOT = "confinement._become_nobody = lambda: None\n"
 INSTEAD = """\
 import os, socket, subprocess, time
 from serfiq_widgets import confinement, decoder
-from serfiq_widgets.decoder import ANSWER
+from serfiq_widgets.images.sandbox_worker import ANSWER
 {}
 def answer(source, target):
 {}
@@ -164,7 +165,7 @@ def test_without_a_filter_there_are_limits_and_it_is_said(child, harm):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux hides memory so")
 def test_a_process_hides_its_memory_from_its_own_user():
     code = (
-        "import ctypes; from serfiq_widgets.confinement import hide; "
+        "import ctypes; from serfiq_widgets.images.confinement import hide; "
         "ask = ctypes.CDLL(None).prctl; before = ask(3); assert hide(); print(before, ask(3))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

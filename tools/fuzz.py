@@ -49,7 +49,7 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.faces import find_face
-    from serfiq_widgets.images import read_image
+    from serfiq_widgets.images.read import read_image
     from serfiq_widgets.networks import open_network
     from serfiq_widgets.zoo import MODELS
 

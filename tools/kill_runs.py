@@ -37,7 +37,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from serfiq_widgets import find_face
-from serfiq_widgets.image_files import find_images
+from serfiq_widgets.images.files import find_images
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.tables import read_table
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from serfiq_widgets.faces import detect
-from serfiq_widgets.images import read_image
+from serfiq_widgets.images.read import read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ import click
 
 from serfiq_widgets.cli.terminal import new_table, read_scores, render
 from serfiq_widgets.errors import BadSetting, BadTable
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
     from serfiq_widgets.bias import GroupedScores

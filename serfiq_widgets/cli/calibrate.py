@@ -62,7 +62,7 @@ def calibrate(
     """
     from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer
-    from serfiq_widgets.image_files import drawn
+    from serfiq_widgets.images.files import drawn
     from serfiq_widgets.networks import as_toml, save_card
     from serfiq_widgets.results import check_passes
 

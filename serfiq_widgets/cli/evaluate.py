@@ -13,7 +13,7 @@ import click
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.cli.terminal import engine_options
 from serfiq_widgets.errors import BadSetting, plain_text
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
     from serfiq_widgets.evaluation import Accuracy, Evaluation, Table

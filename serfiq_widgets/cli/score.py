@@ -17,7 +17,7 @@ import click
 
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.cli.terminal import counting, engine_options, new_table, render
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
     from serfiq_widgets.batch import ImageFile, ScoreRow
@@ -127,7 +127,7 @@ def _what_came(
     runner: Runner, model: str, source: Folders | Table, summary: Summary, out: Path | None
 ) -> Iterator[str]:
     """Yield what is to be said after the work."""
-    from serfiq_widgets.image_files import describe_skipped
+    from serfiq_widgets.images.files import describe_skipped
     from serfiq_widgets.zoo import UNCALIBRATED
 
     if out is not None:

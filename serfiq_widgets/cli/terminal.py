@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from serfiq_widgets.errors import BadTable, EngineUnavailable, ModelWarning, plain_text
-from serfiq_widgets.outputs import check_out
+from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -156,7 +156,7 @@ def read_scores(
     """
     from serfiq_widgets import bias_groups, tables
     from serfiq_widgets.batch import score_files
-    from serfiq_widgets.image_files import drawn
+    from serfiq_widgets.images.files import drawn
     from serfiq_widgets.results import check_passes
 
     name = plain_text(source.resolve().name)
@@ -180,7 +180,7 @@ def read_scores(
 
 def images_of(folder: Path) -> list[Path]:
     """List a folder's images; what is left out, or lies in it twice, is said on standard error."""
-    from serfiq_widgets.image_files import describe_skipped, find_images, same_in_two_folders
+    from serfiq_widgets.images.files import describe_skipped, find_images, same_in_two_folders
 
     skipped: Counter[str] = Counter()
     images = find_images([folder], skipped)

@@ -20,7 +20,7 @@ from serfiq_widgets import robustness
 from serfiq_widgets.alignment import AlignedFace, align
 from serfiq_widgets.engines import runtimes
 from serfiq_widgets.faces import detect, find_face
-from serfiq_widgets.images import read_image
+from serfiq_widgets.images.read import read_image
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult
 from serfiq_widgets.scorer import Scorer

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import EngineUnavailable
-from serfiq_widgets.memory import give_back
-from serfiq_widgets.opencv import fitted, import_cv2, shrunk
+from serfiq_widgets.images.memory import give_back
+from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 
 SIDES = (640, 1280)  # longer sides at which faces are looked for: large ones, then small ones
 THRESHOLD = 0.5

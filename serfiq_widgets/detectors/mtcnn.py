@@ -31,7 +31,7 @@ from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
-from serfiq_widgets.opencv import fitted, import_cv2, shrunk
+from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 
 Array = NDArray[np.float32]
 

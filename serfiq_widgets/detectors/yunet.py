@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import store
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
-from serfiq_widgets.opencv import fitted, import_cv2, shrunk
+from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 from serfiq_widgets.zoo import Card, cards
 
 CANVAS = 640  # the network's own height and width

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import confinement, plotly_js
+from serfiq_widgets import plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
+from serfiq_widgets.images import confinement
 from serfiq_widgets.resources import folder
 from serfiq_widgets.server import pages
 from serfiq_widgets.server.log_limits import log_seldom

@@ -26,7 +26,7 @@ from typing import Any
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from serfiq_widgets.confinement import hide
+from serfiq_widgets.images.confinement import hide
 
 WORKS_HERE = hasattr(os, "pidfd_open")
 ORDER_BYTES = 2**20  # an order holds a command and an environment

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from serfiq_widgets.errors import one_line
-from serfiq_widgets.memory import give_back
+from serfiq_widgets.images.memory import give_back
 from serfiq_widgets.server import pages
 from serfiq_widgets.server.settings import Public
 

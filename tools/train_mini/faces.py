@@ -23,7 +23,7 @@ from serfiq_widgets.alignment import FACE_SIZE
 from serfiq_widgets.degrade import COVERS, Ruin, jpeg
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces import find_face
-from serfiq_widgets.opencv import import_cv2
+from serfiq_widgets.images.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, BinaryIO
 if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
     import resource
 
-from serfiq_widgets.confinement import confine
-from serfiq_widgets.containers import broken, check_size, jpeg_scale, too_large
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
-from serfiq_widgets.formats import APART, COMMON, has_heif
-from serfiq_widgets.orientation import orientation_in
+from serfiq_widgets.images.confinement import confine
+from serfiq_widgets.images.formats import APART, COMMON, has_heif
+from serfiq_widgets.images.metadata import broken, check_size, jpeg_scale, too_large
+from serfiq_widgets.images.orientation import orientation_in
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from serfiq_widgets.formats import SUFFIXES
+from serfiq_widgets.images.formats import SUFFIXES
 
 HIDDEN, OF_PROGRAMS = "hidden", "made by programs"
 NAMES = {"thumbs.db", "desktop.ini"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from serfiq_widgets.atomic import not_written
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.image_files import walk
+from serfiq_widgets.images.files import walk
 
 
 def check_out(

@@ -21,10 +21,10 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import MAX_PIXELS
-from serfiq_widgets.decoder import ANSWER, DECODED, ERRORS, LIMITED, READY, REQUEST
 from serfiq_widgets.errors import EngineUnavailable, UnreadableImage
-from serfiq_widgets.memory import give_back
+from serfiq_widgets.images.memory import give_back
+from serfiq_widgets.images.metadata import MAX_PIXELS
+from serfiq_widgets.images.sandbox_worker import ANSWER, DECODED, ERRORS, LIMITED, READY, REQUEST
 
 MEMORY = 300_000_000  # bytes above what the process has when it starts
 SECONDS = 2  # of computing, for one photo
@@ -36,7 +36,7 @@ KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds
 CHILD = """\
 import sys
 sys.path.insert(0, {!r})
-from serfiq_widgets.decoder import serve
+from serfiq_widgets.images.sandbox_worker import serve
 serve({}, {}, {})
 """
 NO_PROCESS = (
@@ -135,7 +135,7 @@ def _start() -> tuple[subprocess.Popen[bytes], bool]:
 
     It finds this package where it lies, and inherits nothing of ours.
     """
-    code = CHILD.format(str(Path(__file__).parents[1]), MEMORY, SECONDS, IDLE_S)
+    code = CHILD.format(str(Path(__file__).parents[2]), MEMORY, SECONDS, IDLE_S)
     try:
         process = subprocess.Popen(  # noqa: S603  # this Python, and code of ours
             [sys.executable, "-I", "-c", code],

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import broken, check_size, essentials, jpeg_scale, too_large
-from serfiq_widgets.decoder import check_mode, decoded, strips
 from serfiq_widgets.errors import PixelWarning, UnreadableImage, clean_name, one_line
-from serfiq_widgets.formats import APART, NO_HEIF, format_of, has_heif
-from serfiq_widgets.memory import give_back
-from serfiq_widgets.orientation import orientation_in
+from serfiq_widgets.images.formats import APART, NO_HEIF, format_of, has_heif
+from serfiq_widgets.images.memory import give_back
+from serfiq_widgets.images.metadata import broken, check_size, essentials, jpeg_scale, too_large
+from serfiq_widgets.images.orientation import orientation_in
+from serfiq_widgets.images.sandbox_worker import check_mode, decoded, strips
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,7 +98,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
 def _decoded_apart(content: bytes, kind: str, name: str) -> NDArray[np.uint8]:
     if kind == "HEIF" and not has_heif():
         raise UnreadableImage(f"'{name}' {NO_HEIF}")
-    from serfiq_widgets.sandbox import decode
+    from serfiq_widgets.images.sandbox import decode
 
     return decode(content, name)
 

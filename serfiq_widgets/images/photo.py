@@ -7,12 +7,19 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.containers import Picture, essentials
 from serfiq_widgets.errors import UnreadableImage, clean_name
-from serfiq_widgets.formats import COMMON, FROM_VISITORS, NO_HEIF, PHONES, format_of, has_heif
-from serfiq_widgets.images import check_bytes, upright
-from serfiq_widgets.opencv import fitted, shrunk
-from serfiq_widgets.sandbox import decode
+from serfiq_widgets.images.formats import (
+    COMMON,
+    FROM_VISITORS,
+    NO_HEIF,
+    PHONES,
+    format_of,
+    has_heif,
+)
+from serfiq_widgets.images.metadata import Picture, essentials
+from serfiq_widgets.images.opencv import fitted, shrunk
+from serfiq_widgets.images.read import check_bytes, upright
+from serfiq_widgets.images.sandbox import decode
 
 PREVIEW_SIDE = 360
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serfiq_widgets.errors import ImageTooLarge, UnreadableImage
-from serfiq_widgets.formats import FROM_OWNERS
-from serfiq_widgets.orientation import orientation_of, raw_profile
+from serfiq_widgets.images.formats import FROM_OWNERS
+from serfiq_widgets.images.orientation import orientation_of, raw_profile
 
 MAX_PIXELS = 32_000_000
 MAX_SCALED = 110_000_000  # pixels of a JPEG that is decoded at half its size, or less

@@ -66,7 +66,7 @@ def confine(memory: int) -> bool:
 
 def works_here() -> bool:
     """Whether a process of this machine can be confined with a filter: one tries."""
-    code = "from serfiq_widgets.confinement import confine; raise SystemExit(not confine(10**8))"
+    code = f"from {__name__} import confine; raise SystemExit(not confine(10**8))"
     command = [sys.executable, "-c", code]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  # our own
 
