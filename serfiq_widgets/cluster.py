@@ -17,7 +17,6 @@ from socket import gethostname
 from time import monotonic
 from typing import Any
 
-from serfiq_widgets import zoo
 from serfiq_widgets._version import __version__
 from serfiq_widgets.batch import ImageFile, ScoreRow, score_chunks, settings_of
 from serfiq_widgets.cluster_client import ask, cached_scorer, import_distributed, pack, translated
@@ -27,6 +26,7 @@ from serfiq_widgets.errors import (
     plain_text,
 )
 from serfiq_widgets.images.read import is_address
+from serfiq_widgets.models import cards
 from serfiq_widgets.results import check_passes
 
 POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
@@ -148,7 +148,7 @@ class ClusterRunner:
 # What follows runs on the workers.
 
 
-def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], zoo.Card]:
+def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], cards.Card]:
     """Return what rows would share (`settings_of`), and the network's card."""
     scorer, _ = cached_scorer(packed)
     return settings_of(scorer, passes, aligned=aligned), scorer.card

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from serfiq_widgets import zoo
 from serfiq_widgets._version import __version__
 from serfiq_widgets.errors import (
     BadSetting,
@@ -19,6 +18,7 @@ from serfiq_widgets.errors import (
     SerfiqError,
     one_line,
 )
+from serfiq_widgets.models import cards
 from serfiq_widgets.scorer import Scorer
 
 REACH_S = 10  # to find the scheduler, and a first worker
@@ -125,7 +125,7 @@ def pack(options: dict[str, Any]) -> bytes:
     model, card = options.get("model", "mini"), options.get("card")
     if not isinstance(model, str | Path):
         raise BadSetting("On a cluster a network is a name or a file: export the module first.")
-    if str(model) not in zoo.cards():
+    if str(model) not in cards.cards():
         model = str(Path(model).absolute())
     if isinstance(card, str | Path):
         card = str(Path(card).absolute())

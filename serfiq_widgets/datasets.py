@@ -54,7 +54,7 @@ from serfiq_widgets.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from serfiq_widgets.zoo import Card
+    from serfiq_widgets.models.cards import Card
 
     Paths = str | Path | Iterable[str | Path]
 

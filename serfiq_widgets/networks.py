@@ -17,7 +17,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import on_top, store, zoo
+from serfiq_widgets import on_top
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
@@ -31,8 +31,10 @@ from serfiq_widgets.errors import (
     plain_text,
 )
 from serfiq_widgets.images.outputs import check_out
+from serfiq_widgets.models import cards
+from serfiq_widgets.models import files as store
+from serfiq_widgets.models.cards import Card
 from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
-from serfiq_widgets.zoo import Card
 
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
@@ -78,7 +80,7 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
     Parameters
     ----------
     model : str, Path or torch.nn.Module
-        A name that `zoo.usable` lists; the path of an MXNet checkpoint (``x-symbol.json``,
+        A name that `cards.usable` lists; the path of an MXNet checkpoint (``x-symbol.json``,
         ``x-0000.params`` or the bare ``x``), of an ONNX file or of an on-top head; or a module
         that takes float32 (N, 3, H, W) and returns embeddings.
     settings : mapping, str or Path, optional
@@ -108,8 +110,8 @@ def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
         raise BadSetting("A base belongs to an on-top head; this network stands on its own.")
     if not is_file:
         return _own(_exported(model, said), said)
-    if str(model) in zoo.cards():
-        card = replace(zoo.genuine(str(model)), **said)
+    if str(model) in cards.cards():
+        card = replace(cards.genuine(str(model)), **said)
         load = _bundled if card.bundled else load_network
         return card, load(card.weights, site=card.site, side=card.size)
     network = load_network(Path(model), site=said.get("site", ""), side=said.get("size", 0))
@@ -147,7 +149,7 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
         alpha=top.alpha,
         r=top.r,
         rate=top.rate,
-        population=top.population or zoo.NOT_CALIBRATED,
+        population=top.population or cards.NOT_CALIBRATED,
         dimensions=top.head.n_dimensions,
         trained_with_dropout=True,
         notes=(*card.notes, ON_TOP.format(name, card.name)),
@@ -163,13 +165,13 @@ def card_path(model: str | Path) -> Path:
     UnknownModel
         There is no such network.
     """
-    if str(model) in zoo.cards():
+    if str(model) in cards.cards():
         return store.models_folder() / str(model) / f"{model}{SUFFIX}"
     path = Path(model)
     if not path.exists() and not list(path.parent.glob(f"{escape(path.name)}-*")):
         raise UnknownModel(
             f"There is no model '{model}': no such file, and not one of the names "
-            f"{', '.join(zoo.usable())} (serfiq models lists more). "
+            f"{', '.join(cards.usable())} (serfiq models lists more). "
             "Give a name, an MXNet checkpoint or an ONNX file."
         )
     files = None if path.suffix.lower() == on_top.SUFFIX else checkpoint_files(path)
@@ -264,7 +266,7 @@ def _settings(settings: Settings | None) -> dict[str, Any]:
             raise BadSetting(f"The card '{settings}' cannot be read: {error}.") from error
     said = {name: _checked(name, value) for name, value in settings.items()}
     if "population" not in said and said.keys() & set(STRETCH):
-        said["population"] = zoo.GIVEN  # another card's is not theirs
+        said["population"] = cards.GIVEN  # another card's is not theirs
     return said
 
 
@@ -319,7 +321,7 @@ def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
         trained_with_dropout=None if network.rate is None else network.rate > 0,
     )
     card = replace(card, **said)
-    rate = zoo.dropout_rate(card, network)
+    rate = cards.dropout_rate(card, network)
     if any(name in said for name in PIXELS):
         doubt = _doubt(network, card, rate)
         note = doubt
@@ -380,10 +382,10 @@ def _alike(network: Network, trial: Trial) -> str:
 def _noted(card: Card, network: Network) -> tuple[Card, Network]:
     """Add what is to be known about the network's dropout."""
     if card.trained_with_dropout is False:
-        rate = zoo.dropout_rate(card, network)
+        rate = cards.dropout_rate(card, network)
         return replace(card, notes=(*card.notes, UNTRAINED.format(card.name, rate))), network
     if card.trained_with_dropout is None:
-        rate = zoo.dropout_rate(card, network)
+        rate = cards.dropout_rate(card, network)
         unstated = UNSTATED.format(card.name, rate, network.site)
         return replace(card, notes=(*card.notes, unstated)), network
     return card, network

@@ -24,6 +24,7 @@ from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
 from serfiq_widgets.faces import find_face
 from serfiq_widgets.images.read import is_one_image, name_of
+from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
 from serfiq_widgets.networks import Settings, open_network
 from serfiq_widgets.results import (
     QualityResult,
@@ -33,7 +34,6 @@ from serfiq_widgets.results import (
     check_whole,
     nothing_made,
 )
-from serfiq_widgets.zoo import GIVEN, Card, dropout_rate
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource

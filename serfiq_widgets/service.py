@@ -34,8 +34,8 @@ from serfiq_widgets.scorer import Scorer
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
+    from serfiq_widgets.models.cards import Card
     from serfiq_widgets.results import QualityResult, Scores
-    from serfiq_widgets.zoo import Card
 
 log = logging.getLogger(__name__)
 

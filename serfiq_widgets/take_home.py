@@ -21,13 +21,13 @@ from serfiq_widgets._version import __version__
 from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.models.cards import usable
 from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.snapshot import snapshot_html
 from serfiq_widgets.state import PROJECTIONS, Entry
 from serfiq_widgets.tables import FORMULA_STARTS
 from serfiq_widgets.views import StateView, heading
-from serfiq_widgets.zoo import usable
 
 TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "

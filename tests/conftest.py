@@ -130,7 +130,7 @@ def aligned_folder(sample_faces, tmp_path_factory) -> Path:
 def bundled_weights():
     """What the bundled network's file holds, as float32."""
     from serfiq_widgets.checkpoints.params import read_params
-    from serfiq_widgets.zoo import MODELS
+    from serfiq_widgets.models.cards import MODELS
 
     arrays = read_params(MODELS / "mini-0000.params")
     return {name: value.astype("f4") for name, value in arrays.items()}

@@ -13,10 +13,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from serfiq_widgets import Scorer, zoo
+from serfiq_widgets import Scorer
 from serfiq_widgets.calibration import RULE, calibrate, fit
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.models import cards
 from serfiq_widgets.networks import forget_stretch, own_stretch, save_card
 from serfiq_widgets.resources import folder
 
@@ -195,7 +196,7 @@ def test_a_named_network_is_calibrated_on_this_machine_only(crops, store):
     for given_ in (Scorer("mini", alpha=70), Scorer("mini", card={"alpha": 70})):
         assert given_.card.alpha == 70
         assert given_.card.r == said["r"]
-        assert given_.card.population == zoo.GIVEN
+        assert given_.card.population == cards.GIVEN
 
     shown = " ".join(run("models", "show", "mini").output.split())
     assert "stretch alpha 60, r 0.765" in shown
@@ -250,13 +251,13 @@ def test_the_picture_shows_all_faces_under_both_stretches(scorer, lfw_faces):
 
 
 def test_the_reference_network_keeps_its_own(crops):
-    refused = run("calibrate", zoo.REFERENCE, crops)
+    refused = run("calibrate", cards.REFERENCE, crops)
     assert refused.exit_code == 2
     assert "alpha 130 and r 0.88" in refused.output
     assert "--override-reference" in refused.output
     for option in ("--override-reference", "--dry-run"):  # these get as far as the weights
-        assert "not here yet" in run("calibrate", zoo.REFERENCE, crops, option).output
-    card = zoo.cards()[zoo.REFERENCE]
+        assert "not here yet" in run("calibrate", cards.REFERENCE, crops, option).output
+    card = cards.cards()[cards.REFERENCE]
     assert (card.alpha, card.r, card.calibrated) == (130, 0.88, True)
 
 
@@ -309,7 +310,7 @@ def test_wrong_usage_is_one_sentence(arguments, hint, tmp_path, monkeypatch):
 def test_a_card_that_says_only_numbers_is_not_the_references(network):
     save_card(network, alpha=90, r=0.6)
     card = Scorer(network).card
-    assert (card.alpha, card.r, card.population, card.calibrated) == (90, 0.6, zoo.GIVEN, True)
+    assert (card.alpha, card.r, card.population, card.calibrated) == (90, 0.6, cards.GIVEN, True)
     assert forget_stretch(network)
     assert not network.with_name("model.card.toml").exists()
 
@@ -361,7 +362,7 @@ def test_the_explorer_shows_where_the_stretch_comes_from(network):
     assert "RGB, 0 to 255: found by trying" in panel._about.value
     assert "states no dropout layer" in panel._about.value
     panel._scorer["alpha"].value = 120
-    assert f"\u03b1 120, r 0.633: {zoo.GIVEN}." in panel._about.value
+    assert f"\u03b1 120, r 0.633: {cards.GIVEN}." in panel._about.value
     panel._scorer["model"].value = "mini"
-    assert zoo.cards()["mini"].population in panel._about.value
+    assert cards.cards()["mini"].population in panel._about.value
     assert "found by trying" not in panel._about.value

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.cli.main import main
+from serfiq_widgets.models.cards import cards
+from serfiq_widgets.models.files import accept
 from serfiq_widgets.resources import folder
-from serfiq_widgets.store import accept
-from serfiq_widgets.zoo import cards
 
 COLLINS = folder("sample_images") / "collins.jpg"
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from yunet_stand_in import HEIGHT, POINTS, WIDTH, stand_in
 
-from serfiq_widgets import Scorer, detectors, find_face, read_image, store
+from serfiq_widgets import Scorer, detectors, find_face, read_image
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.detectors import DETECTORS, open_detector
@@ -29,9 +29,10 @@ from serfiq_widgets.detectors import mtcnn as m
 from serfiq_widgets.detectors.yunet import YuNet, parse
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, NoFaceFound
 from serfiq_widgets.faces import detect
+from serfiq_widgets.models import files
+from serfiq_widgets.models.cards import cards
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.state import ExplorerState
-from serfiq_widgets.zoo import cards
 
 SAMPLES = {path.stem: path for path in sample_images()}
 CELL = 4  # CenterFace's grid, in pixels of the photo that it searches
@@ -407,7 +408,7 @@ def test_yunet_looks_again_at_half_the_size(yunet, monkeypatch):
 @pytest.mark.usefixtures("anew")
 def test_another_file_is_not_yunet(tmp_path, monkeypatch):
     monkeypatch.setenv("SERFIQ_MODELS", str(tmp_path))
-    path = store.models_folder() / "yunet" / "face_detection_yunet_2023mar.onnx"
+    path = files.models_folder() / "yunet" / "face_detection_yunet_2023mar.onnx"
     path.parent.mkdir()
     path.write_bytes(stand_in())
     with pytest.raises(CorruptModel, match="8f2383e4dd3c"):

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serfiq_widgets.download import HOSTS, Rules, download
 from serfiq_widgets.errors import DownloadFailed
-from serfiq_widgets.store import ModelFile
+from serfiq_widgets.models.download import HOSTS, Rules, download
+from serfiq_widgets.models.files import ModelFile
 
 CONTENT = np.random.default_rng(5).bytes(300_000)
 OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
@@ -385,8 +385,8 @@ def test_a_part_that_is_whole_needs_no_connection(server, tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from serfiq_widgets.download import Rules, download
-from serfiq_widgets.store import ModelFile
+from serfiq_widgets.models.download import Rules, download
+from serfiq_widgets.models.files import ModelFile
 download(
     ModelFile("model", "net.onnx", sys.argv[1], int(sys.argv[2]), sys.argv[3]),
     Path(sys.argv[4]), lambda done, _: print(done, flush=True), Rules(local=True),

@@ -17,13 +17,14 @@ from checkpoint_files import write_params
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import FLAT, GEMM, network_file
 
-from serfiq_widgets import Scorer, find_face, zoo
+from serfiq_widgets import Scorer, find_face
 from serfiq_widgets.batch import score_files
 from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.engines import runtimes
 from serfiq_widgets.errors import CorruptModel, ModelWarning
+from serfiq_widgets.models import cards
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import sample_images
 
@@ -34,7 +35,7 @@ EXACT, COARSE = 1e-5, 2e-3
 @pytest.fixture(scope="module")
 def mini():
     """The bundled network as an ONNX model."""
-    card = zoo.cards()["mini"]
+    card = cards.cards()["mini"]
     symbol = (card.folder / "mini-symbol.json").read_bytes()
     return to_onnx(symbol, read_params(card.folder / "mini-0000.params"), (3, 112, 112), "mini")
 
@@ -430,7 +431,7 @@ def test_lies_about_weights_elsewhere_are_refused(tmp_path, key, value):
 
 def checkpoint(folder, change):
     """The bundled checkpoint after a change of its symbol and parameters."""
-    card = zoo.cards()["mini"]
+    card = cards.cards()["mini"]
     graph = json.loads((card.folder / "mini-symbol.json").read_bytes())
     params = dict(read_params(card.folder / "mini-0000.params"))
     graph, params = change(graph, params)
@@ -617,10 +618,10 @@ def test_engines_agree_on_the_networks_of_others(shared, expected):
 def test_a_narrow_crop_is_the_middle_of_the_wide_one(expected):
     faces, _, _ = expected
     pixels = np.stack([face.pixels for face in faces])
-    narrow = zoo.Card("n", "n", size=112, width=96).normalisation
+    narrow = cards.Card("n", "n", size=112, width=96).normalisation
     np.testing.assert_array_equal(narrow.fit(pixels), pixels[:, :, 8:104])
     assert narrow(pixels).shape == (2, 3, 112, 96)
-    assert zoo.Card("n", "n", size=224, width=192).normalisation(pixels).shape == (2, 3, 224, 192)
+    assert cards.Card("n", "n", size=224, width=192).normalisation(pixels).shape == (2, 3, 224, 192)
 
 
 BATCH_NORM = [  # over the batch, by nodes, with no statistics of its own
@@ -730,7 +731,7 @@ def test_rates_of_a_checkpoint_are_rates_or_not_counted(tmp_path, stated):
 
     card, network = open_network(checkpoint(tmp_path, change), PIXELS)
     rate, trained = {"0": (0.4, False), "0.3": (0.3, True)}.get(stated, (0.4, None))
-    assert (zoo.dropout_rate(card, network), card.trained_with_dropout) == (rate, trained)
+    assert (cards.dropout_rate(card, network), card.trained_with_dropout) == (rate, trained)
 
 
 def test_an_onnx_file_may_be_called_in_capitals(tmp_path):

@@ -160,8 +160,8 @@ def test_a_column_of_groups_is_no_markup(people, tmp_path):
 
 
 def test_a_network_may_have_such_a_name(people, tmp_path):
+    from serfiq_widgets.models.cards import MODELS
     from serfiq_widgets.tables import read_table
-    from serfiq_widgets.zoo import MODELS
 
     for path in MODELS.glob("mini-*"):
         name = path.name.replace("mini", os.fsdecode(b"caf\xe9[b]"))

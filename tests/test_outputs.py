@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, NotWritten
 from serfiq_widgets.images.outputs import check_out
+from serfiq_widgets.models.cards import MODELS
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scorer import Scorer
-from serfiq_widgets.zoo import MODELS
 
 QUICK = ("--aligned", "--passes", 2)
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serfiq_widgets import Scorer, find_face, robustness, zoo
+from serfiq_widgets import Scorer, find_face, robustness
 from serfiq_widgets.errors import BadSetting, CorruptModel, SerfiqError
+from serfiq_widgets.models import cards
 from tools.train_mini import architecture, export, faces
 from tools.train_mini.dlib_weights import DlibWeights, find_dlib, read_dlib
 
-BUNDLED = zoo.MODELS / "mini-symbol.json"
+BUNDLED = cards.MODELS / "mini-symbol.json"
 HALF = float(np.finfo(np.float16).eps) / 2  # largest relative error of rounding to float16
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serfiq_widgets import Scorer, find_face, robustness, store, zoo
+from serfiq_widgets import Scorer, find_face, robustness
 from serfiq_widgets.errors import BadSetting, CorruptModel
+from serfiq_widgets.models import cards, files
 from tools.train_mini import architecture, evaluate, export, faces
 from tools.train_mini.dlib_weights import Stream, read_dlib
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
-BUNDLED = zoo.MODELS / "mini-symbol.json"
+BUNDLED = cards.MODELS / "mini-symbol.json"
 
 
 def test_the_network_is_small_enough_to_bundle():
@@ -72,11 +73,11 @@ def test_the_card_is_one_that_the_zoo_reads(bundled_weights, tmp_path):
     path = export.write_card(tmp_path, {"alpha": 61.5, "r": 0.77, "figures": 'a "quoted" é'})
     (name, entries), *others = tomllib.loads(path.read_text(encoding="utf-8")).items()
     assert (name, others) == ("mini", [])
-    card = zoo.read_card(name, entries)
+    card = cards.read_card(name, entries)
     assert (card.alpha, card.r, card.rate, card.figures) == (61.5, 0.77, 0.4, 'a "quoted" é')
     symbol, params = card.files
-    assert store.is_genuine(tmp_path / symbol.name, symbol)
-    assert store.is_genuine(tmp_path / params.name, params)
+    assert files.is_genuine(tmp_path / symbol.name, symbol)
+    assert files.is_genuine(tmp_path / params.name, params)
     assert params.sha256 == Scorer(tmp_path / "mini").network.sha256
 
 

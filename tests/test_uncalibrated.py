@@ -16,10 +16,10 @@ from serfiq_widgets import (
     take_home,
     wording,
 )
+from serfiq_widgets.models.cards import NOT_CALIBRATED
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import NO_QUALITY
 from serfiq_widgets.state import ExplorerState
-from serfiq_widgets.zoo import NOT_CALIBRATED
 
 COLLINS = sample_images()[0]
 

@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets import Scorer, download, zoo
+from serfiq_widgets import Scorer
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
+from serfiq_widgets.models import cards, download
+from serfiq_widgets.models.files import bring
 from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder
-from serfiq_widgets.store import bring
 
 COLLINS = folder("sample_images") / "collins.jpg"
-CARDS = zoo.cards()
+CARDS = cards.cards()
 MINI = CARDS["mini"]
 DOWNLOADED = {name: card for name, card in CARDS.items() if not card.bundled}
 
@@ -46,7 +47,7 @@ def own(monkeypatch):
 
     def make(**changes):
         card = replace(MINI, name="own", bundled=False, **changes)
-        monkeypatch.setattr(zoo, "cards", lambda: {"mini": MINI, "own": card})
+        monkeypatch.setattr(cards, "cards", lambda: {"mini": MINI, "own": card})
         return card
 
     make()
@@ -54,7 +55,7 @@ def own(monkeypatch):
 
 
 def files():
-    return [zoo.MODELS / file.name for file in MINI.files]
+    return [cards.MODELS / file.name for file in MINI.files]
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
@@ -66,8 +67,8 @@ def test_a_card_is_sound(card):
     assert card.origin
     assert card.figures
     assert card.files
-    assert card.state in (zoo.BUNDLED, zoo.AVAILABLE, zoo.BY_HAND)
-    assert (card.state == zoo.BY_HAND) == bool(card.placing)
+    assert card.state in (cards.BUNDLED, cards.AVAILABLE, cards.BY_HAND)
+    assert (card.state == cards.BY_HAND) == bool(card.placing)
     if card.kind == "recognition":
         assert card.weights.name in [file.name for file in card.files]
         assert card.size == 112
@@ -95,7 +96,7 @@ def test_hashes_and_sizes_are_those_of_the_design(card, shared):
 
 
 def test_the_references_graph_is_the_one_of_its_card(shared):
-    from serfiq_widgets.store import is_genuine
+    from serfiq_widgets.models.files import is_genuine
 
     symbol, _ = CARDS["arcface-r100-mxnet"].files
     assert is_genuine(shared / "models" / "lresnet100e-ir" / "model-symbol.json", symbol)
@@ -103,14 +104,14 @@ def test_the_references_graph_is_the_one_of_its_card(shared):
 
 def test_the_bundled_card_says_what_its_network_is():
     card, network = open_network("mini")
-    assert card.state == zoo.BUNDLED
+    assert card.state == cards.BUNDLED
     assert (card.size, card.size) == network.input_size
     assert card.dimensions == network.n_dimensions
     assert card.bytes == sum(path.stat().st_size for path in files())
 
 
 def test_only_what_is_here_can_be_used():
-    assert list(zoo.usable()) == ["mini"]
+    assert list(cards.usable()) == ["mini"]
     for name, card in DOWNLOADED.items():
         hint = "detector" if card.kind == "detector" else f"serfiq models download {name}"
         with pytest.raises(UnknownModel, match=hint):
@@ -163,7 +164,7 @@ def test_a_card_is_shown_whole(name, store):
     for part in (card.title, card.licence, card.state, *(file.sha256 for file in card.files)):
         assert " ".join(part.split()) in text
     assert all(file.url in result.output for file in card.files)
-    assert str(zoo.MODELS if card.bundled else store / name) in result.output
+    assert str(cards.MODELS if card.bundled else store / name) in result.output
 
 
 def test_the_bundled_network_says_what_it_was_trained_on():
@@ -239,8 +240,8 @@ def test_files_placed_by_hand_wait_for_their_licence(own, store):
     (store / "own").mkdir(parents=True)
     for path in files():
         shutil.copy(path, store / "own")
-    assert own(noncommercial=False).state == zoo.INSTALLED
-    assert own().state == zoo.BY_HAND
+    assert own(noncommercial=False).state == cards.INSTALLED
+    assert own().state == cards.BY_HAND
     with pytest.raises(UnknownModel, match="serfiq models download own"):
         open_network("own")
 
@@ -267,7 +268,7 @@ def test_an_import_must_be_the_cards_file(own, tmp_path):
     assert result.exit_code == 2
     assert "not those of 'mini-0000.params'" in result.output
     assert not card.weights.exists()
-    assert card.state == zoo.BY_HAND
+    assert card.state == cards.BY_HAND
     result = run("import", "own", altered, "--accept-licence")
     assert result.exit_code == 2
     assert "ends in .json" in result.output
@@ -304,7 +305,7 @@ def test_where_hashes_are_hearsay_another_file_is_a_warning(own, tmp_path):
     assert result.exit_code == 0
     assert "'mine-symbol.json' is not the published 'mini-symbol.json'" in result.output
     assert "mini-0000.params" not in result.output
-    assert card.state == zoo.INSTALLED
+    assert card.state == cards.INSTALLED
     assert Scorer("own").network.n_dimensions == 128
 
 
@@ -316,7 +317,7 @@ def test_an_archive_can_be_imported(own, tmp_path):
         archive.write(files()[1], "pack/net")
     result = run("import", "own", files()[0], tmp_path / "Pack.ZIP", "--accept-licence")
     assert result.exit_code == 0
-    assert card.state == zoo.INSTALLED
+    assert card.state == cards.INSTALLED
 
 
 def test_the_bundled_model_is_not_imported_over():
@@ -335,7 +336,7 @@ def test_an_altered_model_is_not_opened(own):
     card.weights.write_bytes(content[:-1])
     with pytest.raises(UnknownModel, match="not here yet"):
         open_network("own")
-    assert "own" not in zoo.usable()
+    assert "own" not in cards.usable()
 
 
 def test_a_folder_that_cannot_be_written_is_said(own, tmp_path, monkeypatch):
@@ -351,7 +352,7 @@ def test_a_folder_that_cannot_be_written_is_said(own, tmp_path, monkeypatch):
 def test_the_store_is_in_the_users_cache_unless_said_otherwise(monkeypatch, store):
     from platformdirs import user_cache_path
 
-    from serfiq_widgets.store import models_folder
+    from serfiq_widgets.models.files import models_folder
 
     assert models_folder() == store
     monkeypatch.setenv("SERFIQ_MODELS", "~/models")
@@ -373,7 +374,7 @@ def address(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     local = partial(download.download, rules=download.Rules(tries=1, local=True))
     monkeypatch.setattr(download, "download", local)
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=zoo.MODELS))
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=cards.MODELS))
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_port}"
@@ -384,7 +385,7 @@ def address(monkeypatch):
 
 def test_a_model_is_downloaded_mended_and_opened(own, address):
     card = own(files=tuple(replace(f, url=f"{address}/{f.name}") for f in MINI.files))
-    assert card.state == zoo.AVAILABLE
+    assert card.state == cards.AVAILABLE
     result = run("download", "own", input="y\n")
     assert result.exit_code == 0
     assert "own is installed" in result.output
@@ -403,4 +404,4 @@ def test_a_failed_download_is_one_sentence_and_exit_code_one(own, address, monke
     assert "serfiq models import own" in result.output
     monkeypatch.setenv("SERFIQ_OFFLINE", "1")
     assert "SERFIQ_OFFLINE" in run("download", "own").output
-    assert card.state == zoo.AVAILABLE
+    assert card.state == cards.AVAILABLE

@@ -96,13 +96,13 @@ def calibrate(
 
 
 def _spare_the_reference(model: str) -> None:
-    from serfiq_widgets import zoo
+    from serfiq_widgets.models import cards
 
-    if model == zoo.REFERENCE:
+    if model == cards.REFERENCE:
         raise BadSetting(
-            f"'{model}' is the reference's own network: with its alpha {zoo.REFERENCE_ALPHA:g} and "
-            f"r {zoo.REFERENCE_R:g} your qualities are those of the reference's code. See what "
-            "would be with --dry-run; overrule this with --override-reference."
+            f"'{model}' is the reference's own network: with its alpha {cards.REFERENCE_ALPHA:g} "
+            f"and r {cards.REFERENCE_R:g} your qualities are those of the reference's code. See "
+            "what would be with --dry-run; overrule this with --override-reference."
         )
 
 

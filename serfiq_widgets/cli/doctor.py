@@ -130,7 +130,7 @@ def _model() -> Check:
 def _files() -> Iterator[Check]:
     """The sha256 of every model's file that is here, and whether it is the one of its card."""
     from serfiq_widgets.detectors import mtcnn
-    from serfiq_widgets.zoo import BUNDLED, INSTALLED, cards
+    from serfiq_widgets.models.cards import BUNDLED, INSTALLED, cards
 
     for card in cards().values():
         if card.state in (BUNDLED, INSTALLED):

@@ -14,9 +14,9 @@ import click
 from serfiq_widgets.errors import DownloadFailed, NotWritten, UnknownModel
 
 if TYPE_CHECKING:
-    from serfiq_widgets.download import Progress
-    from serfiq_widgets.store import ModelFile
-    from serfiq_widgets.zoo import Card
+    from serfiq_widgets.models.cards import Card
+    from serfiq_widgets.models.download import Progress
+    from serfiq_widgets.models.files import ModelFile
 
 FAILED = 1
 WIDTH, NARROW = 96, 79
@@ -37,8 +37,8 @@ def models(context: click.Context) -> None:
 
 
 def _list() -> None:
-    from serfiq_widgets import zoo
     from serfiq_widgets.cli import terminal
+    from serfiq_widgets.models import cards as zoo
 
     right = ("MB", "input", "embedding")
     table = terminal.new_table("name", "state", *right, "dropout", "licence", right=right)
@@ -67,7 +67,7 @@ def _dropout(card: Card) -> str:
 
 
 def _card(name: str) -> Card:
-    from serfiq_widgets.zoo import cards
+    from serfiq_widgets.models.cards import cards
 
     if name not in cards():
         raise UnknownModel(f"There is no model '{name}'. The names are {', '.join(cards())}.")
@@ -144,8 +144,8 @@ def inspect(path: str, card: Path | None, save: bool) -> None:
 @accept_licence
 def download(name: str, accept_licence: bool) -> None:
     """Download a model; a download that broke off goes on where it stopped."""
-    from serfiq_widgets.download import download as fetch
-    from serfiq_widgets.zoo import BY_HAND
+    from serfiq_widgets.models.cards import BY_HAND
+    from serfiq_widgets.models.download import download as fetch
 
     card = _card(name)
     if card.state == BY_HAND:
@@ -166,7 +166,7 @@ def download(name: str, accept_licence: bool) -> None:
 @accept_licence
 def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
     """Copy a model's files that you have already to their place."""
-    from serfiq_widgets.store import bring
+    from serfiq_widgets.models.files import bring
 
     card = _card(name)
     if card.bundled:
@@ -206,9 +206,9 @@ def _source(file: ModelFile, paths: tuple[Path, ...]) -> Path:
 
 def _accept(card: Card, *, given: bool) -> None:
     """Show the licence, and ask once for one that is not free."""
-    from serfiq_widgets import store
+    from serfiq_widgets.models import files
 
-    if card.bundled or store.is_accepted(card.folder, card.licence):
+    if card.bundled or files.is_accepted(card.folder, card.licence):
         return
     click.echo(f"Licence of {card.name}: {card.licence}")
     if not card.noncommercial:
@@ -222,7 +222,7 @@ def _accept(card: Card, *, given: bool) -> None:
         raise click.ClickException(
             "Its licence was not accepted, so nothing was done (for scripts: --accept-licence)."
         )
-    store.accept(card.folder, card.licence)
+    files.accept(card.folder, card.licence)
 
 
 def _explain(card: Card) -> None:

@@ -158,7 +158,7 @@ def _label(name: str) -> str:
 
 def _from_folder(base: str, out: Path) -> str:
     """Return a base as the head's card names it: a name, or a path from the head's folder."""
-    from serfiq_widgets.zoo import cards
+    from serfiq_widgets.models.cards import cards
 
     if base in cards():
         return base

@@ -128,7 +128,7 @@ def _what_came(
 ) -> Iterator[str]:
     """Yield what is to be said after the work."""
     from serfiq_widgets.images.files import describe_skipped
-    from serfiq_widgets.zoo import UNCALIBRATED
+    from serfiq_widgets.models.cards import UNCALIBRATED
 
     if out is not None:
         yield f"{summary.rows} rows written to {out}"

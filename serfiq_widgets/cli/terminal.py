@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from serfiq_widgets.bias_groups import ScoreTable
+    from serfiq_widgets.models.cards import Card
     from serfiq_widgets.scorer import Scorer
-    from serfiq_widgets.zoo import Card
 
 WIDTH_OF_A_FILE = 120
 PAGES = (".html", ".htm")

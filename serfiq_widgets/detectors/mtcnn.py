@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets import store
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
+from serfiq_widgets.models import files
 
 Array = NDArray[np.float32]
 
@@ -271,7 +271,7 @@ def normalised(pixels: NDArray[np.uint8]) -> Array:
 def files_folder() -> Path:
     """Where MTCNN's files are looked for."""
     own = os.environ.get("SERFIQ_MTCNN")
-    return Path(own).expanduser() if own else store.models_folder() / "mtcnn"
+    return Path(own).expanduser() if own else files.models_folder() / "mtcnn"
 
 
 def _check_files(folder: Path) -> None:

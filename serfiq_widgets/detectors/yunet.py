@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets import store
 from serfiq_widgets.detectors import Detection
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
-from serfiq_widgets.zoo import Card, cards
+from serfiq_widgets.models import files
+from serfiq_widgets.models.cards import Card, cards
 
 CANVAS = 640  # the network's own height and width
 SIDES = (640, 320)  # longer side of the photo on it; the second if no face was found: those known
@@ -52,7 +52,7 @@ class YuNet:
                 f"YuNet needs its file {path}: 'serfiq models download {card.name}' puts it there, "
                 f"or take it from {file.url}"
             )
-        if not store.is_genuine(path, file):
+        if not files.is_genuine(path, file):
             raise CorruptModel(
                 f"'{path}' is broken, or not the file that YuNet's card names, whose SHA-256 is "
                 f"{file.sha256}. Take it away and get it again."

@@ -212,7 +212,7 @@ def write_card(folder: Path, card: Mapping[str, object], name: str = "mini") -> 
     folder : Path
         Where `write_checkpoint` wrote.
     card : mapping
-        Further entries, as `serfiq_widgets.zoo.Card` has them: alpha, r, figures, origin ...
+        Further entries of a `serfiq_widgets.models.cards.Card`: alpha, r, figures, origin ...
     """
     entries = {
         "title": f"{name}, the bundled recognition network",

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from serfiq_widgets.errors import CorruptModel, DownloadFailed
-from serfiq_widgets.store import ModelFile, extract, is_genuine, settle
+from serfiq_widgets.models.files import ModelFile, extract, is_genuine, settle
 
 OFFLINE_VARIABLE = "SERFIQ_OFFLINE"
 # GitHub, and the hosts to which it sends those who ask for a release or a large file.

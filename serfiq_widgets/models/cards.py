@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import store
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, UnknownModel
+from serfiq_widgets.models import files as store
 
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(__file__).parent
 
 # The reference network, and its stretch and dropout rate: what a model without a card is given.
 REFERENCE = "arcface-r100-mxnet"
