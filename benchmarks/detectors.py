@@ -18,10 +18,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from serfiq_widgets import Scorer, robustness
-from serfiq_widgets.alignment import TEMPLATE, AlignedFace, align, similarity
-from serfiq_widgets.detectors import DETECTORS, Detection, open_detector
 from serfiq_widgets.errors import EngineUnavailable
-from serfiq_widgets.faces import detect
+from serfiq_widgets.faces.alignment import TEMPLATE, AlignedFace, align, similarity
+from serfiq_widgets.faces.detectors import DETECTORS, Detection, open_detector
+from serfiq_widgets.faces.find import detect
 from serfiq_widgets.images.files import find_images
 from serfiq_widgets.images.read import read_image
 

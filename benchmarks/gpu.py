@@ -16,7 +16,7 @@ import torch
 from onnx import load_model_from_string, numpy_helper, shape_inference
 
 from serfiq_widgets import Scorer
-from serfiq_widgets.alignment import AlignedFace
+from serfiq_widgets.faces.alignment import AlignedFace
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32}
 DTYPES |= {"bf16": torch.bfloat16, "fp16": torch.float16}

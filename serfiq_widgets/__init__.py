@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 from serfiq_widgets._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from serfiq_widgets.alignment import AlignedFace
     from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
     from serfiq_widgets.datasets import score_table
-    from serfiq_widgets.degrade import Ruin
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
-    from serfiq_widgets.faces import find_face
+    from serfiq_widgets.faces.alignment import AlignedFace
+    from serfiq_widgets.faces.degradation import Ruin
+    from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.predict import PredictPanel
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AlignedFace": "alignment",
+    "AlignedFace": "faces.alignment",
     "BiasExplorer": "bias_explorer",
     "Camera": "camera",
     "ComparePanel": "compare",
@@ -72,12 +72,12 @@ _HOMES = {
     "Explorer": "explorer",
     "PredictPanel": "predict",
     "QualityResult": "results",
-    "Ruin": "degrade",
+    "Ruin": "faces.degradation",
     "RunningScoreView": "views",
     "Scorer": "scorer",
     "SerfiqError": "errors",
     "SpreadView": "views",
-    "find_face": "faces",
+    "find_face": "faces.find",
     "heatmap": "sensitivity",
     "read_image": "images.read",
     "score_table": "datasets",

@@ -21,9 +21,9 @@ from time import perf_counter
 from typing import Any, BinaryIO
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.errors import SerfiqError, one_line, plain_text
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.read import name_of, read_bytes
 from serfiq_widgets.results import Scores, check_passes, nothing_made
 from serfiq_widgets.scorer import BATCH, Scorer

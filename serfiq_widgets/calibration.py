@@ -21,7 +21,7 @@ from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.networks import NUMBERS
 
 if TYPE_CHECKING:
-    from serfiq_widgets.alignment import AlignedFace
+    from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.scorer import Scorer
 

@@ -20,7 +20,7 @@ from serfiq_widgets.state import Entry, ExplorerState
 from serfiq_widgets.views import StateView, heading
 
 if TYPE_CHECKING:
-    from serfiq_widgets.alignment import AlignedFace
+    from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.images.read import ImageSource
 
 PASSES, DRAWS = 100, 60

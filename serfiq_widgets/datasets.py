@@ -26,8 +26,8 @@ from serfiq_widgets.batch import (
     score_chunks,
     settings_of,
 )
-from serfiq_widgets.detectors import open_detector
 from serfiq_widgets.errors import BadSetting, plain_text
+from serfiq_widgets.faces.detectors import open_detector
 from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.journal import Journal
 from serfiq_widgets.scorer import Scorer

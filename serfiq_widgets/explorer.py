@@ -12,12 +12,12 @@ import ipywidgets as w
 import traitlets as t
 
 from serfiq_widgets import wording
-from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
-from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard, preview
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.lab import DegradationLab

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.opencv import fitted, shrunk
 from serfiq_widgets.images.photo import PREVIEW_SIDE, Photo

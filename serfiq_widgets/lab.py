@@ -8,10 +8,10 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
-from serfiq_widgets.alignment import FACE_SIZE
-from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard
+from serfiq_widgets.faces.alignment import FACE_SIZE
+from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.parts import Plot, Slider
 from serfiq_widgets.sensitivity import Sweep, sweep
 from serfiq_widgets.views import StateView

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.alignment import AlignedFace
-from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.parts import Plot
 from serfiq_widgets.resources import sample_images

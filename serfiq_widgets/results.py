@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.errors import BadSetting, CorruptModel
+from serfiq_widgets.faces.alignment import AlignedFace
 
 MIN_PASSES, MAX_PASSES = 2, 2000
 NO_QUALITY = "\u2013"  # what stands for the quality of a network that is not calibrated

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
-from serfiq_widgets.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detector
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.read import is_one_image, name_of
 from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
 from serfiq_widgets.networks import Settings, open_network

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.alignment import FACE_SIZE, AlignedFace
-from serfiq_widgets.degrade import STRENGTHS, Ruin, sweep_values
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
+from serfiq_widgets.faces.degradation import STRENGTHS, Ruin, sweep_values
 from serfiq_widgets.scorer import BATCH, Scorer
 
 GREY = 128.0

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets.alignment import AlignedFace
 from serfiq_widgets.cluster_client import (
     ask,
     cached_scorer,
@@ -27,7 +26,8 @@ from serfiq_widgets.cluster_client import (
     translated,
 )
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes
 from serfiq_widgets.scorer import Scorer

@@ -15,10 +15,10 @@ from typing import Any
 
 import traitlets as t
 
-from serfiq_widgets.alignment import AlignedFace
-from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.errors_shown import HasMessage
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.sandbox import forget
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult, check_passes

@@ -18,9 +18,9 @@ import ipywidgets as w
 import numpy as np
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.degrade import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.models.cards import usable
 from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.degrade import Ruin
 from serfiq_widgets.engines import Engine, Normalisation, open_engine
 from serfiq_widgets.errors import CorruptModel
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.resources import sample_images
 
 if TYPE_CHECKING:

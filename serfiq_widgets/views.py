@@ -20,7 +20,7 @@ from serfiq_widgets.service import open_scorer
 from serfiq_widgets.state import MOST_PASSES, ExplorerState
 
 if TYPE_CHECKING:
-    from serfiq_widgets.alignment import AlignedFace
+    from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.images.read import ImageSource
 
 

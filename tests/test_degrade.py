@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serfiq_widgets import degrade
-from serfiq_widgets.degrade import COVERS, STEPS, STRENGTHS, Ruin
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces import degradation
+from serfiq_widgets.faces.degradation import COVERS, STEPS, STRENGTHS, Ruin
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.resources import folder
 
 PORTRAITS = ("collins", "hopper")
@@ -63,19 +63,19 @@ def test_covering_lowers_the_score(face, scorer, what):
 
 def test_brightness_is_in_stops():
     grey = np.full((4, 4, 3), 60, np.uint8)
-    assert (degrade.brightness(grey, 1) == 120).all()
-    assert (degrade.brightness(grey, -1) == 30).all()
-    assert (degrade.brightness(grey, 3) == 255).all()
+    assert (degradation.brightness(grey, 1) == 120).all()
+    assert (degradation.brightness(grey, -1) == 30).all()
+    assert (degradation.brightness(grey, 3) == 255).all()
 
 
 def test_contrast_is_around_middle_grey():
     rows = np.array([[[27, 127, 227]]], np.uint8)
-    np.testing.assert_array_equal(degrade.contrast(rows, 0.5), [[[77, 127, 177]]])
+    np.testing.assert_array_equal(degradation.contrast(rows, 0.5), [[[77, 127, 177]]])
 
 
 def test_noise_has_the_deviation_it_says():
     grey = np.full((112, 112, 3), 128, np.uint8)
-    deviation = (degrade.noise(grey, 20).astype(float) - 128).std()
+    deviation = (degradation.noise(grey, 20).astype(float) - 128).std()
     # 37,632 samples: the relative standard error is 1/sqrt(2 n), five of them allowed, and rounding
     assert deviation == pytest.approx(20, rel=5 / np.sqrt(2 * grey.size) + 1e-3)
 
@@ -83,20 +83,20 @@ def test_noise_has_the_deviation_it_says():
 def test_rotation_turns_anticlockwise():
     image = np.zeros((112, 112, 3), np.uint8)
     image[50:62, 100:] = 255  # a mark on the right
-    turned = degrade.rotation(image, 90)
+    turned = degradation.rotation(image, 90)
     assert turned[:10, 50:62].mean() > 200  # now on top
 
 
 def test_resolution_keeps_only_so_many_pixels():
     stripes = np.zeros((112, 112, 3), np.uint8)
     stripes[:, ::2] = 255
-    coarse = degrade.resolution(stripes, 56)
+    coarse = degradation.resolution(stripes, 56)
     assert coarse[:, 8:-8].std() < 1  # each pair of stripes has become its mean
 
 
 def test_the_square_is_where_it_is_put():
     white = np.full((112, 112, 3), 255, np.uint8)
-    covered = degrade.cover(white, "square", 30, 80, 20)
+    covered = degradation.cover(white, "square", 30, 80, 20)
     rows, columns = np.nonzero((covered != 255).any(axis=2))
     assert (rows.mean(), columns.mean()) == pytest.approx((80, 30), abs=0.5)
     assert len(rows) == 20 * 20
@@ -122,10 +122,10 @@ def test_impossible_strengths_are_refused_by_name(settings, says):
 
 def test_a_sweep_goes_through_the_neutral_value():
     for name, strength in STRENGTHS.items():
-        values = degrade.sweep_values(name, 21)
+        values = degradation.sweep_values(name, 21)
         assert values[0] == strength.least
         assert values[-1] == strength.most
         assert strength.neutral in values
         assert (np.diff(values) > 0).all()
     with pytest.raises(BadSetting, match="'beauty' cannot be swept"):
-        degrade.sweep_values("beauty", 21)
+        degradation.sweep_values("beauty", 21)

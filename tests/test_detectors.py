@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from yunet_stand_in import HEIGHT, POINTS, WIDTH, stand_in
 
-from serfiq_widgets import Scorer, detectors, find_face, read_image
+from serfiq_widgets import Scorer, find_face, read_image
 from serfiq_widgets.cli.main import main
-from serfiq_widgets.degrade import Ruin
-from serfiq_widgets.detectors import DETECTORS, open_detector
-from serfiq_widgets.detectors import mtcnn as m
-from serfiq_widgets.detectors.yunet import YuNet, parse
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, NoFaceFound
-from serfiq_widgets.faces import detect
+from serfiq_widgets.faces import detectors
+from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.detectors import DETECTORS, open_detector
+from serfiq_widgets.faces.detectors import mtcnn as m
+from serfiq_widgets.faces.detectors.yunet import YuNet, parse
+from serfiq_widgets.faces.find import detect
 from serfiq_widgets.models import files
 from serfiq_widgets.models.cards import cards
 from serfiq_widgets.resources import sample_images
@@ -153,7 +154,7 @@ def test_a_wall_of_faces_ends_at_the_cap(mtcnn):
 def test_mxnet_stays_out(shared):
     code = (
         "import sys; from pathlib import Path; from serfiq_widgets import read_image;"
-        "from serfiq_widgets.detectors.mtcnn import Mtcnn;"
+        "from serfiq_widgets.faces.detectors.mtcnn import Mtcnn;"
         f"found = Mtcnn(Path({str(shared / 'models' / 'mtcnn')!r}))"
         f"(read_image({str(SAMPLES['collins'])!r}));"
         "print(len(found), 'mxnet' in sys.modules)"

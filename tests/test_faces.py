@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serfiq_widgets import find_face, read_image
-from serfiq_widgets.alignment import TEMPLATE, align, similarity
-from serfiq_widgets.faces import detect
+from serfiq_widgets.faces.alignment import TEMPLATE, align, similarity
+from serfiq_widgets.faces.find import detect
 from serfiq_widgets.resources import folder, sample_images
 
 COLLINS = folder("sample_images") / "collins.jpg"

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from serfiq_widgets.errors import PixelWarning, SerfiqError, UnreadableImage
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.read import read_bytes, read_image
 from serfiq_widgets.resources import folder
 

@@ -40,7 +40,6 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from onnx_files import HEADS, network_file
     from PIL import Image
 
-    from serfiq_widgets.alignment import FACE_SIZE, align
     from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
     from serfiq_widgets.checkpoints.onnx_file import parse_onnx
     from serfiq_widgets.checkpoints.params import read_params
@@ -48,7 +47,8 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.engines import Normalisation
     from serfiq_widgets.engines.onnxruntime import OnnxEngine
     from serfiq_widgets.errors import SerfiqError
-    from serfiq_widgets.faces import find_face
+    from serfiq_widgets.faces.alignment import FACE_SIZE, align
+    from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.models.cards import MODELS
     from serfiq_widgets.networks import open_network

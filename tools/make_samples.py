@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from serfiq_widgets.faces import detect
+from serfiq_widgets.faces.find import detect
 from serfiq_widgets.images.read import read_image
 
 if TYPE_CHECKING:

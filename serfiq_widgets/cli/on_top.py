@@ -46,7 +46,7 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
 
     from serfiq_widgets.cli.terminal import images_of, open_scorer
     from serfiq_widgets.errors import SerfiqError
-    from serfiq_widgets.faces import find_face
+    from serfiq_widgets.faces.find import find_face
 
     check_out(out, "--out", [".npy"], [folder, model])
     check_out(labels, "--labels", sources=[folder, model])

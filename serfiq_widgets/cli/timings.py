@@ -17,9 +17,9 @@ from time import perf_counter
 from typing import Any
 
 from serfiq_widgets import robustness
-from serfiq_widgets.alignment import AlignedFace, align
 from serfiq_widgets.engines import runtimes
-from serfiq_widgets.faces import detect, find_face
+from serfiq_widgets.faces.alignment import AlignedFace, align
+from serfiq_widgets.faces.find import detect, find_face
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.results import QualityResult

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from serfiq_widgets.degrade import STRENGTHS
+from serfiq_widgets.faces.degradation import STRENGTHS
 from serfiq_widgets.figures.style import BLUE, ORANGE, layout, title
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.alignment import FACE_SIZE
 from serfiq_widgets.checkpoints.params import DENSE, DTYPES, LIST_MAGIC, MAGIC_V2
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces.alignment import FACE_SIZE
 from tools.train_mini.architecture import (
     BOTTOM,
     CROP,

@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.alignment import FACE_SIZE
-from serfiq_widgets.degrade import COVERS, Ruin, jpeg
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.faces import find_face
+from serfiq_widgets.faces.alignment import FACE_SIZE
+from serfiq_widgets.faces.degradation import COVERS, Ruin, jpeg
+from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]

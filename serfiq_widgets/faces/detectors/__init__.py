@@ -72,13 +72,13 @@ def open_detector(name: str) -> Detector:
 @cache
 def _open(name: str) -> Detector:
     if name == "mtcnn":
-        from serfiq_widgets.detectors.mtcnn import Mtcnn
+        from serfiq_widgets.faces.detectors.mtcnn import Mtcnn
 
         return Mtcnn()
     if name == "yunet":
-        from serfiq_widgets.detectors.yunet import YuNet
+        from serfiq_widgets.faces.detectors.yunet import YuNet
 
         return YuNet()
-    from serfiq_widgets.detectors.centerface import CenterFace
+    from serfiq_widgets.faces.detectors.centerface import CenterFace
 
     return CenterFace()

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
-from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
+from serfiq_widgets.faces.detectors import Detection
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 from serfiq_widgets.models import files
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets.alignment import FACE_SIZE
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.faces.alignment import FACE_SIZE
 from serfiq_widgets.images.opencv import import_cv2
 
 Pixels = NDArray[np.uint8]

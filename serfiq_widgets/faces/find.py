@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.alignment import FACE_SIZE, AlignedFace, align
-from serfiq_widgets.detectors import Detection, open_detector
 from serfiq_widgets.errors import NoFaceFound, UnreadableImage
+from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace, align
+from serfiq_widgets.faces.detectors import Detection, open_detector
 from serfiq_widgets.images.opencv import import_cv2
 from serfiq_widgets.images.read import name_of, read_image
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.detectors import Detection
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
+from serfiq_widgets.faces.detectors import Detection
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 from serfiq_widgets.models import files
 from serfiq_widgets.models.cards import Card, cards

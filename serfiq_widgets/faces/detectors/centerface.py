@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.detectors import Detection
 from serfiq_widgets.engines.onnxruntime import session
 from serfiq_widgets.errors import EngineUnavailable
+from serfiq_widgets.faces.detectors import Detection
 from serfiq_widgets.images.memory import give_back
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 

@@ -1,0 +1,1 @@
+"""From an image to aligned faces: detectors, alignment, and degradations of a face."""
