@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from serfiq_widgets import Scorer, find_face, on_top, robustness
+from serfiq_widgets import Scorer, find_face, robustness
+from serfiq_widgets.checkpoints import on_top
 from serfiq_widgets.engines.torch_training import train
 from serfiq_widgets.evaluation import compare_all, discard_curve
 from serfiq_widgets.images.files import find_images

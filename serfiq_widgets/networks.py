@@ -17,9 +17,8 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import on_top
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.checkpoints import checkpoint_files, load_network
+from serfiq_widgets.checkpoints import checkpoint_files, load_network, on_top
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
 from serfiq_widgets.engines import is_a_crop
 from serfiq_widgets.errors import (

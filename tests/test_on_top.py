@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets import Scorer, find_face, on_top
+from serfiq_widgets import Scorer, find_face
 from serfiq_widgets import robustness as rb
+from serfiq_widgets.checkpoints import on_top
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, CorruptModel
 from serfiq_widgets.resources import sample_images

@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 from onnx_files import FLAT, GEMM, HEADS, SIDE, network_file
 from scipy.stats import spearmanr
 
-from serfiq_widgets import Scorer, find_face, on_top
+from serfiq_widgets import Scorer, find_face
 from serfiq_widgets import robustness as rb
-from serfiq_widgets.checkpoints import load_network
+from serfiq_widgets.checkpoints import load_network, on_top
 from serfiq_widgets.checkpoints.onnx_file import parse_onnx
 from serfiq_widgets.checkpoints.split import cut_network
 from serfiq_widgets.cli.doctor import diagnose

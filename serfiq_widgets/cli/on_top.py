@@ -91,8 +91,8 @@ def train_on_top(
     With --base the head scores images (serfiq score --model HEAD.npz), else embeddings
     (serfiq score-embeddings).
     """
-    from serfiq_widgets import on_top
     from serfiq_widgets.calibration import fit
+    from serfiq_widgets.checkpoints import on_top
     from serfiq_widgets.engines.torch_training import train
     from serfiq_widgets.networks import open_network
 
@@ -132,7 +132,7 @@ def train_on_top(
 @click.option("--format", "form", default="csv", type=click.Choice(["csv", "json"]))
 def score_embeddings(head: Path, embeddings: Path, passes: int, seed: int, form: str) -> None:
     """Score embeddings (.npy or .csv) with an on-top head, one row each."""
-    from serfiq_widgets import on_top
+    from serfiq_widgets.checkpoints import on_top
 
     scores = on_top.score_embeddings(on_top.load(head), read_embeddings(embeddings), passes, seed)
     names = ["row", *scores]
