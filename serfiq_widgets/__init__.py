@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.lab import DegradationLab
     from serfiq_widgets.predict import PredictPanel
-    from serfiq_widgets.results import QualityResult
-    from serfiq_widgets.scorer import Scorer
-    from serfiq_widgets.sensitivity import heatmap
+    from serfiq_widgets.scoring.results import QualityResult
+    from serfiq_widgets.scoring.scorer import Scorer
+    from serfiq_widgets.scoring.sensitivity import heatmap
     from serfiq_widgets.views import RunningScoreView, SpreadView
 
 __all__ = [
@@ -71,14 +71,14 @@ _HOMES = {
     "EvaluationExplorer": "evaluation_explorer",
     "Explorer": "explorer",
     "PredictPanel": "predict",
-    "QualityResult": "results",
+    "QualityResult": "scoring.results",
     "Ruin": "faces.degradation",
     "RunningScoreView": "views",
-    "Scorer": "scorer",
+    "Scorer": "scoring.scorer",
     "SerfiqError": "errors",
     "SpreadView": "views",
     "find_face": "faces.find",
-    "heatmap": "sensitivity",
+    "heatmap": "scoring.sensitivity",
     "read_image": "images.read",
     "score_table": "datasets",
 }

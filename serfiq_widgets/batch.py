@@ -25,8 +25,8 @@ from serfiq_widgets.errors import SerfiqError, one_line, plain_text
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.read import name_of, read_bytes
-from serfiq_widgets.results import Scores, check_passes, nothing_made
-from serfiq_widgets.scorer import BATCH, Scorer
+from serfiq_widgets.scoring.results import Scores, check_passes, nothing_made
+from serfiq_widgets.scoring.scorer import BATCH, Scorer
 
 ImageFile = str | Path | BinaryIO
 """An image by its path, or open."""

@@ -19,7 +19,6 @@ from typing import Any
 
 from serfiq_widgets._version import __version__
 from serfiq_widgets.batch import ImageFile, ScoreRow, score_chunks, settings_of
-from serfiq_widgets.cluster_client import ask, cached_scorer, import_distributed, pack, translated
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
@@ -27,7 +26,8 @@ from serfiq_widgets.errors import (
 )
 from serfiq_widgets.images.read import is_address
 from serfiq_widgets.models import cards
-from serfiq_widgets.results import check_passes
+from serfiq_widgets.scoring.cluster import ask, cached_scorer, import_distributed, pack, translated
+from serfiq_widgets.scoring.results import check_passes
 
 POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
 AHEAD = 2  # chunks per thread of the workers that are under way

@@ -30,7 +30,7 @@ from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.faces.detectors import open_detector
 from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.journal import Journal
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 from serfiq_widgets.sources import (
     BLOCK,
     COLUMNS,

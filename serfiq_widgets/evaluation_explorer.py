@@ -28,7 +28,7 @@ from serfiq_widgets.measurements import measure
 from serfiq_widgets.parts import Gallery, Notice, Plot, Slider
 from serfiq_widgets.parts import Table as Rows
 from serfiq_widgets.resources import bundled
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 from serfiq_widgets.views import heading
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from serfiq_widgets.parts import Gallery, Notice, Tour, Upload
 from serfiq_widgets.predict import PredictPanel
 from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.service import open_scorer
+from serfiq_widgets.scoring.remote import open_scorer
+from serfiq_widgets.scoring.results import QualityResult, check_passes
 from serfiq_widgets.settings import SettingsPanel
 from serfiq_widgets.state import MOST_PASSES, ExplorerState
 from serfiq_widgets.take_home import TakeHomePanel

@@ -19,8 +19,8 @@ from serfiq_widgets.images.opencv import fitted, shrunk
 from serfiq_widgets.images.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.parts import FaceView, PhotoView, Slider
-from serfiq_widgets.results import QualityResult
-from serfiq_widgets.sensitivity import heatmap_in_steps
+from serfiq_widgets.scoring.results import QualityResult
+from serfiq_widgets.scoring.sensitivity import heatmap_in_steps
 from serfiq_widgets.state import ExplorerState
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.faces.alignment import FACE_SIZE
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.parts import Plot, Slider
-from serfiq_widgets.sensitivity import Sweep, sweep
+from serfiq_widgets.scoring.sensitivity import Sweep, sweep
 from serfiq_widgets.views import StateView
 
 WHAT = "Ruin it and watch"

@@ -22,8 +22,8 @@ from serfiq_widgets.evaluation import (
 from serfiq_widgets.images.files import find_images
 
 if TYPE_CHECKING:
-    from serfiq_widgets.results import QualityResult
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.scoring.results import QualityResult
+    from serfiq_widgets.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.parts import Plot
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.results import QualityResult
-from serfiq_widgets.service import find
+from serfiq_widgets.scoring.remote import find
+from serfiq_widgets.scoring.results import QualityResult
 from serfiq_widgets.views import StateView
 
 RUINS = (

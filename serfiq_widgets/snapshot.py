@@ -12,7 +12,7 @@ from serfiq_widgets._version import __version__
 from serfiq_widgets.images.encode import data_url
 
 if TYPE_CHECKING:
-    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scoring.results import QualityResult
 
 PAGE = """\
 <!doctype html>

@@ -21,9 +21,9 @@ from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.sandbox import forget
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.results import QualityResult, check_passes
-from serfiq_widgets.scorer import Scorer
-from serfiq_widgets.service import find, open_scorer
+from serfiq_widgets.scoring.remote import find, open_scorer
+from serfiq_widgets.scoring.results import QualityResult, check_passes
+from serfiq_widgets.scoring.scorer import Scorer
 from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from serfiq_widgets import figures, wording
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.figures import Film
 from serfiq_widgets.parts import Notice, Plot, Readout, Slider
-from serfiq_widgets.results import QualityResult
-from serfiq_widgets.service import open_scorer
+from serfiq_widgets.scoring.remote import open_scorer
+from serfiq_widgets.scoring.results import QualityResult
 from serfiq_widgets.state import MOST_PASSES, ExplorerState
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serfiq_widgets import robustness
-from serfiq_widgets.results import NO_QUALITY
+from serfiq_widgets.scoring.results import NO_QUALITY
 
 if TYPE_CHECKING:
-    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scoring.results import QualityResult
 
 SPREAD = (
     "Each dot: this face, seen with other features switched off. "

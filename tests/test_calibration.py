@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serfiq_widgets import Scorer
-from serfiq_widgets.calibration import RULE, calibrate, fit
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.models import cards
-from serfiq_widgets.networks import forget_stretch, own_stretch, save_card
 from serfiq_widgets.resources import folder
+from serfiq_widgets.scoring.calibration import RULE, calibrate, fit
+from serfiq_widgets.scoring.network import forget_stretch, own_stretch, save_card
 
 COLLINS = folder("sample_images") / "collins.jpg"
 PEOPLE = 24
@@ -318,7 +318,7 @@ def test_a_card_that_says_only_numbers_is_not_the_references(network):
 @settings(max_examples=30)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_name_survives_the_card(text):
-    from serfiq_widgets.networks import as_toml
+    from serfiq_widgets.scoring.network import as_toml
 
     assert tomllib.loads(as_toml({"population": text})) == {"population": text}
 

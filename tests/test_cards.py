@@ -3,7 +3,7 @@
 import pytest
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.networks import open_network
+from serfiq_widgets.scoring.network import open_network
 
 REFUSED = {
     "no TOML": ("][", "face.card.toml"),

@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from serfiq_widgets import cluster, cluster_client
+from serfiq_widgets import cluster
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.cluster import ClusterRunner
-from serfiq_widgets.cluster_client import connect
 from serfiq_widgets.datasets import LocalRunner
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, UnknownModel
 from serfiq_widgets.images.files import find_images
+from serfiq_widgets.scoring import cluster as cluster_client
+from serfiq_widgets.scoring.cluster import connect
 
 distributed = pytest.importorskip("distributed")
 OPTIONS = {"engine": "onnxruntime"}

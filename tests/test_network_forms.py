@@ -25,8 +25,8 @@ from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.engines import runtimes
 from serfiq_widgets.errors import CorruptModel, ModelWarning
 from serfiq_widgets.models import cards
-from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import sample_images
+from serfiq_widgets.scoring.network import open_network
 
 PIXELS = {"colour": "RGB", "mean": 0.0, "scale": 1.0}
 EXACT, COARSE = 1e-5, 2e-3

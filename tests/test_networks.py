@@ -16,9 +16,9 @@ from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, ModelWarning, UnknownModel
-from serfiq_widgets.networks import card_path, open_network, save_card
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.trial import CLEAR_GAP, describe, find_normalisation
+from serfiq_widgets.scoring.network import card_path, open_network, save_card
+from serfiq_widgets.scoring.probe import CLEAR_GAP, describe, find_normalisation
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets import Scorer, networks
+from serfiq_widgets import Scorer
 from serfiq_widgets.cli.main import main
+from serfiq_widgets.scoring import network as networks
 
 pytest.importorskip("pandas")
 pytest.importorskip("plotly")

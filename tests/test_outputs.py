@@ -14,7 +14,7 @@ from serfiq_widgets.errors import BadSetting, NotWritten
 from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.models.cards import MODELS
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 
 QUICK = ("--aligned", "--passes", 2)
 

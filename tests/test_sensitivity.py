@@ -8,7 +8,7 @@ import pytest
 from serfiq_widgets import Ruin, find_face, heatmap
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.resources import folder
-from serfiq_widgets.sensitivity import heatmap_in_steps, patches, sweep
+from serfiq_widgets.scoring.sensitivity import heatmap_in_steps, patches, sweep
 
 
 @pytest.fixture(scope="module", params=["collins", "hopper"])

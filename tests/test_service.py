@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from serfiq_widgets import heatmap, service
+from serfiq_widgets import heatmap
 from serfiq_widgets.errors import ClusterUnavailable
 from serfiq_widgets.resources import folder
-from serfiq_widgets.service import BUSY, SILENT, RemoteScorer, connected
+from serfiq_widgets.scoring import remote as service
+from serfiq_widgets.scoring.remote import BUSY, SILENT, RemoteScorer, connected
 from serfiq_widgets.state import ExplorerState
 
 distributed = pytest.importorskip("distributed")
@@ -129,7 +130,7 @@ def test_without_a_scheduler_the_scorer_is_here(monkeypatch):
 
 
 def test_a_service_that_went_away_is_said(monkeypatch):
-    monkeypatch.setattr("serfiq_widgets.cluster_client.REACH_S", 1)
+    monkeypatch.setattr("serfiq_widgets.scoring.cluster.REACH_S", 1)
     with distributed.LocalCluster(
         n_workers=1, processes=False, dashboard_address=":0", silence_logs=50
     ) as cluster:

@@ -18,7 +18,7 @@ from serfiq_widgets import (
 )
 from serfiq_widgets.models.cards import NOT_CALIBRATED
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.results import NO_QUALITY
+from serfiq_widgets.scoring.results import NO_QUALITY
 from serfiq_widgets.state import ExplorerState
 
 COLLINS = sample_images()[0]

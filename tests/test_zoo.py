@@ -20,8 +20,8 @@ from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 from serfiq_widgets.models import cards, download
 from serfiq_widgets.models.files import bring
-from serfiq_widgets.networks import open_network
 from serfiq_widgets.resources import folder
+from serfiq_widgets.scoring.network import open_network
 
 COLLINS = folder("sample_images") / "collins.jpg"
 CARDS = cards.cards()

@@ -51,7 +51,7 @@ with atheris.instrument_imports(include=["serfiq_widgets"]):
     from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.models.cards import MODELS
-    from serfiq_widgets.networks import open_network
+    from serfiq_widgets.scoring.network import open_network
 
 FINDINGS = Path("fuzz-findings")
 SECONDS_EACH, MEMORY = 5, 2 << 30

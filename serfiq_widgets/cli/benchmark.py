@@ -77,7 +77,7 @@ def benchmark(
     All times are milliseconds per image, medians of interleaved rounds.
     """
     from serfiq_widgets.cli.timings import measure_all
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes
 
     check_passes(passes)
     settings = {

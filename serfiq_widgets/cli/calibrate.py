@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from serfiq_widgets.calibration import Calibration
+    from serfiq_widgets.scoring.calibration import Calibration
 
 QUANTILES = (0, 1, 5, 50, 95, 99, 100)
 WIDTH = 79
@@ -60,11 +60,11 @@ def calibrate(
     The 5 % quantile of their raw scores gets quality 10, the 95 % quantile quality 90. Both are
     saved in the model's card: beside its file, or in the folder of models for one with a name.
     """
-    from serfiq_widgets.calibration import calibrate as fit_to
     from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer
     from serfiq_widgets.images.files import drawn
-    from serfiq_widgets.networks import as_toml, save_card
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.calibration import calibrate as fit_to
+    from serfiq_widgets.scoring.network import as_toml, save_card
+    from serfiq_widgets.scoring.results import check_passes
 
     if forget:
         _forget(model)
@@ -107,7 +107,7 @@ def _spare_the_reference(model: str) -> None:
 
 
 def _check_card(model: str) -> None:
-    from serfiq_widgets.networks import card_to_write
+    from serfiq_widgets.scoring.network import card_to_write
 
     try:
         card_to_write(model)
@@ -122,7 +122,7 @@ def _report(calibration: Calibration, before_from: str) -> str:
     """What was fitted, in words, numbers and bars: lines of at most 80 characters."""
     import numpy as np
 
-    from serfiq_widgets.calibration import RULE
+    from serfiq_widgets.scoring.calibration import RULE
 
     def stretch(when: str, alpha: float, r: float, words: str) -> str:
         return _wrapped(f"{when:<8}alpha {alpha:.6g}, r {r:.6g} ({words})")
@@ -186,7 +186,7 @@ def _draw(calibration: Calibration, path: Path) -> None:
 
 
 def _forget(model: str) -> None:
-    from serfiq_widgets.networks import card_path, forget_stretch
+    from serfiq_widgets.scoring.network import card_path, forget_stretch
 
     path = card_path(model)
     try:

@@ -113,7 +113,7 @@ def _detector(name: str) -> Check:
 
 
 def _model() -> Check:
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.scoring.scorer import Scorer
 
     try:
         scorer = Scorer()

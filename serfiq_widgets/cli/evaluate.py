@@ -96,7 +96,7 @@ def evaluate(
     from serfiq_widgets import evaluation
     from serfiq_widgets.cli.terminal import check_page
     from serfiq_widgets.evaluation.table import SHARES
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes
 
     check_passes(passes)
     read = (source, embeddings, labels, pairs, *scores)

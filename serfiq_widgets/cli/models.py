@@ -78,7 +78,7 @@ def _card(name: str) -> Card:
 @click.argument("name")
 def show(name: str) -> None:
     """Show the whole card of a model."""
-    from serfiq_widgets.networks import own_stretch
+    from serfiq_widgets.scoring.network import own_stretch
 
     card = _card(name)
     lines = [("kind", card.kind), ("licence", card.licence), ("origin", card.origin)]
@@ -114,8 +114,8 @@ def show(name: str) -> None:
 def inspect(path: str, card: Path | None, save: bool) -> None:
     """Say what was found out about a network of your own, and what looks wrong."""
     from serfiq_widgets.cli.terminal import open_scorer
-    from serfiq_widgets.networks import card_to_write, save_card
-    from serfiq_widgets.trial import describe
+    from serfiq_widgets.scoring.network import card_to_write, save_card
+    from serfiq_widgets.scoring.probe import describe
 
     if save:
         card_to_write(path)

@@ -91,10 +91,10 @@ def train_on_top(
     With --base the head scores images (serfiq score --model HEAD.npz), else embeddings
     (serfiq score-embeddings).
     """
-    from serfiq_widgets.calibration import fit
     from serfiq_widgets.checkpoints import on_top
     from serfiq_widgets.engines.torch_training import train
-    from serfiq_widgets.networks import open_network
+    from serfiq_widgets.scoring.calibration import fit
+    from serfiq_widgets.scoring.network import open_network
 
     check_out(out, "--out", [on_top.SUFFIX], [embeddings, labels, base])
     vectors = read_embeddings(embeddings)

@@ -67,7 +67,7 @@ def report(
     only with --images.
     """
     from serfiq_widgets import bias_groups
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes
 
     check_page(out, "--out", [source, groups])
     check_passes(passes)
@@ -94,8 +94,8 @@ def _from_folder(
     import numpy as np
 
     from serfiq_widgets import bias_groups
-    from serfiq_widgets.calibration import Stretch
     from serfiq_widgets.measurements import measure
+    from serfiq_widgets.scoring.calibration import Stretch
 
     scorer = open_scorer(model)
     images_of(folder)

@@ -88,7 +88,7 @@ def score(
     for name in BLAS:  # before NumPy comes
         os.environ.setdefault(name, "1")
     from serfiq_widgets.datasets import score_dataset
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes
     from serfiq_widgets.sources import open_source
     from serfiq_widgets.tables import SUFFIXES
 
@@ -153,7 +153,7 @@ def _runner(
 
         return LocalRunner(open_scorer(**options, quiet=quiet), passes, aligned=aligned)
     from serfiq_widgets.cluster import ClusterRunner
-    from serfiq_widgets.cluster_client import connect
+    from serfiq_widgets.scoring.cluster import connect
 
     client = connect(scheduler)
     click.get_current_context().call_on_close(client.close)
@@ -191,7 +191,7 @@ def _columns(limit: bool) -> list[str]:
 
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
-    from serfiq_widgets.results import shown_quality
+    from serfiq_widgets.scoring.results import shown_quality
 
     names = [*SHOWN, *(["limit"] if limit else [])]
     table = new_table("image", *names, right=names)

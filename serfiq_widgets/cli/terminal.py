@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.bias_groups import ScoreTable
     from serfiq_widgets.models.cards import Card
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.scoring.scorer import Scorer
 
 WIDTH_OF_A_FILE = 120
 PAGES = (".html", ".htm")
@@ -94,7 +94,7 @@ def open_scorer(
     quiet: bool = False,
 ) -> Scorer:
     """Open a scorer, and say on standard error what is to be known about its network."""
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.scoring.scorer import Scorer
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # the notes say the same
@@ -157,7 +157,7 @@ def read_scores(
     from serfiq_widgets import bias_groups, tables
     from serfiq_widgets.batch import score_files
     from serfiq_widgets.images.files import drawn
-    from serfiq_widgets.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes
 
     name = plain_text(source.resolve().name)
     if source.suffix.lower() == ".npz":

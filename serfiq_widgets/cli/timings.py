@@ -22,8 +22,8 @@ from serfiq_widgets.faces.alignment import AlignedFace, align
 from serfiq_widgets.faces.find import detect, find_face
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.results import QualityResult
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.results import QualityResult
+from serfiq_widgets.scoring.scorer import Scorer
 
 WARM_UP = 2  # rounds that are not counted
 LEAST_ROUNDS = 3

@@ -16,7 +16,7 @@ from serfiq_widgets.figures.style import BLUE, GREY, LEGEND_ABOVE, ORANGE, layou
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from serfiq_widgets.calibration import Calibration
+    from serfiq_widgets.scoring.calibration import Calibration
 
 RAW_BINS, CURVE_POINTS = 60, 200
 QUALITY_EDGES = np.arange(0, 105, 5)

@@ -15,7 +15,7 @@ from serfiq_widgets.figures.passes import principal
 from serfiq_widgets.figures.style import BLUE, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scoring.results import QualityResult
 
 MARKS: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "symbol": "circle", "size": 7, "opacity": 0.6},

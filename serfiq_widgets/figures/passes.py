@@ -15,7 +15,7 @@ from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.results import QualityResult
+    from serfiq_widgets.scoring.results import QualityResult
 
 SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces, so they compare
 DISTANCE_REACH = 1.2

@@ -12,7 +12,7 @@ from serfiq_widgets.faces.degradation import STRENGTHS
 from serfiq_widgets.figures.style import BLUE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.sensitivity import Sweep
+    from serfiq_widgets.scoring.sensitivity import Sweep
 
 
 def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from serfiq_widgets import Ruin
 from serfiq_widgets.resources import folder, sample_images
-from serfiq_widgets.sensitivity import sweep
+from serfiq_widgets.scoring.sensitivity import sweep
 
 COLLINS = folder("sample_images") / "collins.jpg"
 

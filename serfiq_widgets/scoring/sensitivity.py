@@ -19,7 +19,7 @@ from serfiq_widgets import robustness
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.faces.degradation import STRENGTHS, Ruin, sweep_values
-from serfiq_widgets.scorer import BATCH, Scorer
+from serfiq_widgets.scoring.scorer import BATCH, Scorer
 
 GREY = 128.0
 MIN_PLACES, MAX_PLACES = 2, 28

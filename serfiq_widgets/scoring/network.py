@@ -33,7 +33,7 @@ from serfiq_widgets.images.outputs import check_out
 from serfiq_widgets.models import cards
 from serfiq_widgets.models import files as store
 from serfiq_widgets.models.cards import Card
-from serfiq_widgets.trial import Trial, describe, find_normalisation, try_out
+from serfiq_widgets.scoring.probe import Trial, describe, find_normalisation, try_out
 
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network

@@ -19,7 +19,7 @@ from serfiq_widgets.errors import (
     one_line,
 )
 from serfiq_widgets.models import cards
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 
 REACH_S = 10  # to find the scheduler, and a first worker
 LOAD_S = 300  # for a worker to load a network

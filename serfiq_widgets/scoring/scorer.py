@@ -25,8 +25,8 @@ from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detec
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.read import is_one_image, name_of
 from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
-from serfiq_widgets.networks import Settings, open_network
-from serfiq_widgets.results import (
+from serfiq_widgets.scoring.network import Settings, open_network
+from serfiq_widgets.scoring.results import (
     QualityResult,
     Scores,
     check_between,

@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets.cluster_client import (
+from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
+from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.faces.find import find_face
+from serfiq_widgets.images.photo import Photo
+from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes
+from serfiq_widgets.scoring.cluster import (
     ask,
     cached_scorer,
     connect,
@@ -25,17 +30,12 @@ from serfiq_widgets.cluster_client import (
     pack,
     translated,
 )
-from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
-from serfiq_widgets.faces.alignment import AlignedFace
-from serfiq_widgets.faces.find import find_face
-from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes
-from serfiq_widgets.scorer import Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.models.cards import Card
-    from serfiq_widgets.results import QualityResult, Scores
+    from serfiq_widgets.scoring.results import QualityResult, Scores
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets import robustness
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.networks import NUMBERS
+from serfiq_widgets.scoring.network import NUMBERS
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.images.read import ImageSource
-    from serfiq_widgets.scorer import Scorer
+    from serfiq_widgets.scoring.scorer import Scorer
 
 LOW, HIGH = 0.05, 0.95
 LOW_QUALITY, HIGH_QUALITY = 10, 90
