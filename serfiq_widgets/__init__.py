@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.bias_explorer import BiasExplorer
     from serfiq_widgets.camera import Camera
     from serfiq_widgets.compare import ComparePanel
-    from serfiq_widgets.datasets import score_table
+    from serfiq_widgets.datasets.score_table import score_table
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.explorer import Explorer
@@ -80,7 +80,7 @@ _HOMES = {
     "find_face": "faces.find",
     "heatmap": "scoring.sensitivity",
     "read_image": "images.read",
-    "score_table": "datasets",
+    "score_table": "datasets.score_table",
 }
 
 

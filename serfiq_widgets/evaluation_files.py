@@ -11,9 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serfiq_widgets.datasets.tables import SUFFIXES, read_table
 from serfiq_widgets.errors import BadTable, one_line, plain_text
 from serfiq_widgets.evaluation import Comparisons, Table, compare_pairs, read_pairs
-from serfiq_widgets.tables import SUFFIXES, read_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ import ipywidgets as w
 import numpy as np
 
 from serfiq_widgets._version import __version__
+from serfiq_widgets.datasets.tables import FORMULA_STARTS
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
@@ -26,7 +27,6 @@ from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.snapshot import snapshot_html
 from serfiq_widgets.state import PROJECTIONS, Entry
-from serfiq_widgets.tables import FORMULA_STARTS
 from serfiq_widgets.views import StateView, heading
 
 TAKE_HOME = (

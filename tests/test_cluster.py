@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from serfiq_widgets import cluster
 from serfiq_widgets.cli.main import main
-from serfiq_widgets.cluster import ClusterRunner
-from serfiq_widgets.datasets import LocalRunner
+from serfiq_widgets.datasets import cluster_runner
+from serfiq_widgets.datasets.cluster_runner import ClusterRunner
+from serfiq_widgets.datasets.score_table import LocalRunner
 from serfiq_widgets.errors import BadSetting, ClusterUnavailable, UnknownModel
 from serfiq_widgets.images.files import find_images
 from serfiq_widgets.scoring import cluster as cluster_client
@@ -88,7 +88,7 @@ def test_workers_that_do_not_fit_are_named(client, chunks, monkeypatch):
     runner.settings["device"] = "cuda:7"
     with pytest.raises(BadSetting, match="device is cpu on"):
         list(runner.score(chunks))
-    monkeypatch.setattr(cluster, "__version__", "0.0.0")
+    monkeypatch.setattr(cluster_runner, "__version__", "0.0.0")
     with pytest.raises(ClusterUnavailable, match=r"here is 0\.0\.0"):
         ClusterRunner(client, OPTIONS)
 
@@ -122,7 +122,7 @@ def test_nobody_answers(monkeypatch):
 def test_a_cluster_that_lost_its_workers_says_so(monkeypatch, chunks):
     monkeypatch.setattr(cluster_client, "REACH_S", 1)
     for name, seconds in (("POLL_S", 0.1), ("LONELY_S", 0.3)):
-        monkeypatch.setattr(cluster, name, seconds)
+        monkeypatch.setattr(cluster_runner, name, seconds)
     with (
         distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as lonely,
         connect(lonely.scheduler_address) as client,

@@ -17,12 +17,12 @@ from PIL import Image
 
 from serfiq_widgets import score_table
 from serfiq_widgets.cli.main import main
-from serfiq_widgets.datasets import LocalRunner, score_dataset
+from serfiq_widgets.datasets.journal import MAGIC, Journal
+from serfiq_widgets.datasets.score_table import LocalRunner, score_dataset
+from serfiq_widgets.datasets.sources import Folders
+from serfiq_widgets.datasets.tables import read_table
 from serfiq_widgets.images.files import find_images
-from serfiq_widgets.journal import MAGIC, Journal
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.sources import Folders
-from serfiq_widgets.tables import read_table
 
 WRITERS = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False),
@@ -106,7 +106,7 @@ def test_a_table_carries_its_columns(expected, tmp_path, suffix):
 KILLED = """
 import sys
 from serfiq_widgets.images.files import find_images
-from serfiq_widgets.journal import MAGIC, Journal
+from serfiq_widgets.datasets.journal import MAGIC, Journal
 append = Journal.append
 def slowly(self, rows):
     append(self, rows)

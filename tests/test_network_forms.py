@@ -18,10 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_files import FLAT, GEMM, network_file
 
 from serfiq_widgets import Scorer, find_face
-from serfiq_widgets.batch import score_files
 from serfiq_widgets.checkpoints import load_network
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
+from serfiq_widgets.datasets.score_files import score_files
 from serfiq_widgets.engines import runtimes
 from serfiq_widgets.errors import CorruptModel, ModelWarning
 from serfiq_widgets.models import cards

@@ -67,7 +67,7 @@ def test_the_table_shows_every_name_as_it_is(people, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "txt", "parquet"])
 def test_a_file_of_scores_holds_every_name(people, tmp_path, suffix):
-    from serfiq_widgets.tables import read_table
+    from serfiq_widgets.datasets.tables import read_table
 
     out = tmp_path / f"scores.{suffix}"
     assert run("score", *quick(people), "--out", out).exit_code == 1  # three are broken
@@ -161,8 +161,8 @@ def test_a_column_of_groups_is_no_markup(people, tmp_path):
 
 
 def test_a_network_may_have_such_a_name(people, tmp_path):
+    from serfiq_widgets.datasets.tables import read_table
     from serfiq_widgets.models.cards import MODELS
-    from serfiq_widgets.tables import read_table
 
     for path in MODELS.glob("mini-*"):
         name = path.name.replace("mini", os.fsdecode(b"caf\xe9[b]"))

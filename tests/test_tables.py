@@ -2,8 +2,7 @@
 
 import pytest
 
-from serfiq_widgets.errors import BadTable
-from serfiq_widgets.tables import (
+from serfiq_widgets.datasets.tables import (
     SUFFIXES,
     TEXTS,
     Dialect,
@@ -12,6 +11,7 @@ from serfiq_widgets.tables import (
     own_names,
     read_table,
 )
+from serfiq_widgets.errors import BadTable
 
 pd = pytest.importorskip("pandas")
 
@@ -74,7 +74,7 @@ def test_how_a_text_is_written_is_found(tmp_path, content, dialect):
 
 
 def test_a_letter_between_two_blocks_is_no_latin(tmp_path, monkeypatch):
-    monkeypatch.setattr("serfiq_widgets.tables.BLOCK", 7)
+    monkeypatch.setattr("serfiq_widgets.datasets.tables.BLOCK", 7)
     (tmp_path / "t.csv").write_text("path,n\nüüüüü,1", encoding="utf-8")
     assert dialect_of(tmp_path / "t.csv").encoding == "utf-8"
 

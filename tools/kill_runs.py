@@ -37,9 +37,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from serfiq_widgets import find_face
+from serfiq_widgets.datasets.tables import read_table
 from serfiq_widgets.images.files import find_images
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.tables import read_table
 
 FOLDER, MODELS = "out", "models"
 DISK = 48 << 20  # bytes of the small file system

@@ -20,9 +20,9 @@ from serfiq_widgets.cli.terminal import counting, engine_options, new_table, ren
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
-    from serfiq_widgets.batch import ImageFile, ScoreRow
-    from serfiq_widgets.datasets import Runner, Summary
-    from serfiq_widgets.sources import Folders, Table
+    from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow
+    from serfiq_widgets.datasets.score_table import Runner, Summary
+    from serfiq_widgets.datasets.sources import Folders, Table
 
 FAILED = 1
 SHOWN = ("quality", "raw", "low", "high", "faces")
@@ -87,10 +87,10 @@ def score(
     """
     for name in BLAS:  # before NumPy comes
         os.environ.setdefault(name, "1")
-    from serfiq_widgets.datasets import score_dataset
+    from serfiq_widgets.datasets.score_table import score_dataset
+    from serfiq_widgets.datasets.sources import open_source
+    from serfiq_widgets.datasets.tables import SUFFIXES
     from serfiq_widgets.scoring.results import check_passes
-    from serfiq_widgets.sources import open_source
-    from serfiq_widgets.tables import SUFFIXES
 
     check_passes(passes)
     source = open_source(paths, column)
@@ -149,10 +149,10 @@ def _runner(
     from serfiq_widgets.cli.terminal import open_scorer, say_notes
 
     if scheduler is None:
-        from serfiq_widgets.datasets import LocalRunner
+        from serfiq_widgets.datasets.score_table import LocalRunner
 
         return LocalRunner(open_scorer(**options, quiet=quiet), passes, aligned=aligned)
-    from serfiq_widgets.cluster import ClusterRunner
+    from serfiq_widgets.datasets.cluster_runner import ClusterRunner
     from serfiq_widgets.scoring.cluster import connect
 
     client = connect(scheduler)
@@ -166,7 +166,7 @@ def _runner(
 def _all_rows(
     runner: Runner, paths: list[ImageFile], progress: Callable[[int, int], None]
 ) -> list[ScoreRow]:
-    from serfiq_widgets.batch import chunked
+    from serfiq_widgets.datasets.score_files import chunked
 
     rows: list[ScoreRow] = []
     for chunk in runner.score(chunked(paths)):
@@ -176,7 +176,7 @@ def _all_rows(
 
 
 def _summary(rows: Sequence[ScoreRow]) -> Summary:
-    from serfiq_widgets.datasets import Summary
+    from serfiq_widgets.datasets.score_table import Summary
 
     summary = Summary()
     for row in rows:
@@ -185,7 +185,7 @@ def _summary(rows: Sequence[ScoreRow]) -> Summary:
 
 
 def _columns(limit: bool) -> list[str]:
-    from serfiq_widgets.sources import COLUMNS
+    from serfiq_widgets.datasets.sources import COLUMNS
 
     return [name for name in COLUMNS if limit or name != "limit"]
 
@@ -213,7 +213,7 @@ def _cell(value: float | None) -> str:
 
 
 def _as_csv(rows: Sequence[ScoreRow], limit: bool) -> str:
-    from serfiq_widgets.tables import no_formula
+    from serfiq_widgets.datasets.tables import no_formula
 
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(limit), extrasaction="ignore", lineterminator="\n")

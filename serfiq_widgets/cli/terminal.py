@@ -154,8 +154,9 @@ def read_scores(
     BadTable
         There is no image in the folder, or no table in the file.
     """
-    from serfiq_widgets import bias_groups, tables
-    from serfiq_widgets.batch import score_files
+    from serfiq_widgets import bias_groups
+    from serfiq_widgets.datasets import tables
+    from serfiq_widgets.datasets.score_files import score_files
     from serfiq_widgets.images.files import drawn
     from serfiq_widgets.scoring.results import check_passes
 

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.batch import ImageFile, ScoreRow, score_chunks, settings_of
+from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow, score_chunks, settings_of
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,

@@ -16,11 +16,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from serfiq_widgets.batch import ImageFile, ScoreRow
-from serfiq_widgets.errors import BadSetting, BadTable, one_line
-from serfiq_widgets.images.files import walk
-from serfiq_widgets.images.read import MAX_BYTES, is_address
-from serfiq_widgets.tables import (
+from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow
+from serfiq_widgets.datasets.tables import (
     SUFFIXES,
     TEXTS,
     WESTERN,
@@ -31,6 +28,9 @@ from serfiq_widgets.tables import (
     own_names,
     twice,
 )
+from serfiq_widgets.errors import BadSetting, BadTable, one_line
+from serfiq_widgets.images.files import walk
+from serfiq_widgets.images.read import MAX_BYTES, is_address
 
 BLOCK = 4096  # rows that are read and written at a time
 CSV_BLOCK = 2**24  # bytes of a CSV that are parsed at a time

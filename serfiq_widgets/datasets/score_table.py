@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serfiq_widgets.atomic import replacing
-from serfiq_widgets.batch import (
+from serfiq_widgets.datasets.journal import Journal
+from serfiq_widgets.datasets.score_files import (
     ImageFile,
     ScoreRow,
     chunked,
@@ -26,12 +27,7 @@ from serfiq_widgets.batch import (
     score_chunks,
     settings_of,
 )
-from serfiq_widgets.errors import BadSetting, plain_text
-from serfiq_widgets.faces.detectors import open_detector
-from serfiq_widgets.images.outputs import check_out
-from serfiq_widgets.journal import Journal
-from serfiq_widgets.scoring.scorer import Scorer
-from serfiq_widgets.sources import (
+from serfiq_widgets.datasets.sources import (
     BLOCK,
     COLUMNS,
     TAKEN,
@@ -42,7 +38,7 @@ from serfiq_widgets.sources import (
     located,
     open_source,
 )
-from serfiq_widgets.tables import (
+from serfiq_widgets.datasets.tables import (
     TEXTS,
     check_suffix,
     import_pandas,
@@ -50,6 +46,10 @@ from serfiq_widgets.tables import (
     own_names,
     read_table,
 )
+from serfiq_widgets.errors import BadSetting, plain_text
+from serfiq_widgets.faces.detectors import open_detector
+from serfiq_widgets.images.outputs import check_out
+from serfiq_widgets.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,7 +312,7 @@ def score_table(
     if client is None:
         runner: Runner = LocalRunner(Scorer(**options), passes, aligned=aligned)
     else:
-        from serfiq_widgets.cluster import ClusterRunner
+        from serfiq_widgets.datasets.cluster_runner import ClusterRunner
 
         runner = ClusterRunner(client, options, passes, aligned=aligned)
     blocks = []

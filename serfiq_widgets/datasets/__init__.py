@@ -1,0 +1,1 @@
+"""From folders and tables of images to tables of scores."""
