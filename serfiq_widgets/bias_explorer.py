@@ -10,9 +10,9 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
-from serfiq_widgets.bias import SMALL
 from serfiq_widgets.bias_state import BiasState
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.evaluation.bias import SMALL
 from serfiq_widgets.parts import Notice, Plot, Slider, Table
 from serfiq_widgets.views import heading
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import traitlets as t
 
-from serfiq_widgets import bias_groups
-from serfiq_widgets.bias import GroupedScores, GroupRow, group_scores
-from serfiq_widgets.bias_groups import SCORES, ScoreTable
 from serfiq_widgets.errors import BadTable, SerfiqError
 from serfiq_widgets.errors_shown import HasMessage
+from serfiq_widgets.evaluation import groups
+from serfiq_widgets.evaluation.bias import GroupedScores, GroupRow, group_scores
+from serfiq_widgets.evaluation.groups import SCORES, ScoreTable
 from serfiq_widgets.resources import PACKAGE
 
 BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
@@ -67,7 +67,7 @@ class BiasState(HasMessage):
         edges: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
-        given = bias_groups.load(BUNDLED) if table is None else bias_groups.as_table(table)
+        given = groups.load(BUNDLED) if table is None else groups.as_table(table)
         self._edges = dict(edges or {})
         self.table = self._with_names(given)
         self.columns = self.table.scores
@@ -147,7 +147,7 @@ class BiasState(HasMessage):
         """Sort the scores into groups, once per attribute and score."""
         key = (attribute, column)
         if key not in self._known:
-            codes = bias_groups.labels(self.table, attribute, self._edges.get(attribute))
+            codes = groups.labels(self.table, attribute, self._edges.get(attribute))
             self._known[key] = group_scores(self.table.numbers(column), codes)
         return self._known[key]
 
@@ -156,7 +156,7 @@ class BiasState(HasMessage):
         if "path" not in table.columns:
             return table
         try:
-            return bias_groups.with_groups(table)[0]
+            return groups.with_groups(table)[0]
         except BadTable:
             return table
 
@@ -167,7 +167,7 @@ class BiasState(HasMessage):
             if name in NO_GROUPS:
                 continue
             try:
-                codes = bias_groups.labels(self.table, name, self._edges.get(name)).codes
+                codes = groups.labels(self.table, name, self._edges.get(name)).codes
             except SerfiqError:
                 continue
             if len(set(codes.tolist()) - {-1}) > 1:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from serfiq_widgets import bias_groups, figures
+from serfiq_widgets import figures
 from serfiq_widgets._version import __version__
-from serfiq_widgets.bias import SMALL, GroupedScores, group_scores
 from serfiq_widgets.errors import BadTable, SerfiqError
+from serfiq_widgets.evaluation import groups
+from serfiq_widgets.evaluation.bias import SMALL, GroupedScores, group_scores
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.read import read_image
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from serfiq_widgets.bias_groups import ScoreTable
+    from serfiq_widgets.evaluation.groups import ScoreTable
 
 QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -150,7 +151,7 @@ def report_html(
     if images:
         sections.append(_faces(table, quality, images))
     for name in by:
-        grouped = group_scores(quality, bias_groups.labels(table, name))
+        grouped = group_scores(quality, groups.labels(table, name))
         sections.append(_groups(name, grouped, threshold, drawn))
     if by:
         sections.append(f"<p>{ABOUT_GROUPS}</p>")

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.atomic import replacing, write_text
-from serfiq_widgets.bias_groups import as_table, save
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.datasets.tables import read_table
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.evaluation.groups import as_table, save
 from serfiq_widgets.resources import sample_images
 
 

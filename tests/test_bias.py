@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import ks_2samp, norm
 
-from serfiq_widgets import bias
-from serfiq_widgets.bias import Labels, group_scores
 from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.evaluation import bias
+from serfiq_widgets.evaluation.bias import Labels, group_scores
 
 # few different values, so that ties are common
 samples = arrays(np.float64, st.integers(1, 30), elements=st.integers(0, 12).map(float))

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from serfiq_widgets import bias
-from serfiq_widgets.bias_groups import labels, load
 from serfiq_widgets.bias_state import BUNDLED, BiasState
 from serfiq_widgets.errors import BadTable
+from serfiq_widgets.evaluation import bias
+from serfiq_widgets.evaluation.groups import labels, load
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_bundled_scores_are_those_of_the_bundled_network(shared, scorer, tmp_pat
     """Fifty of its faces, scored anew, are rows of the table."""
     import zipfile
 
-    from serfiq_widgets.bias_groups import utkface
+    from serfiq_widgets.evaluation.groups import utkface
 
     with zipfile.ZipFile(shared / "data" / "utkface112-dev.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))[::400]
@@ -91,7 +91,7 @@ def test_the_rows_follow_attribute_score_and_threshold(table):
 
 
 def load_like(table):
-    from serfiq_widgets.bias_groups import as_table
+    from serfiq_widgets.evaluation.groups import as_table
 
     return as_table(table)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serfiq_widgets.bias_groups import as_table, binned, join, labels, load, utkface
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadTable
+from serfiq_widgets.evaluation.groups import as_table, binned, join, labels, load, utkface
 
 
 def run(*arguments):

@@ -17,9 +17,9 @@ pytest.importorskip("ipywidgets")
 from serfiq_widgets import EvaluationExplorer, SerfiqError, figures
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.evaluation import accuracy, compare_all, det, evaluate, fnmr_at, load
-from serfiq_widgets.evaluation_files import Images
+from serfiq_widgets.evaluation.measure import measure
+from serfiq_widgets.evaluation.readers import Images
 from serfiq_widgets.evaluation_state import EvaluationState
-from serfiq_widgets.measurements import measure
 from serfiq_widgets.resources import bundled, sample_images
 
 QUALITIES = ["serfiq", "limit", "norm", "sharpness", "brightness", "random", "oracle"]

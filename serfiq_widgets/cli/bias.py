@@ -16,8 +16,8 @@ from serfiq_widgets.errors import BadSetting, BadTable
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
-    from serfiq_widgets.bias import GroupedScores
-    from serfiq_widgets.bias_groups import ScoreTable
+    from serfiq_widgets.evaluation.bias import GroupedScores
+    from serfiq_widgets.evaluation.groups import ScoreTable
 
 SOURCE = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -71,7 +71,7 @@ def bias(
     Groups are columns of the table, or come from --groups; the file names of UTKFace
     (age_gender_ethnicity_date) are understood. Ages are binned into decades.
     """
-    from serfiq_widgets import bias_groups
+    from serfiq_widgets.evaluation import groups as bias_groups
 
     check_out(save, "--save", [NPZ], [source, groups])
     if threshold is not None and discard is not None:
@@ -137,7 +137,8 @@ def _threshold(column: str, given: float | None, discard: float | None, scores: 
 def _grouped(
     table: ScoreTable, column: str, name: str, edges: Sequence[float] | None
 ) -> GroupedScores:
-    from serfiq_widgets import bias, bias_groups
+    from serfiq_widgets.evaluation import bias
+    from serfiq_widgets.evaluation import groups as bias_groups
 
     return bias.group_scores(table.numbers(column), bias_groups.labels(table, name, edges))
 
@@ -162,7 +163,7 @@ def _table(name: str, grouped: GroupedScores, threshold: float, what: str) -> An
 
 
 def _foot(grouped: GroupedScores) -> str:
-    from serfiq_widgets.bias import SMALL
+    from serfiq_widgets.evaluation.bias import SMALL
 
     lines = []
     if grouped.small.any():

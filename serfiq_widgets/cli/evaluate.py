@@ -116,7 +116,7 @@ def evaluate(
     elif embeddings is not None:
         table = _from_embeddings(embeddings, labels)
     elif pairs is not None:
-        from serfiq_widgets.evaluation_files import scored_pairs
+        from serfiq_widgets.evaluation.readers import scored_pairs
 
         table, values, same = scored_pairs(pairs)
         accuracy = evaluation.accuracy(values, same)
@@ -147,7 +147,7 @@ def _from_folder(
 ) -> tuple[Table, Accuracy | None]:
     from serfiq_widgets import evaluation
     from serfiq_widgets.cli.terminal import counting, images_of, open_scorer
-    from serfiq_widgets.measurements import measure
+    from serfiq_widgets.evaluation.measure import measure
 
     scorer = open_scorer(**options)
     images_of(folder)
@@ -161,7 +161,7 @@ def _from_folder(
         )
     if pairs is None:
         return measured.table(), None
-    from serfiq_widgets.evaluation_files import listed_pairs
+    from serfiq_widgets.evaluation.readers import listed_pairs
 
     names, vectors, people = measured.names, measured.embeddings, measured.people
     compared, values, same = listed_pairs(pairs, names, vectors, people, folder)
@@ -171,7 +171,7 @@ def _from_folder(
 def _from_embeddings(file: Path, labels: Path | None) -> Table:
     from serfiq_widgets.cli.on_top import read_embeddings, same_length
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
-    from serfiq_widgets.evaluation_files import read_archive
+    from serfiq_widgets.evaluation.readers import read_archive
 
     more = read_archive(file) if file.suffix.lower() == ".npz" else {}
     vectors = more["embeddings"] if more else read_embeddings(file)
@@ -194,7 +194,7 @@ def _from_embeddings(file: Path, labels: Path | None) -> Table:
 def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table:
     if not files:
         return table
-    from serfiq_widgets.evaluation_files import join_scores
+    from serfiq_widgets.evaluation.readers import join_scores
 
     for file in files:
         table, missing = join_scores(table, file, source or Path())

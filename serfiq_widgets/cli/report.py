@@ -16,8 +16,8 @@ from serfiq_widgets.errors import BadTable
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from serfiq_widgets.bias_groups import ScoreTable
-    from serfiq_widgets.measurements import Measured
+    from serfiq_widgets.evaluation.groups import ScoreTable
+    from serfiq_widgets.evaluation.measure import Measured
 
 FMRS = (1e-3, 1e-2, 1e-1)  # the first at which enough impostors pass
 LEAST_PEOPLE, LEAST_IMPOSTORS = 2, 10
@@ -66,7 +66,7 @@ def report(
     UTKFace's) say them, and error versus discard where the sub-folders are people. Faces are in it
     only with --images.
     """
-    from serfiq_widgets import bias_groups
+    from serfiq_widgets.evaluation import groups as bias_groups
     from serfiq_widgets.scoring.results import check_passes
 
     check_page(out, "--out", [source, groups])
@@ -93,8 +93,8 @@ def _from_folder(
     """Score a folder; where its sub-folders are people, draw what discarding does for them."""
     import numpy as np
 
-    from serfiq_widgets import bias_groups
-    from serfiq_widgets.measurements import measure
+    from serfiq_widgets.evaluation import groups as bias_groups
+    from serfiq_widgets.evaluation.measure import measure
     from serfiq_widgets.scoring.calibration import Stretch
 
     scorer = open_scorer(model)
@@ -149,7 +149,7 @@ def _curves(measured: Measured) -> dict[str, tuple[str, go.Figure]]:
 
 def _grouped(table: ScoreTable, by: list[str]) -> tuple[ScoreTable, list[str]]:
     """Add the groups that file names say, if they are wanted or there."""
-    from serfiq_widgets import bias_groups
+    from serfiq_widgets.evaluation import groups as bias_groups
 
     if not by and "path" not in table.columns:
         return table, [name for name in bias_groups.ATTRIBUTES if name in table.columns]

@@ -20,7 +20,7 @@ from serfiq_widgets.images.outputs import check_out
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from serfiq_widgets.bias_groups import ScoreTable
+    from serfiq_widgets.evaluation.groups import ScoreTable
     from serfiq_widgets.models.cards import Card
     from serfiq_widgets.scoring.scorer import Scorer
 
@@ -154,17 +154,17 @@ def read_scores(
     BadTable
         There is no image in the folder, or no table in the file.
     """
-    from serfiq_widgets import bias_groups
     from serfiq_widgets.datasets import tables
     from serfiq_widgets.datasets.score_files import score_files
+    from serfiq_widgets.evaluation import groups
     from serfiq_widgets.images.files import drawn
     from serfiq_widgets.scoring.results import check_passes
 
     name = plain_text(source.resolve().name)
     if source.suffix.lower() == ".npz":
-        return bias_groups.load(source)
+        return groups.load(source)
     if not source.is_dir():
-        return bias_groups.as_table(tables.read_table(source), name=name)
+        return groups.as_table(tables.read_table(source), name=name)
     check_passes(passes)
     images = drawn(images_of(source), sample)
     if not images:
@@ -176,7 +176,7 @@ def read_scores(
             rows.append(asdict(row))
             progress(len(rows), len(images))
     columns = {key: [row[key] for row in rows] for key in rows[0]}
-    return bias_groups.as_table(columns, name=name)
+    return groups.as_table(columns, name=name)
 
 
 def images_of(folder: Path) -> list[Path]:

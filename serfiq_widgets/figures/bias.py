@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from serfiq_widgets.bias import SMALL
+from serfiq_widgets.evaluation.bias import SMALL
 from serfiq_widgets.figures.style import GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from serfiq_widgets.bias import GroupedScores, GroupRow
+    from serfiq_widgets.evaluation.bias import GroupedScores, GroupRow
 
 # Okabe and Ito's, the same in a dark page: they lie beside each other, all at once
 CATEGORIES = (

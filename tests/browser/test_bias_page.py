@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from serfiq_widgets.bias import group_scores
-from serfiq_widgets.bias_groups import labels, load
 from serfiq_widgets.bias_state import BUNDLED
+from serfiq_widgets.evaluation.bias import group_scores
+from serfiq_widgets.evaluation.groups import labels, load
 from serfiq_widgets.report import report_html
 
 

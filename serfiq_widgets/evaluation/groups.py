@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.atomic import write_bytes
-from serfiq_widgets.bias import Labels
 from serfiq_widgets.errors import BadTable, one_line
+from serfiq_widgets.evaluation.bias import Labels
 
 MOST_GROUPS, PLACES = 24, 4
 DECADES = tuple(range(0, 100, 10))
