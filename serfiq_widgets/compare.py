@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets import figures, wording
+from serfiq_widgets import figures
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.parts import Plot, Table, Upload
@@ -171,7 +172,7 @@ class ComparePanel(StateView):
         scorer = self.state.scorer
         a, b = (scorer.score(entry.face, PASSES) for entry in (first, second))
         one, two = scorer.embed([first.face, second.face])
-        self._says.value = wording.comparison((first.name, second.name), (a, b), float(one @ two))
+        self._says.value = captions.comparison((first.name, second.name), (a, b), float(one @ two))
         self._clouds.show(figures.clouds_figure(a, b))
         draws = (self._drawn(first), self._drawn(second))
         self._scores.show(figures.draws_figure(draws, (a.settled, b.settled)))

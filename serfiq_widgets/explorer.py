@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import traitlets as t
 
-from serfiq_widgets import wording
 from serfiq_widgets.camera import Camera
 from serfiq_widgets.compare import ComparePanel
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.face_card import FaceCard, preview
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.lab import DegradationLab
@@ -141,7 +141,7 @@ class Explorer(w.VBox):
         self._pin = w.Button(description="Pin to compare")
         tour = Tour(TOUR, show_errors(state, self._begin_tour))
         bar = w.HBox([self._pin, tour, Eraser(state)])
-        self._numbers = Numbers(state, wording.NUMBERS, self._slider)
+        self._numbers = Numbers(state, captions.NUMBERS, self._slider)
         card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
         pictures = w.HBox(
             [
@@ -239,7 +239,7 @@ class Explorer(w.VBox):
         self._gallery.items = self._gallery.items[: self._samples]
 
     def _new_result(self, change: dict[str, Any]) -> None:
-        self._status.value = wording.status(change["new"])
+        self._status.value = captions.status(change["new"])
 
 
 def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
-from serfiq_widgets import wording
 from serfiq_widgets.errors_shown import show_errors
+from serfiq_widgets.figures import captions
 from serfiq_widgets.parts import STATIC, Part
 from serfiq_widgets.state import ExplorerState
 
@@ -25,7 +25,7 @@ class Consent(Part):
     """
 
     _esm = STATIC / "consent.js"
-    text = t.Unicode(wording.CONSENT).tag(sync=True)
+    text = t.Unicode(captions.CONSENT).tag(sync=True)
     given = t.Bool().tag(sync=True)
 
 

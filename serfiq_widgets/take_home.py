@@ -22,10 +22,10 @@ from serfiq_widgets.datasets.tables import FORMULA_STARTS
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
+from serfiq_widgets.figures.snapshot import snapshot_html
 from serfiq_widgets.models.cards import usable
 from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.snapshot import snapshot_html
 from serfiq_widgets.state import PROJECTIONS, Entry
 from serfiq_widgets.views import StateView, heading
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
-from serfiq_widgets import figures, wording
+from serfiq_widgets import figures
 from serfiq_widgets.errors_shown import show_errors
-from serfiq_widgets.figures import Film
+from serfiq_widgets.figures import Film, captions
 from serfiq_widgets.parts import Notice, Plot, Readout, Slider
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult
@@ -149,7 +149,7 @@ class SpreadView(PassesView):
     >>> view.state.chosen = 16  # asks about pass 17
     """
 
-    TITLE, TEXT, NAME = "Embedding spread", wording.SPREAD, "serfiq-spread"
+    TITLE, TEXT, NAME = "Embedding spread", captions.SPREAD, "serfiq-spread"
     LABEL = "Cloud of embeddings, one dot per dropout pass"
 
     def build(self) -> list[w.Widget]:
@@ -171,20 +171,20 @@ class SpreadView(PassesView):
     def film(self, result: QualityResult) -> Film:
         """Return the cloud, flat or on a sphere, and say which it is."""
         flat = self.state.projection == "plane"
-        self.head.value = heading(self.TITLE, self.TEXT if flat else wording.SPHERE)
+        self.head.value = heading(self.TITLE, self.TEXT if flat else captions.SPHERE)
         project = figures.principal if flat else figures.on_sphere
         return figures.spread_film(project(result.embeddings))
 
     def _ask(self) -> None:
         result = self.state.result
-        text = wording.CHOOSE if result is None else wording.one_pass(result, self.state.chosen)
+        text = captions.CHOOSE if result is None else captions.one_pass(result, self.state.chosen)
         self._answer.value = f'<p class="serfiq-answer">{text}</p>'
 
 
 class DistanceView(PassesView):
     """The histogram of pairwise distances. Takes the parameters of `StateView`."""
 
-    TITLE, TEXT, NAME = "Pairwise distances", wording.DISTANCES, "serfiq-distances"
+    TITLE, TEXT, NAME = "Pairwise distances", captions.DISTANCES, "serfiq-distances"
     LABEL = "Histogram of pairwise distances between embeddings"
     film = staticmethod(figures.distance_film)
 
@@ -195,7 +195,7 @@ class RunningScoreView(PassesView):
     Takes the parameters of `StateView`.
     """
 
-    TITLE, TEXT, NAME = "Running score", wording.RUNNING, "serfiq-running-score"
+    TITLE, TEXT, NAME = "Running score", captions.RUNNING, "serfiq-running-score"
     LABEL = "Running score over passes, with interval and exact limit"
     film = staticmethod(figures.running_film)
 
@@ -208,7 +208,7 @@ class Numbers(Readout):
 
         def fill(_: Any) -> None:
             if state.everything is not None:
-                self.numbers = wording.readings(state.everything)
+                self.numbers = captions.readings(state.everything)
 
         state.observe(show_errors(state, fill), "everything")
         fill(None)
@@ -221,5 +221,5 @@ class FormulaView(PassesView):
         """Title, one sentence, the formula."""
         self.add_class("serfiq-picture")
         self._clock = self._clock or PassesSlider(self.state)
-        head = w.HTML(heading("The formula", wording.ABOUT_FORMULA))
-        return [head, Numbers(self.state, wording.FORMULA, self._clock)]
+        head = w.HTML(heading("The formula", captions.ABOUT_FORMULA))
+        return [head, Numbers(self.state, captions.FORMULA, self._clock)]

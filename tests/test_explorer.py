@@ -7,9 +7,10 @@ import traitlets
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image, wording
+from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.errors_shown import INTERNAL_ERROR
+from serfiq_widgets.figures import captions
 from serfiq_widgets.images.read import MAX_BYTES
 from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
@@ -70,7 +71,7 @@ def test_impossible_passes_are_refused(state, passes):
 def test_the_first_sample_is_shown_at_once(explorer):
     assert explorer.result.face.name == sample_images()[0].name
     assert explorer.quality == explorer.result.quality
-    shown = wording.filled(explorer._numbers.template, explorer._numbers.numbers, explorer.passes)
+    shown = captions.filled(explorer._numbers.template, explorer._numbers.numbers, explorer.passes)
     assert f">{explorer.quality}<" in shown
     assert "onnxruntime" in explorer._status.value
 

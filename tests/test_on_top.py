@@ -123,10 +123,11 @@ def test_a_head_on_a_head_is_refused(head_file):
 
 def test_the_explorer_shows_it(head_file):
     pytest.importorskip("ipywidgets")
-    from serfiq_widgets import Explorer, heatmap, wording
+    from serfiq_widgets import Explorer, heatmap
+    from serfiq_widgets.figures import captions
 
     explorer = Explorer(model=head_file)
-    shown = wording.filled(wording.NUMBERS, explorer._numbers.numbers, 100)
+    shown = captions.filled(captions.NUMBERS, explorer._numbers.numbers, 100)
     assert "none: several layers" in shown
     assert f">{explorer.quality}<" in shown
     before = explorer.result.raw

@@ -12,7 +12,7 @@ pytest.importorskip("plotly")
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadTable
 from serfiq_widgets.evaluation.groups import as_table
-from serfiq_widgets.report import report_html
+from serfiq_widgets.figures.report import report_html
 
 EVIL = "<img src=x onerror=alert(1)>"
 

@@ -6,16 +6,8 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import (
-    ComparePanel,
-    DegradationLab,
-    PredictPanel,
-    Ruin,
-    Scorer,
-    snapshot,
-    take_home,
-    wording,
-)
+from serfiq_widgets import ComparePanel, DegradationLab, PredictPanel, Ruin, Scorer, take_home
+from serfiq_widgets.figures import captions, snapshot
 from serfiq_widgets.models.cards import NOT_CALIBRATED
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.results import NO_QUALITY
@@ -46,8 +38,8 @@ def test_the_state_has_no_quality_but_a_raw_score(state):
 
 
 def test_numbers_and_formula_show_a_dash(state):
-    readings = wording.readings(state.result)
-    numbers = wording.filled(wording.NUMBERS, readings, state.passes)
+    readings = captions.readings(state.result)
+    numbers = captions.filled(captions.NUMBERS, readings, state.passes)
     assert f'serfiq-quality">{NO_QUALITY}<' in numbers
     assert "not calibrated" in numbers
     assert "<meter" not in numbers

@@ -9,10 +9,11 @@ from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Camera, Explorer, RunningScoreView, SpreadView, robustness, wording
+from serfiq_widgets import Camera, Explorer, RunningScoreView, SpreadView, robustness
 from serfiq_widgets.camera import CameraFeed
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.face_card import FaceCard, photo_traits
+from serfiq_widgets.figures import captions
 from serfiq_widgets.parts import Slider
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.settings import SettingsPanel
@@ -71,7 +72,7 @@ def test_a_dot_is_asked_about(state):
     ("number", "said"), [(1, "1st"), (2, "2nd"), (13, "13th"), (23, "23rd"), (111, "111th")]
 )
 def test_ordinals(number, said):
-    assert wording._ordinal(number) == said
+    assert captions._ordinal(number) == said
 
 
 def test_leaving_one_out_is_what_it_says():
@@ -96,7 +97,7 @@ def test_the_formula_holds_the_numbers(state):
     view = FormulaView(state=state)
     state.passes = 20
     readout = view.children[-1]
-    said = wording.filled(readout.template, readout.numbers, round(readout.clock.value))
+    said = captions.filled(readout.template, readout.numbers, round(readout.clock.value))
     said = re.sub("<[^>]*>", " ", said)
     result = state.result
     for number in (

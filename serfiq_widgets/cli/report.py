@@ -80,7 +80,7 @@ def report(
         table, _ = bias_groups.join(table, read_scores(groups))
         by = by or ",".join(name for name in read_scores(groups).columns if name != "path")
     table, names = _grouped(table, [name.strip() for name in by.split(",") if name.strip()])
-    from serfiq_widgets.report import report_html
+    from serfiq_widgets.figures.report import report_html
 
     page = report_html(table, by=names, threshold=threshold, images=images, curves=curves)
     write_text(out, page)

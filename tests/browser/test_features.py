@@ -17,7 +17,8 @@ import pytest
 from conftest import kernel_in
 from PIL import Image
 
-from serfiq_widgets import Ruin, Scorer, figures, find_face, wording
+from serfiq_widgets import Ruin, Scorer, figures, find_face
+from serfiq_widgets.figures import captions
 from serfiq_widgets.resources import folder, sample_images
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
@@ -144,7 +145,7 @@ def test_a_clicked_dot_tells_about_its_pass(open_page, scorer):
     page.mouse.down()
     page.mouse.up()
     page.wait_for_function("document.querySelector('.serfiq-answer').innerText.includes('Pass ')")
-    assert read(page, ".serfiq-answer") == text(wording.one_pass(result, lonely))
+    assert read(page, ".serfiq-answer") == text(captions.one_pass(result, lonely))
     ring = traces(page, ".serfiq-spread")[3]
     np.testing.assert_allclose([ring[0][0], ring[1][0]], points[lonely], atol=1e-4)
     page.locator(".serfiq-spread").focus()

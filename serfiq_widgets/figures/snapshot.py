@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from serfiq_widgets import figures, wording
+from serfiq_widgets import figures
 from serfiq_widgets._version import __version__
+from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def snapshot_html(result: QualityResult, *, photo: bool = False) -> bytes:
         "Pairwise distances": figures.distance_film(result),
         "Running score": figures.running_film(result),
     }
-    texts = (wording.SPREAD, wording.DISTANCES, wording.RUNNING)
+    texts = (captions.SPREAD, captions.DISTANCES, captions.RUNNING)
     pictures = "".join(
         f"<h2>{title}</h2><p>{text}</p>"
         + film.figure.to_html(
@@ -64,14 +65,14 @@ def snapshot_html(result: QualityResult, *, photo: bool = False) -> bytes:
         for (title, film), text in zip(films.items(), texts, strict=True)
     )
     face = data_url(Image.fromarray(result.face.pixels)) if photo else ""
-    readings = wording.readings(result)
+    readings = captions.readings(result)
     return PAGE.format(
         quality=result.shown_quality,
         name=escape(result.face.name),
         photo=f'<img src="{face}" alt="the aligned face">' if photo else "",
-        numbers=wording.filled(wording.NUMBERS, readings, result.passes),
-        formula=wording.filled(wording.FORMULA, readings, result.passes),
+        numbers=captions.filled(captions.NUMBERS, readings, result.passes),
+        formula=captions.filled(captions.FORMULA, readings, result.passes),
         pictures=pictures,
         version=__version__,
-        status=wording.status(result),
+        status=captions.status(result),
     ).encode()
