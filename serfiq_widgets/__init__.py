@@ -23,23 +23,23 @@ from typing import TYPE_CHECKING, Any
 from serfiq_widgets._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from serfiq_widgets.bias_explorer import BiasExplorer
-    from serfiq_widgets.camera import Camera
-    from serfiq_widgets.compare import ComparePanel
     from serfiq_widgets.datasets.score_table import score_table
     from serfiq_widgets.errors import SerfiqError
-    from serfiq_widgets.evaluation_explorer import EvaluationExplorer
-    from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.faces.degradation import Ruin
     from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
-    from serfiq_widgets.lab import DegradationLab
-    from serfiq_widgets.predict import PredictPanel
     from serfiq_widgets.scoring.results import QualityResult
     from serfiq_widgets.scoring.scorer import Scorer
     from serfiq_widgets.scoring.sensitivity import heatmap
-    from serfiq_widgets.views import RunningScoreView, SpreadView
+    from serfiq_widgets.widgets.bias_explorer import BiasExplorer
+    from serfiq_widgets.widgets.camera import Camera
+    from serfiq_widgets.widgets.compare import ComparePanel
+    from serfiq_widgets.widgets.degradation_lab import DegradationLab
+    from serfiq_widgets.widgets.evaluation_explorer import EvaluationExplorer
+    from serfiq_widgets.widgets.explorer import Explorer
+    from serfiq_widgets.widgets.predict import PredictPanel
+    from serfiq_widgets.widgets.views import RunningScoreView, SpreadView
 
 __all__ = [
     "AlignedFace",
@@ -64,19 +64,19 @@ __all__ = [
 
 _HOMES = {
     "AlignedFace": "faces.alignment",
-    "BiasExplorer": "bias_explorer",
-    "Camera": "camera",
-    "ComparePanel": "compare",
-    "DegradationLab": "lab",
-    "EvaluationExplorer": "evaluation_explorer",
-    "Explorer": "explorer",
-    "PredictPanel": "predict",
+    "BiasExplorer": "widgets.bias_explorer",
+    "Camera": "widgets.camera",
+    "ComparePanel": "widgets.compare",
+    "DegradationLab": "widgets.degradation_lab",
+    "EvaluationExplorer": "widgets.evaluation_explorer",
+    "Explorer": "widgets.explorer",
+    "PredictPanel": "widgets.predict",
     "QualityResult": "scoring.results",
     "Ruin": "faces.degradation",
-    "RunningScoreView": "views",
+    "RunningScoreView": "widgets.views",
     "Scorer": "scoring.scorer",
     "SerfiqError": "errors",
-    "SpreadView": "views",
+    "SpreadView": "widgets.views",
     "find_face": "faces.find",
     "heatmap": "scoring.sensitivity",
     "read_image": "images.read",

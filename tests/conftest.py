@@ -67,7 +67,7 @@ def scorer():
 @pytest.fixture
 def state(scorer):
     """The state of an explorer that shows the first sample."""
-    from serfiq_widgets.state import ExplorerState
+    from serfiq_widgets.widgets.state import ExplorerState
 
     state = ExplorerState(scorer)
     state.image = sample("collins")

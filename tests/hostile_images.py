@@ -298,9 +298,9 @@ def corpus():
 
 def upload(state):
     """Send a file as a page does, to the explorer's own widget."""
-    from serfiq_widgets.errors_shown import show_errors
     from serfiq_widgets.images.photo import Photo
-    from serfiq_widgets.parts import Upload
+    from serfiq_widgets.widgets.elements import Upload
+    from serfiq_widgets.widgets.errors_shown import show_errors
 
     def take(name, content):
         state.image = Photo(content, name)
@@ -352,7 +352,7 @@ def command(*paths):
 def ways():
     """Upload and API, warmed up by one sound photo each, and the command."""
     from serfiq_widgets import Scorer
-    from serfiq_widgets.state import ExplorerState
+    from serfiq_widgets.widgets.state import ExplorerState
 
     scorer = Scorer(engine="onnxruntime", device="cpu")
     found = upload(ExplorerState(scorer)), api(scorer)

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from serfiq_widgets.bias_state import BUNDLED, BiasState
 from serfiq_widgets.errors import BadTable
 from serfiq_widgets.evaluation import bias
 from serfiq_widgets.evaluation.groups import labels, load
+from serfiq_widgets.widgets.bias_state import BUNDLED, BiasState
 
 
 @pytest.fixture(scope="module")

@@ -351,8 +351,8 @@ def test_a_network_with_a_stretch_has_a_quality(network, crops, stretch):
 
 def test_the_explorer_shows_where_the_stretch_comes_from(network):
     pytest.importorskip("ipywidgets")
-    from serfiq_widgets.explorer import Explorer
-    from serfiq_widgets.settings import SettingsPanel
+    from serfiq_widgets.widgets.explorer import Explorer
+    from serfiq_widgets.widgets.settings import SettingsPanel
 
     save_card(network, alpha=89.9, r=0.633, population="9 faces of <b>us</b>")
     explorer = Explorer(COLLINS, model=network, engine="onnxruntime")

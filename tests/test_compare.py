@@ -9,9 +9,9 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import ComparePanel, Explorer, PredictPanel, Ruin
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.predict import CLEAR_GAP
 from serfiq_widgets.resources import folder
-from serfiq_widgets.state import MOST_PINNED, ExplorerState
+from serfiq_widgets.widgets.predict import CLEAR_GAP
+from serfiq_widgets.widgets.state import MOST_PINNED, ExplorerState
 
 COLLINS, HOPPER, MASK = (
     folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper", "collins_mask")

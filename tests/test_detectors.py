@@ -33,7 +33,7 @@ from serfiq_widgets.faces.find import detect
 from serfiq_widgets.models import files
 from serfiq_widgets.models.cards import cards
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.widgets.state import ExplorerState
 
 SAMPLES = {path.stem: path for path in sample_images()}
 CELL = 4  # CenterFace's grid, in pixels of the photo that it searches

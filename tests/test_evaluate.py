@@ -19,8 +19,8 @@ from serfiq_widgets.cli.main import main
 from serfiq_widgets.evaluation import accuracy, compare_all, det, evaluate, fnmr_at, load
 from serfiq_widgets.evaluation.measure import measure
 from serfiq_widgets.evaluation.readers import Images
-from serfiq_widgets.evaluation_state import EvaluationState
 from serfiq_widgets.resources import bundled, sample_images
+from serfiq_widgets.widgets.evaluation_state import EvaluationState
 
 QUALITIES = ["serfiq", "limit", "norm", "sharpness", "brightness", "random", "oracle"]
 DOCS = Path(__file__).parents[1] / "docs" / "evaluation.md"

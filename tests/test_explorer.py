@@ -7,16 +7,17 @@ import traitlets
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Explorer, Ruin, figures, plotly_js, read_image
+from serfiq_widgets import Explorer, Ruin, figures, read_image
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.errors_shown import INTERNAL_ERROR
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.read import MAX_BYTES
-from serfiq_widgets.parts import Plot, plotly_library
 from serfiq_widgets.resources import folder, sample_images
-from serfiq_widgets.settings import SettingsPanel
-from serfiq_widgets.state import ExplorerState
-from serfiq_widgets.take_home import TakeHomePanel
+from serfiq_widgets.widgets import plotly_js
+from serfiq_widgets.widgets.elements import Plot, plotly_library
+from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR
+from serfiq_widgets.widgets.settings import SettingsPanel
+from serfiq_widgets.widgets.state import ExplorerState
+from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))
 
@@ -175,7 +176,7 @@ def test_several_uploads_stay_in_the_gallery(explorer):
 
 
 def test_own_photos_are_kept_up_to_a_number(explorer, monkeypatch):
-    monkeypatch.setattr("serfiq_widgets.explorer.MOST_OWN", 2)
+    monkeypatch.setattr("serfiq_widgets.widgets.explorer.MOST_OWN", 2)
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         upload(explorer, MASK.read_bytes(), name=name)
     labels = [item["label"] for item in explorer._gallery.items]

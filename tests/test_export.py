@@ -10,10 +10,11 @@ from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import Ruin, take_home
+from serfiq_widgets import Ruin
 from serfiq_widgets.resources import folder
-from serfiq_widgets.state import ExplorerState
-from serfiq_widgets.take_home import TakeHomePanel
+from serfiq_widgets.widgets import take_home
+from serfiq_widgets.widgets.state import ExplorerState
+from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 COLLINS = folder("sample_images") / "collins.jpg"
 

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import DegradationLab, Explorer, Ruin, figures
-from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.faces.degradation import STRENGTHS
 from serfiq_widgets.resources import folder
+from serfiq_widgets.widgets.face_card import FaceCard
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
 

@@ -14,8 +14,8 @@ pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Camera, ComparePanel, Explorer
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.parts import Gallery
 from serfiq_widgets.resources import sample_images
+from serfiq_widgets.widgets.elements import Gallery
 
 # A visitor's session in a process of its own. It says what of the face to look for in hexadecimal,
 # so that its own memory holds it only where the session put it.
@@ -148,7 +148,7 @@ def test_the_running_camera_is_switched_off(explorer):
 
 
 def test_own_photos_are_kept_only_so_far(explorer, monkeypatch):
-    from serfiq_widgets import explorer as module
+    from serfiq_widgets.widgets import explorer as module
 
     gallery = next(w for w in widgets(explorer) if isinstance(w, Gallery))
     one = explorer.state.source.size

@@ -14,7 +14,7 @@ from serfiq_widgets.errors import ClusterUnavailable
 from serfiq_widgets.resources import folder
 from serfiq_widgets.scoring import remote as service
 from serfiq_widgets.scoring.remote import BUSY, SILENT, RemoteScorer, connected
-from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.widgets.state import ExplorerState
 
 distributed = pytest.importorskip("distributed")
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))

@@ -6,12 +6,13 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
-from serfiq_widgets import ComparePanel, DegradationLab, PredictPanel, Ruin, Scorer, take_home
+from serfiq_widgets import ComparePanel, DegradationLab, PredictPanel, Ruin, Scorer
 from serfiq_widgets.figures import captions, snapshot
 from serfiq_widgets.models.cards import NOT_CALIBRATED
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.results import NO_QUALITY
-from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.widgets import take_home
+from serfiq_widgets.widgets.state import ExplorerState
 
 COLLINS = sample_images()[0]
 

@@ -123,8 +123,8 @@ def test_only_what_is_here_can_be_used():
 def test_the_settings_offer_only_what_is_here(state, own):
     card = own()
     pytest.importorskip("ipywidgets")
-    from serfiq_widgets.settings import SettingsPanel
-    from serfiq_widgets.take_home import TakeHomePanel
+    from serfiq_widgets.widgets.settings import SettingsPanel
+    from serfiq_widgets.widgets.take_home import TakeHomePanel
 
     choice = SettingsPanel(state=state)._scorer["model"]
     assert choice.options == ("mini",)

@@ -219,7 +219,7 @@ def _peak_megabytes() -> float | None:
 def _slider(face: AlignedFace, model: str | Path, engine: str, rounds: int) -> float | None:
     """Median milliseconds of the kernel's work for one move of the Explorer's slider near T=200."""
     try:
-        from serfiq_widgets.explorer import Explorer
+        from serfiq_widgets.widgets.explorer import Explorer
     except ImportError:
         return None
     explorer = Explorer(face, model=model, engine=engine)

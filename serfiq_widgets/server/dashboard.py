@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serfiq_widgets import plotly_js
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.images import confinement
 from serfiq_widgets.resources import folder
@@ -21,7 +20,8 @@ from serfiq_widgets.server import pages
 from serfiq_widgets.server.log_limits import log_seldom
 from serfiq_widgets.server.requirements import Missing, folders_to_write_in, kernel_sockets
 from serfiq_widgets.server.settings import Public, summary, with_token
-from serfiq_widgets.strangers import STRANGERS
+from serfiq_widgets.widgets import plotly_js
+from serfiq_widgets.widgets.strangers import STRANGERS
 
 if TYPE_CHECKING:
     from serfiq_widgets.server.voila_app import Dashboard

@@ -219,9 +219,9 @@ def _load() -> None:
     import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
     from ipywidgets import Widget
 
-    from serfiq_widgets.explorer import Explorer
     from serfiq_widgets.scoring.cluster import import_distributed
     from serfiq_widgets.scoring.remote import SCHEDULER
+    from serfiq_widgets.widgets.explorer import Explorer
 
     if os.environ.pop(SCHEDULER, ""):  # a connection cannot be inherited: kernels make their own
         import_distributed()

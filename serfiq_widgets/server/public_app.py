@@ -12,7 +12,6 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
-from serfiq_widgets import plotly_js
 from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.server import prefork
 from serfiq_widgets.server.handlers import (
@@ -34,6 +33,7 @@ from serfiq_widgets.server.sessions import Places
 from serfiq_widgets.server.settings import Public
 from serfiq_widgets.server.voila_app import Dashboard
 from serfiq_widgets.server.watchdog import ServiceManager
+from serfiq_widgets.widgets import plotly_js
 
 LOG = logging.getLogger(__name__)
 

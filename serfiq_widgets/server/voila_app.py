@@ -23,9 +23,9 @@ from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 
-from serfiq_widgets import plotly_js
 from serfiq_widgets.server.temporary_folders import claim, remove_abandoned
 from serfiq_widgets.server.websockets import KernelSocket
+from serfiq_widgets.widgets import plotly_js
 
 CACHE_S = 3600
 CONNECT = f"{ZMQChannelsWebsocketConnection.connect.__qualname__}.<locals>."

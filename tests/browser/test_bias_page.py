@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from serfiq_widgets.bias_state import BUNDLED
 from serfiq_widgets.evaluation.bias import group_scores
 from serfiq_widgets.evaluation.groups import labels, load
 from serfiq_widgets.figures.report import report_html
+from serfiq_widgets.widgets.bias_state import BUNDLED
 
 
 def lines(page, plot):

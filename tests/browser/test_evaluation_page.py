@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from serfiq_widgets.evaluation import load
-from serfiq_widgets.evaluation_state import EvaluationState
 from serfiq_widgets.resources import bundled
+from serfiq_widgets.widgets.evaluation_state import EvaluationState
 
 AXE = Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js"
 MARK = "[...document.querySelectorAll('.serfiq-trust .serfiq-plot > div')][0].data.at(-1)"

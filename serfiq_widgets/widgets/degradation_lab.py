@@ -8,13 +8,13 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors_shown import show_errors
-from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.faces.alignment import FACE_SIZE
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
-from serfiq_widgets.parts import Plot, Slider
 from serfiq_widgets.scoring.sensitivity import Sweep, sweep
-from serfiq_widgets.views import StateView
+from serfiq_widgets.widgets.elements import Plot, Slider
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.face_card import FaceCard
+from serfiq_widgets.widgets.views import StateView
 
 WHAT = "Ruin it and watch"
 ASK = "What is done to the face before the network sees it."

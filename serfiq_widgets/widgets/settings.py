@@ -10,12 +10,12 @@ import ipywidgets as w
 
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
 from serfiq_widgets.engines import MODULES
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.models.cards import Card, usable
-from serfiq_widgets.parts import Slider
-from serfiq_widgets.state import PROJECTIONS
-from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
-from serfiq_widgets.views import StateView, heading
+from serfiq_widgets.widgets.elements import Slider
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import PROJECTIONS
+from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
+from serfiq_widgets.widgets.views import StateView, heading
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "

@@ -20,14 +20,14 @@ import numpy as np
 from serfiq_widgets._version import __version__
 from serfiq_widgets.datasets.tables import FORMULA_STARTS
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
 from serfiq_widgets.figures.snapshot import snapshot_html
 from serfiq_widgets.models.cards import usable
-from serfiq_widgets.parts import Download, SettingsLink
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.state import PROJECTIONS, Entry
-from serfiq_widgets.views import StateView, heading
+from serfiq_widgets.widgets.elements import Download, SettingsLink
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import PROJECTIONS, Entry
+from serfiq_widgets.widgets.views import StateView, heading
 
 TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "

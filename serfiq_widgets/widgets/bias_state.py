@@ -9,11 +9,11 @@ from typing import Any
 import traitlets as t
 
 from serfiq_widgets.errors import BadTable, SerfiqError
-from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.evaluation import groups
 from serfiq_widgets.evaluation.bias import GroupedScores, GroupRow, group_scores
 from serfiq_widgets.evaluation.groups import SCORES, ScoreTable
 from serfiq_widgets.resources import PACKAGE
+from serfiq_widgets.widgets.errors_shown import HasMessage
 
 BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
 NO_GROUPS = (*SCORES, "path", "sha256", "box", "error")

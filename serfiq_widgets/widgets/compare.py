@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.parts import Plot, Table, Upload
-from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.state import Entry, ExplorerState
-from serfiq_widgets.views import StateView, heading
+from serfiq_widgets.widgets.consent import Eraser, Own
+from serfiq_widgets.widgets.elements import Plot, Table, Upload
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import Entry, ExplorerState
+from serfiq_widgets.widgets.views import StateView, heading
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace

@@ -17,19 +17,19 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.evaluation import Table, load
 from serfiq_widgets.evaluation.measure import measure
 from serfiq_widgets.evaluation.readers import join_scores
-from serfiq_widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.read import read_image
-from serfiq_widgets.parts import Gallery, Notice, Plot, Slider
-from serfiq_widgets.parts import Table as Rows
 from serfiq_widgets.resources import bundled
 from serfiq_widgets.scoring.scorer import Scorer
-from serfiq_widgets.views import heading
+from serfiq_widgets.widgets.elements import Gallery, Notice, Plot, Slider
+from serfiq_widgets.widgets.elements import Table as Rows
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
+from serfiq_widgets.widgets.views import heading
 
 if TYPE_CHECKING:
     import pandas as pd

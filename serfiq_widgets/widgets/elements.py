@@ -18,11 +18,11 @@ import plotly.graph_objects as go
 import traitlets as t
 from ipywidgets import HTML, Widget, widget_serialization
 
-from serfiq_widgets import plotly_js
 from serfiq_widgets.errors import SerfiqError, clean_name
 from serfiq_widgets.figures import Film
 from serfiq_widgets.images.metadata import too_large
 from serfiq_widgets.images.read import MAX_BYTES
+from serfiq_widgets.widgets import plotly_js
 
 STATIC = Path(__file__).parent / "static"
 

@@ -10,8 +10,8 @@ import traitlets as t
 from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
+from serfiq_widgets.widgets.errors_shown import HasMessage
 
 LEAST_FMR, MOST_FMR = 1e-5, 0.1
 MOST_SHARE = 0.6

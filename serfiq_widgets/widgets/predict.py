@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.encode import data_url
-from serfiq_widgets.parts import Plot
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import find
 from serfiq_widgets.scoring.results import QualityResult
-from serfiq_widgets.views import StateView
+from serfiq_widgets.widgets.elements import Plot
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.views import StateView
 
 RUINS = (
     Ruin(blur=1.2),

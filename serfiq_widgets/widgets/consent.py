@@ -7,10 +7,10 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.figures import captions
-from serfiq_widgets.parts import STATIC, Part
-from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.widgets.elements import STATIC, Part
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import ExplorerState
 
 
 class Consent(Part):

@@ -12,16 +12,16 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.errors import SerfiqError
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.opencv import fitted, shrunk
 from serfiq_widgets.images.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.images.read import read_image
-from serfiq_widgets.parts import FaceView, PhotoView, Slider
 from serfiq_widgets.scoring.results import QualityResult
 from serfiq_widgets.scoring.sensitivity import heatmap_in_steps
-from serfiq_widgets.state import ExplorerState
+from serfiq_widgets.widgets.elements import FaceView, PhotoView, Slider
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import ExplorerState
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource

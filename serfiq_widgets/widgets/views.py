@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.figures import Film, captions
-from serfiq_widgets.parts import Notice, Plot, Readout, Slider
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult
-from serfiq_widgets.state import MOST_PASSES, ExplorerState
+from serfiq_widgets.widgets.elements import Notice, Plot, Readout, Slider
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.state import MOST_PASSES, ExplorerState
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace

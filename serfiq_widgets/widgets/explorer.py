@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import traitlets as t
 
-from serfiq_widgets.camera import Camera
-from serfiq_widgets.compare import ComparePanel
-from serfiq_widgets.errors_shown import show_errors
-from serfiq_widgets.face_card import FaceCard, preview
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.lab import DegradationLab
-from serfiq_widgets.parts import Gallery, Notice, Tour, Upload
-from serfiq_widgets.predict import PredictPanel
-from serfiq_widgets.privacy import Eraser, Own
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
-from serfiq_widgets.settings import SettingsPanel
-from serfiq_widgets.state import MOST_PASSES, ExplorerState
-from serfiq_widgets.take_home import TakeHomePanel
-from serfiq_widgets.views import (
+from serfiq_widgets.widgets.camera import Camera
+from serfiq_widgets.widgets.compare import ComparePanel
+from serfiq_widgets.widgets.consent import Eraser, Own
+from serfiq_widgets.widgets.degradation_lab import DegradationLab
+from serfiq_widgets.widgets.elements import Gallery, Notice, Tour, Upload
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.face_card import FaceCard, preview
+from serfiq_widgets.widgets.predict import PredictPanel
+from serfiq_widgets.widgets.settings import SettingsPanel
+from serfiq_widgets.widgets.state import MOST_PASSES, ExplorerState
+from serfiq_widgets.widgets.take_home import TakeHomePanel
+from serfiq_widgets.widgets.views import (
     DistanceView,
     FormulaView,
     Numbers,
@@ -199,11 +199,11 @@ class Explorer(w.VBox):
         if box is None or box.children:
             return
         if change["new"] == TRUST:
-            from serfiq_widgets.evaluation_explorer import EvaluationExplorer
+            from serfiq_widgets.widgets.evaluation_explorer import EvaluationExplorer
 
             box.children = [EvaluationExplorer(explorer=self.state)]
         else:
-            from serfiq_widgets.bias_explorer import BiasExplorer
+            from serfiq_widgets.widgets.bias_explorer import BiasExplorer
 
             box.children = [BiasExplorer()]
 

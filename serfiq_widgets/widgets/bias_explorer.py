@@ -10,11 +10,11 @@ from typing import Any
 import ipywidgets as w
 
 from serfiq_widgets import figures
-from serfiq_widgets.bias_state import BiasState
-from serfiq_widgets.errors_shown import show_errors
 from serfiq_widgets.evaluation.bias import SMALL
-from serfiq_widgets.parts import Notice, Plot, Slider, Table
-from serfiq_widgets.views import heading
+from serfiq_widgets.widgets.bias_state import BiasState
+from serfiq_widgets.widgets.elements import Notice, Plot, Slider, Table
+from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.views import heading
 
 SHARES = (
     "Each group's part of the images that stay as the threshold rises. "

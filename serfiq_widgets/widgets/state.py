@@ -16,7 +16,6 @@ from typing import Any
 import traitlets as t
 
 from serfiq_widgets.errors import BadSetting, SerfiqError
-from serfiq_widgets.errors_shown import HasMessage
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Ruin
 from serfiq_widgets.images.sandbox import forget
@@ -24,7 +23,8 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import find, open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
 from serfiq_widgets.scoring.scorer import Scorer
-from serfiq_widgets.strangers import FOR_STRANGERS, among_strangers
+from serfiq_widgets.widgets.errors_shown import HasMessage
+from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
-from serfiq_widgets.errors_shown import INTERNAL_ERROR, show_errors
-from serfiq_widgets.face_card import FaceCard
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.parts import STATIC, Part
-from serfiq_widgets.privacy import Eraser, Own
-from serfiq_widgets.views import StateView
+from serfiq_widgets.widgets.consent import Eraser, Own
+from serfiq_widgets.widgets.elements import STATIC, Part
+from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR, show_errors
+from serfiq_widgets.widgets.face_card import FaceCard
+from serfiq_widgets.widgets.views import StateView
 
 WINDOW_S = 2.0
 MAX_FRAME = 2**20  # bytes of one picture
