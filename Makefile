@@ -32,7 +32,7 @@ help:
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
 	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
 	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
-	@echo 'make check                ruff, mypy, and that notebooks are committed clean'
+	@echo 'make check                ruff, mypy, import-linter, and that notebooks are committed clean'
 	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
@@ -77,6 +77,7 @@ check: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/python tools/clean_notebooks.py --check notebooks
 
 # ADVISORIES=all.zip names a copy of the OSV records for PyPI; then no connection is needed.

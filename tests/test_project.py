@@ -54,6 +54,23 @@ def test_files_stay_short():
         assert len(path.read_text().splitlines()) <= 420, path
 
 
+def test_the_house_stays_low():
+    pytest.importorskip("grimp")
+    from tools.rooms import arrows_between_rooms, floors_of
+
+    arrows = arrows_between_rooms()
+    assert max(floors_of(arrows).values()) <= 13
+    assert sum(map(len, arrows.values())) <= 100
+
+
+def test_no_public_name_is_lost():
+    pytest.importorskip("ipywidgets")
+    from tools.public_names import public_names
+
+    known = (ROOT / "tests" / "public_names.txt").read_text().split("\n")
+    assert public_names() == [name for name in known if name]
+
+
 def test_import_is_light():
     heavy = ("mxnet", "torch", "cv2", "onnxruntime", "onnx", "plotly", "ipywidgets", "PIL", "numpy")
     code = f"import sys, serfiq_widgets; print([m for m in {heavy} if m in sys.modules])"

@@ -12,7 +12,8 @@ if sys.platform == "win32":
 from serfiq_widgets.server.temporary_folders import LOCK, claim, remove_abandoned
 
 HOLD = (
-    "import sys; from pathlib import Path; from serfiq_widgets.server.temporary_folders import claim; "
+    "import sys; from pathlib import Path; "
+    "from serfiq_widgets.server.temporary_folders import claim; "
     "claim(Path(sys.argv[1])); print('claimed', flush=True); sys.stdin.read()"
 )
 
