@@ -107,8 +107,8 @@ class House:
 
     def kernels(self) -> list[psutil.Process]:
         """Return the processes of all kernels; their parent is none."""
-        nursery = self.process.children()[0]
-        return [child for child in nursery.children() if child.status() != psutil.STATUS_ZOMBIE]
+        fork_server = self.process.children()[0]
+        return [child for child in fork_server.children() if child.status() != psutil.STATUS_ZOMBIE]
 
     def memory(self) -> dict[str, float]:
         """Return MB: of the server, of a kernel in the mean, and of all.
@@ -116,9 +116,9 @@ class House:
         ``sum`` is what is no file's: how files count depends on who else has them open.
         """
         processes = [self.process, self.process.children()[0], *self.kernels()]
-        server, nursery, *kernels = (process.memory_full_info() for process in processes)
+        server, fork_server, *kernels = (process.memory_full_info() for process in processes)
         count = max(1, len(kernels))
-        shared = nursery.pss + sum(one.pss for one in kernels)
+        shared = fork_server.pss + sum(one.pss for one in kernels)
         return {
             "server": server.rss / MEGABYTE,
             "rss": sum(one.rss for one in kernels) / count / MEGABYTE,

@@ -80,7 +80,7 @@ def plain_text(text: object) -> str:
     return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
-def without_frames(error: SerfiqError) -> SerfiqError:
+def drop_traceback(error: SerfiqError) -> SerfiqError:
     """Return an error that can be kept: it no longer holds what the functions had that raised it.
 
     They had photos.

@@ -19,7 +19,7 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from serfiq_widgets.server import log_limits, public_app
 from serfiq_widgets.server.handlers import Channels, Guarded
-from serfiq_widgets.server.sessions import Place
+from serfiq_widgets.server.sessions import Session
 from serfiq_widgets.server.voila_app import Front, leave_quietly
 
 GET = RequestStartLine("GET", "/", "HTTP/1.1")
@@ -124,7 +124,7 @@ def test_a_websocket_that_does_not_open_leaves_its_place(error, outcome, monkeyp
     """A kernel that is busy does not answer in time; that is no fault, and no traceback."""
 
     async def fails(*_):
-        assert place.sockets == {channels}
+        assert session.sockets == {channels}
         raise error
 
     monkeypatch.setattr(VoilaKernelWebsocketHandler, "open", fails)
@@ -133,10 +133,10 @@ def test_a_websocket_that_does_not_open_leaves_its_place(error, outcome, monkeyp
     request = HTTPServerRequest(headers=headers, connection=connection, start_line=GET)
     channels = Channels(Application(), request)
     channels.set_nodelay = lambda _: None
-    channels.place = place = Place("k", "visitor")
+    channels.session = session = Session("k", "visitor")
     with outcome:
         elsewhere(lambda: asyncio.run(channels.open("k")))
-    assert not place.sockets
+    assert not session.sockets
 
 
 # Who may ask a plain demo

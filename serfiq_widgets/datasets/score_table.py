@@ -118,7 +118,7 @@ def score_dataset(
     Parameters
     ----------
     runner : Runner
-        Who scores: a `LocalRunner`, or a `cluster.ClusterRunner`.
+        Who scores: a `LocalRunner`, or a `datasets.cluster_runner.ClusterRunner`.
     source : Folders or Table
         Which images.
     out : Path
@@ -281,7 +281,8 @@ def score_table(
     aligned : bool
         The images are aligned face crops: skip detection.
     client : distributed.Client, optional
-        Score on the workers of its Dask cluster, which must see the files (see `cluster`).
+        Score on the workers of its Dask cluster, which must see the files (see
+        `datasets.cluster_runner`).
     progress : callable, optional
         Called with the number of images that are done, and of all.
     **options
@@ -290,8 +291,8 @@ def score_table(
     Returns
     -------
     pandas.DataFrame
-        The columns of `batch.ScoreRow`, one row per image in order, behind the frame's or table's
-        own. A bad image has its ``error``.
+        The columns of `datasets.score_files.ScoreRow`, one row per image in order, behind the
+        frame's or table's own. A bad image has its ``error``.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Formats of image files, known by their first bytes: which are decoded where, and from whom.
 
-JPEG, PNG and WebP are read piece by piece (see `containers`). The decoders of the others are older,
+JPEG, PNG and WebP are read piece by piece (see `metadata`). The decoders of the others are older,
 larger or younger, so they work in the process that is confined (see `sandbox`). Standard library
 only.
 """

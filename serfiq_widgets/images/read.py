@@ -1,7 +1,7 @@
 """Reading images: bytes, files, PIL images and arrays become RGB arrays.
 
 Photos are decoded by Pillow alone, under limits on bytes, pixels, memory and work. JPEG, PNG and
-WebP are read piece by piece before that (see `containers`), other formats are decoded apart (see
+WebP are read piece by piece before that (see `metadata`), other formats are decoded apart (see
 `sandbox`).
 """
 

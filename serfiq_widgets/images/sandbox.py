@@ -46,7 +46,7 @@ NO_PROCESS = (
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode a file in the confined process; one that `containers` has not read comes upright.
+    """Decode a file in the confined process; one that `images.metadata` has not read comes upright.
 
     Parameters
     ----------

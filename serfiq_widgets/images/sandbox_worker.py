@@ -50,7 +50,7 @@ ERRORS: tuple[type[SerfiqError], ...] = (UnreadableImage, ImageTooLarge)
 
 @contextmanager
 def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Iterator[Image.Image]:
-    """Decode what `containers.essentials` left of a file; of several pages or frames the first.
+    """Decode what `metadata.essentials` left of a file; of several pages or frames the first.
 
     With ``formats`` of `formats.APART`, a whole file of one of these, turned upright.
 

@@ -90,7 +90,7 @@ class Calibration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `networks.save_card` is to write."""
+        """What `scoring.network.save_card` is to write."""
         return {"alpha": self.after.alpha, "r": self.after.r, "population": self.population}
 
 
@@ -151,9 +151,9 @@ def calibrate(
     ----------
     scorer : Scorer
         The network; its card says the stretch so far. Nothing is saved here: see
-        `networks.save_card`.
+        `scoring.network.save_card`.
     images : sequence
-        What `Scorer.score` takes; paths from `batch.find_images`.
+        What `Scorer.score` takes; paths from `images.files.find_images`.
     passes : int
         Dropout passes T.
     name : str

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
 from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.errors import SerfiqError, UnreadableImage, one_line, without_frames
+from serfiq_widgets.errors import SerfiqError, UnreadableImage, drop_traceback, one_line
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.faces.find import find_face
@@ -49,8 +49,8 @@ class Scorer:
     Parameters
     ----------
     model : str, Path or torch.nn.Module
-        A named model (`zoo.usable`), the path of an MXNet checkpoint, of an ONNX file or of an
-        on-top head, or a module.
+        A named model (`models.cards.usable`), the path of an MXNet checkpoint, of an ONNX file or
+        of an on-top head, or a module.
     engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
         Runtime; "auto" takes the fastest that works.
     device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
@@ -65,8 +65,8 @@ class Scorer:
         Slope and middle of the stretch from raw score to quality; those of the network's card if
         not given.
     card : mapping or path of a TOML file, optional
-        What the card of an own network shall say (see `networks.open_network`); the rest is found
-        by trying.
+        What the card of an own network shall say (see `scoring.network.open_network`); the rest is
+        found by trying.
     detector : {"centerface", "mtcnn", "yunet"}
         Who finds the faces; the files of all but the first are the user's (`open_detector`).
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
@@ -215,7 +215,7 @@ class Scorer:
                 try:
                     face, milliseconds = self._face(image, aligned)
                 except SerfiqError as error:
-                    slots.append(without_frames(error))
+                    slots.append(drop_traceback(error))
                 except Exception as error:  # noqa: BLE001  # one odd image ends nothing
                     why = f"{type(error).__name__}: {one_line(error)}"
                     slots.append(UnreadableImage(f"'{name_of(image)}' cannot be handled ({why})."))

@@ -106,7 +106,7 @@ class Sweep:
     Attributes
     ----------
     name : str
-        Of the degradation, see `degrade.STRENGTHS`.
+        Of the degradation, see `faces.degradation.STRENGTHS`.
     values : (N,) ndarray of float64
         Its strengths.
     raw : (N,) ndarray of float64
@@ -139,7 +139,7 @@ def sweep(
     face : AlignedFace
         The face as it was.
     name : str
-        Of the degradation, see `degrade.STRENGTHS`.
+        Of the degradation, see `faces.degradation.STRENGTHS`.
     ruin : Ruin, optional
         What else is done to the face.
     points : int

@@ -146,14 +146,14 @@ def serve_public(public: Public, *, browser: bool) -> None:
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
 
-    from serfiq_widgets.server.public_app import Booth, capacity
+    from serfiq_widgets.server.public_app import PublicDashboard, capacity
     from serfiq_widgets.server.voila_app import KernelManager
 
     config = Config(settings(public.port, browser=browser))
     config.merge(Config(public_settings(public)))
     config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
-    app = Booth(config=config)
+    app = PublicDashboard(config=config)
     app.most_connections, visitors = capacity(public.most_visitors)
     app.public = public = replace(public, most_visitors=visitors)
     host = "localhost" if public.address in ("127.0.0.1", "0.0.0.0", "::") else public.address  # noqa: S104  # compared only
@@ -178,7 +178,7 @@ def public_settings(public: Public) -> dict[str, dict[str, Any]]:
             "resources": page,
         },
         "VoilaKernelManager": {"fill_delay": 0},
-        "MappingKernelManager": {"cull_idle_timeout": 0},  # `places` does it
+        "MappingKernelManager": {"cull_idle_timeout": 0},  # `server.sessions` does it
     }
 
 

@@ -20,9 +20,9 @@ from voila.static_file_handler import MultiStaticFileHandler
 
 from serfiq_widgets.server import pages
 from serfiq_widgets.server.protocol import Gate, Refused, answered
-from serfiq_widgets.server.sessions import Full, Place, Places
+from serfiq_widgets.server.sessions import NoCapacity, Session, SessionPool
 from serfiq_widgets.server.settings import Public
-from serfiq_widgets.server.voila_app import CACHE_S, PlotlyScript, is_ours
+from serfiq_widgets.server.voila_app import CACHE_S, PlotlyScript, is_allowed_host
 from serfiq_widgets.server.websockets import KernelSocket
 
 LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ HEADERS = {
 }
 
 
-class Door:
+class TokenCheck:
     """Compares tokens, and lets those who guess wait."""
 
     def __init__(self, token: str) -> None:
@@ -69,7 +69,7 @@ class Door:
         """Whether no token is asked for."""
         return not self._token
 
-    async def lets_in(self, given: str) -> bool:
+    async def accepts(self, given: str) -> bool:
         """Compare a token; a wrong one takes a second.
 
         Raises
@@ -93,8 +93,8 @@ class Guarded(RequestHandler):
     """Checks every request, answers plainly, and logs nothing of a visitor."""
 
     public: Public
-    places: Places
-    door: Door
+    sessions: SessionPool
+    token_check: TokenCheck
 
     def set_default_headers(self) -> None:
         """Add what keeps browsers from misusing an answer."""
@@ -104,7 +104,7 @@ class Guarded(RequestHandler):
 
     def prepare(self) -> Any:
         """Refuse foreign hosts and origins."""
-        if not is_ours(self.request.host, self.public.hosts):
+        if not is_allowed_host(self.request.host, self.public.hosts):
             raise HTTPError(421)
         origin = self.request.headers.get("Origin")
         if origin is not None and not self.is_same(origin):
@@ -129,12 +129,12 @@ class Guarded(RequestHandler):
         value = self.get_signed_cookie(self.cookie, max_age_days=ALWAYS_DAYS)
         return value.decode() if value else None
 
-    def own_place(self, kernel_id: str) -> Place:
-        """Return the visitor's place with this kernel, or refuse as if there were none."""
-        place = self.places.of(self.visitor or "", kernel_id)
-        if place is None:
+    def own_session(self, kernel_id: str) -> Session:
+        """Return the visitor's session with this kernel, or refuse as if there were none."""
+        session = self.sessions.of(self.visitor or "", kernel_id)
+        if session is None:
             raise HTTPError(404)
-        return place
+        return session
 
     def write_error(self, status_code: int, **_: Any) -> None:
         """Say the number only."""
@@ -159,7 +159,7 @@ class Page(Guarded):
         visitor = self.visitor
         token = self.get_query_argument("token", "")
         if visitor is None:
-            if not self.door.is_open and not await self._knows(token):
+            if not self.token_check.is_open and not await self._knows(token):
                 return
             visitor = secrets.token_urlsafe(16)
         self._remember(visitor)
@@ -173,8 +173,8 @@ class Page(Guarded):
             self.redirect(url_concat("/", rest))
             return
         try:
-            page = await self.places.admit(visitor)
-        except Full as full:
+            page = await self.sessions.admit(visitor)
+        except NoCapacity as full:
             self.set_status(503)
             self.set_header("Retry-After", str(full.retry_s))
             self.finish(pages.waiting(full.text, full.retry_s))
@@ -198,7 +198,7 @@ class Page(Guarded):
 
     async def _knows(self, token: str) -> bool:
         try:
-            known = bool(token) and await self.door.lets_in(token)
+            known = bool(token) and await self.token_check.accepts(token)
         except HTTPError as error:
             self.set_status(error.status_code)
             self.finish(pages.saying(pages.TOO_MANY))
@@ -217,7 +217,7 @@ class Files(Guarded, MultiStaticFileHandler):  # type: ignore[misc]  # untyped
         super().prepare()
         if ".." in self.path_args[0].split("/"):
             raise HTTPError(404)
-        self.places.is_loading(self.visitor)
+        self.sessions.is_loading(self.visitor)
 
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # tornado's name
         """Let browsers keep them for an hour."""
@@ -233,23 +233,23 @@ class Kernel(Guarded):
 
     def get(self, kernel_id: str) -> None:
         """Say that it is there."""
-        self.own_place(kernel_id)
+        self.own_session(kernel_id)
         self.finish({"id": kernel_id, "name": "python3", "connections": 1})
 
 
-class Alive(Guarded):
+class SessionStatus(Guarded):
     """Whether a page's session goes on; with ``used``, somebody touches it."""
 
     def get(self, kernel_id: str) -> None:
-        """Answer whether the page is connected, or how its session ended: see `server.Alive`."""
-        place = self.places.of(self.visitor or "", kernel_id)
+        """Answer whether the page is connected, or how its session ended, as in `voila_app`."""
+        session = self.sessions.of(self.visitor or "", kernel_id)
         self.set_header("Cache-Control", "no-store")
-        if place is None:
-            self.finish({"over": "crashed" if self.places.has_crashed(kernel_id) else "over"})
+        if session is None:
+            self.finish({"over": "crashed" if self.sessions.has_crashed(kernel_id) else "over"})
             return
         if self.get_query_argument("used", ""):
-            place.touch()
-        self.finish({"connected": bool(place.sockets)})
+            session.touch()
+        self.finish({"connected": bool(session.sockets)})
 
 
 class Health(Guarded):
@@ -262,7 +262,7 @@ class Health(Guarded):
         self.finish("ok\n")
 
 
-class Over(Guarded):
+class SessionEnded(Guarded):
     """Where a page goes whose session has ended: faces, figures and camera leave the screen."""
 
     def get(self, why: str) -> None:
@@ -271,20 +271,20 @@ class Over(Guarded):
 
 
 class Leave(Guarded):
-    """A page that closes gives its place back at once."""
+    """A page that closes ends its session at once."""
 
     async def post(self, kernel_id: str) -> None:
         """End the kernel."""
         if "Origin" not in self.request.headers:
             raise HTTPError(403)
-        await self.places.end(self.own_place(kernel_id))
+        await self.sessions.end(self.own_session(kernel_id))
         self.set_status(204)
 
     def check_xsrf_cookie(self) -> None:
         """Go by the origin: a closing page sends no field."""
 
 
-class Nothing(Guarded):
+class NotFound(Guarded):
     """Every other route."""
 
     def prepare(self) -> Any:
@@ -294,9 +294,9 @@ class Nothing(Guarded):
 
 
 class Channels(Guarded, KernelSocket):
-    """The websocket between a page and its own kernel; see `messages` for what may pass."""
+    """The websocket between a page and its own kernel; see `server.protocol` for what may pass."""
 
-    place: Place | None = None
+    session: Session | None = None
 
     def initialize(self) -> None:
         """Start with nothing sent."""
@@ -306,7 +306,7 @@ class Channels(Guarded, KernelSocket):
     def prepare(self) -> Any:
         """Refuse whoever is not the page that got this kernel."""
         super().prepare()
-        self.place = self.own_place(self.path_args[0])
+        self.session = self.own_session(self.path_args[0])
         if not SESSION.fullmatch(self.get_query_argument("session_id", "")):
             raise HTTPError(400)
         self.check_protocol()
@@ -324,37 +324,37 @@ class Channels(Guarded, KernelSocket):
 
     async def open(self, kernel_id: str) -> None:
         """Connect; a page that connects again and again keeps the newest sockets."""
-        if self.place is None:
+        if self.session is None:
             return
-        for old in [*self.place.sockets][: len(self.place.sockets) - MOST_SOCKETS + 1]:
+        for old in [*self.session.sockets][: len(self.session.sockets) - MOST_SOCKETS + 1]:
             old.close(1001, "replaced")
-        self.place.sockets.add(self)
-        self.place.arrived = True
+        self.session.sockets.add(self)
+        self.session.arrived = True
         self.set_nodelay(True)  # else the second of two small messages waits for the first's ACK
         await super().open(kernel_id)
 
     async def on_message(self, ws_message: bytes | str) -> None:
         """Pass on what a page may say, no faster than its kernel answers."""
-        if not self.is_open() or self.place is None:
+        if not self.is_open() or self.session is None:
             return
         try:
             message = self._gate.read(ws_message)
         except Refused as error:
             self.close(1008, str(error))
             return
-        if not self.place.is_new(message.name):
+        if not self.session.is_new(message.name):
             self.close(1008, "a message's name again")
             return
-        await self._pace(self.place, len(ws_message))
+        await self._pace(self.session, len(ws_message))
         if not self.is_open():
             return  # closed meanwhile
         self._unanswered[message.name] = len(ws_message)
         self._pass_on(ws_message)
 
-    async def _pace(self, place: Place, size: int) -> None:
+    async def _pace(self, session: Session, size: int) -> None:
         """Wait until this page has its turn: tornado reads no further meanwhile."""
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
-        await asyncio.sleep(place.delay(cost))
+        await asyncio.sleep(session.delay(cost))
         while self.is_open() and (  # noqa: ASYNC110  # a closing page sets nothing
             len(self._unanswered) >= MOST_UNANSWERED
             or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES
@@ -373,8 +373,8 @@ class Channels(Guarded, KernelSocket):
         self.close(1001, "over")
 
     def on_close(self) -> None:
-        """Leave the place to the page, should it come back."""
-        if self.place is not None and self in self.place.sockets:
-            self.place.sockets.discard(self)
-            self.place.left = monotonic()
+        """Keep the session for the page, should it come back."""
+        if self.session is not None and self in self.session.sockets:
+            self.session.sockets.discard(self)
+            self.session.left = monotonic()
         super().on_close()

@@ -20,7 +20,7 @@ ENDS = {
     "over": "This session has ended, and its photos are gone. Start again whenever you like.",
     "crashed": f"The part of the program that computes for this page has stopped. {KEPT}",
 }
-SESSION = {  # for static/session.js
+SESSION = {  # for session.js
     "again": AGAIN,
     "away": "No connection to the server: what is shown is old. This page tries again by itself.",
     "crashed": "The part of the program that computes has stopped: what is shown is old.",

@@ -1,6 +1,6 @@
-"""Kernels born of one process that has loaded all that visitors need: they share it.
+"""Kernels forked from one process that has loaded all that visitors need: they share it.
 
-The nursery imports the dashboard and opens its network once. Each kernel is a fork of it, so it
+The fork server imports the dashboard and opens its network once. Each kernel is a fork of it, so it
 holds only what is its own. Linux only; elsewhere kernels start as usual.
 """
 
@@ -31,13 +31,13 @@ from serfiq_widgets.images.confinement import hide
 WORKS_HERE = hasattr(os, "pidfd_open")
 ORDER_BYTES = 2**20  # an order holds a command and an environment
 READY = b"ready"
-# No file of what was run, and an end when the nursery has one.
+# No file of what was run, and an end when the fork server has one.
 ARGUMENTS = ("--HistoryManager.enabled=False", "--IPKernelApp.parent_handle={}")
 REAP_S = 1
 START_S, ANSWER_S = 120.0, 30.0  # a machine may be slow; only one that does nothing takes longer
 
 
-class Born:
+class ForkedKernel:
     """A kernel's process, as `subprocess.Popen` would show it; it is not our child."""
 
     stdin = stdout = stderr = None
@@ -74,18 +74,18 @@ class Born:
     terminate = kill
 
 
-class Nursery:
-    """The server's side: starts the nursery, and orders kernels from it.
+class KernelForkServer:
+    """The server's side: starts the fork server, and orders kernels from it.
 
-    A nursery that does not answer in time is ended, and its kernels with it; the next order starts
-    another.
+    A fork server that does not answer in time is ended, and its kernels with it; the next order
+    starts another.
 
     Parameters
     ----------
     kernel_mb : int
         Memory that a kernel may take of its own, in MB.
     start_s, answer_s : float, optional
-        Seconds that the nursery may take to load what kernels need, and to start a kernel.
+        Seconds that the fork server may take to load what kernels need, and to start a kernel.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Nursery:
     ) -> None:
         self._kernel_mb, self._start_s, self._answer_s = kernel_mb, start_s, answer_s
         self._lock = threading.Lock()  # an order and its answer belong together
-        self._thread = ThreadPoolExecutor(1, "nursery")
+        self._thread = ThreadPoolExecutor(1, "fork-server")
         self._is_closed = False
         self._open()
 
@@ -113,20 +113,22 @@ class Nursery:
             self._end()
             raise ChildProcessError(f"The kernels' parent process did not start: {why}.")
 
-    async def bear_in_thread(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
-        """Do as `bear` does, while the event loop goes on."""
+    async def fork_in_thread(
+        self, arguments: list[str], env: dict[str, str], folder: str
+    ) -> ForkedKernel:
+        """Do as `fork` does, while the event loop goes on."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.bear, arguments, env, folder)
+        return await loop.run_in_executor(self._thread, self.fork, arguments, env, folder)
 
-    def bear(self, arguments: list[str], env: dict[str, str], folder: str) -> Born:
+    def fork(self, arguments: list[str], env: dict[str, str], folder: str) -> ForkedKernel:
         """Start a kernel: the arguments of ipykernel, its environment and its folder.
 
-        It waits for the nursery, for 30 s at most, or until another one has started.
+        It waits for the fork server, for 30 s at most, or until another one has started.
 
         Raises
         ------
         ChildProcessError
-            The nursery did not answer in time, ended, or was closed.
+            The fork server did not answer in time, ended, or was closed.
         """
         order = {"arguments": arguments, "env": env, "folder": folder, "mb": self._kernel_mb}
         with self._lock:
@@ -146,10 +148,10 @@ class Nursery:
                 raise ChildProcessError(
                     f"The kernels' parent process gave no kernel ({why}); it is started anew."
                 )
-        return Born(int(pid), handles[0])
+        return ForkedKernel(int(pid), handles[0])
 
     def close(self) -> None:
-        """End the nursery, and with it all its kernels."""
+        """End the fork server, and with it all its kernels."""
         self._is_closed = True
         with suppress(OSError):  # it is closed already
             self._socket.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer waits no longer
@@ -164,23 +166,23 @@ class Nursery:
 
 
 class Provisioner(LocalProvisioner):
-    """Has kernels born in the nursery."""
+    """Has kernels forked by the fork server."""
 
-    nursery: Nursery
+    fork_server: KernelForkServer
 
     async def launch_kernel(self, cmd: list[str], **how: Any) -> Any:
         """Start a kernel of a command such as ``python -m ipykernel_launcher -f FILE``."""
         folder = str(how.get("cwd") or Path.cwd())
-        born = await self.nursery.bear_in_thread(cmd[3:], dict(how["env"]), folder)
-        self.process = born  # type: ignore[assignment]  # as good as a Popen
-        self.pid = self.pgid = born.pid
+        forked = await self.fork_server.fork_in_thread(cmd[3:], dict(how["env"]), folder)
+        self.process = forked  # type: ignore[assignment]  # as good as a Popen
+        self.pid = self.pgid = forked.pid
         self.cwd = folder
         return self.connection_info
 
 
-def employ(nursery: Nursery) -> None:
-    """Let the nursery start all kernels of this process."""
-    Provisioner.nursery = nursery
+def install(fork_server: KernelForkServer) -> None:
+    """Let the fork server start all kernels of this process."""
+    Provisioner.fork_server = fork_server
     usual = "local-provisioner"
     where = f"{__name__}:{Provisioner.__name__}"
     KernelProvisionerFactory.instance().provisioners[usual] = EntryPoint(

@@ -15,21 +15,21 @@ from tornado.iostream import IOStream
 from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.server import prefork
 from serfiq_widgets.server.handlers import (
-    Alive,
     Channels,
-    Door,
     Files,
     Guarded,
     Health,
     Kernel,
     Leave,
-    Nothing,
-    Over,
+    NotFound,
     Page,
     Script,
+    SessionEnded,
+    SessionStatus,
+    TokenCheck,
 )
 from serfiq_widgets.server.pages import ENDS
-from serfiq_widgets.server.sessions import Places
+from serfiq_widgets.server.sessions import SessionPool
 from serfiq_widgets.server.settings import Public
 from serfiq_widgets.server.voila_app import Dashboard
 from serfiq_widgets.server.watchdog import ServiceManager
@@ -49,21 +49,21 @@ LEAST_FILES = LEAST_CONNECTIONS + 30  # open with no visitor
 UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
 
 
-class Booth(Dashboard):
-    """Voila for strangers: only the routes that the page needs, each behind `guard`'s checks."""
+class PublicDashboard(Dashboard):
+    """Voila for strangers: only the routes that the page needs, each checked by `handlers`."""
 
     public: Public
     address: str  # what people open
     most_connections: int
-    _nursery: prefork.Nursery | None = None
-    _places: Places
+    _fork_server: prefork.KernelForkServer | None = None
+    _sessions: SessionPool
 
     def init_settings(self) -> dict[str, Any]:
-        """Have kernels born in the nursery; bound what arrives; log no request."""
+        """Have kernels forked by the fork server; bound what arrives; log no request."""
         self._manager = ServiceManager()
         if prefork.WORKS_HERE:
-            self._nursery = prefork.Nursery(self.public.kernel_mb)
-            prefork.employ(self._nursery)
+            self._fork_server = prefork.KernelForkServer(self.public.kernel_mb)
+            prefork.install(self._fork_server)
         settings = super().init_settings()
         sockets = FILES_PER_KERNEL * (self.public.most_visitors + RESERVED)
         self.kernel_manager.context.max_sockets = sockets
@@ -72,21 +72,25 @@ class Booth(Dashboard):
             "websocket_max_message_size": self.public.message_mb * MEGABYTE,
             "ws_ping_interval": PING_MS,
             "log_function": lambda _: None,
-            "default_handler_class": Nothing,
+            "default_handler_class": NotFound,
         }
 
     def init_handlers(self) -> list[Any]:
         """Serve the page, its files and its kernel's socket; nothing else."""
-        places = self._places = Places(self.public, self.kernel_manager)
-        Guarded.public, Guarded.places, Guarded.door = self.public, places, Door(self.public.token)
-        places.watch()
+        sessions = self._sessions = SessionPool(self.public, self.kernel_manager)
+        Guarded.public, Guarded.sessions, Guarded.token_check = (
+            self.public,
+            sessions,
+            TokenCheck(self.public.token),
+        )
+        sessions.watch()
         scripts = [path for path in self.static_paths if "jupyter_server" not in path]
         extensions = self.labextensions_path
         return [
             (r"/", Page),
             (r"/healthz", Health),
-            (rf"/alive/{KERNEL}", Alive),
-            (rf"/over/({'|'.join(ENDS)})", Over),
+            (rf"/alive/{KERNEL}", SessionStatus),
+            (rf"/over/({'|'.join(ENDS)})", SessionEnded),
             (rf"/api/kernels/{KERNEL}", Kernel),
             (rf"/api/kernels/{KERNEL}/channels", Channels),
             (rf"/voila/api/shutdown/{KERNEL}", Leave),
@@ -118,14 +122,14 @@ class Booth(Dashboard):
         finally:
             self._manager.stopping()
             self.stop()
-        if why := self._places.given_up:
+        if why := self._sessions.given_up:
             raise EngineUnavailable(f"No kernel ever started, so nobody could enter: {why}")
 
     def stop(self) -> None:
         """End the kernels, too, that are not known yet."""
         super().stop()
-        if self._nursery is not None:
-            self._nursery.close()
+        if self._fork_server is not None:
+            self._fork_server.close()
 
 
 class BoundedServer(HTTPServer):

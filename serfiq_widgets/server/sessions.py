@@ -1,4 +1,4 @@
-"""Who may have a kernel, and when it ends: the visitors' places in a public demo.
+"""Who may have a kernel, and when it ends: the visitors' sessions in a public demo.
 
 A visitor is let in when a kernel waits warm for them, so that nobody sits before an empty page.
 """
@@ -23,7 +23,7 @@ from serfiq_widgets.server.settings import Public
 
 LOG = logging.getLogger(__name__)
 
-MOST_NAMES = 10_000  # of messages that a place remembers
+MOST_NAMES = 10_000  # of messages that a session remembers
 MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
 FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
 LATE_S = 5.0  # who asks again so much later than they were told has lost their turn
@@ -33,7 +33,7 @@ MOST_FAILURES = 5  # of kernels, before the first that started
 MEGABYTE = 10**6
 
 
-class Full(Exception):
+class NoCapacity(Exception):
     """There is no place now; ``text`` says why, ``retry_s`` when to try again."""
 
     def __init__(self, text: str, between: tuple[int, int]) -> None:
@@ -44,7 +44,7 @@ class Full(Exception):
 
 
 @dataclass(eq=False)
-class Place:
+class Session:
     """One visitor's kernel.
 
     Attributes
@@ -95,7 +95,7 @@ class Place:
         self.used = monotonic()
 
 
-class Places:
+class SessionPool:
     """Hands out kernels and takes them back.
 
     Parameters
@@ -110,7 +110,7 @@ class Places:
         self._public = public
         self._kernels = kernels
         self._notebook: str = kernels.notebook_path
-        self._taken: dict[str, Place] = {}
+        self._taken: dict[str, Session] = {}
         self._waiting: dict[str, float] = {}  # in order; until when each may be late
         self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
         self._moved = False  # somebody came or went since the last look
@@ -121,30 +121,30 @@ class Places:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def of(self, visitor: str, kernel_id: str) -> Place | None:
-        """Return a visitor's place, if this kernel is theirs."""
-        place = self._taken.get(kernel_id)
-        return place if place is not None and place.visitor == visitor else None
+    def of(self, visitor: str, kernel_id: str) -> Session | None:
+        """Return a visitor's session, if this kernel is theirs."""
+        session = self._taken.get(kernel_id)
+        return session if session is not None and session.visitor == visitor else None
 
     def has_crashed(self, kernel_id: str) -> bool:
         """Whether a kernel that is no more ended by itself."""
         return kernel_id in self._broken
 
     def watch(self) -> None:
-        """Look after the places from now on."""
+        """Look after the sessions from now on."""
         gc.collect()
         gc.freeze()  # what is here now stays, and need not be looked at each time
         self._looking = asyncio.ensure_future(self._look())
 
     def is_loading(self, visitor: str | None) -> None:
         """Note that a visitor's page fetches its files: it will connect, if slowly."""
-        for place in self._taken.values():
-            slow = not place.arrived and monotonic() - place.given < self._public.gone_s
-            if place.visitor == visitor and slow:
-                place.left = monotonic()
+        for session in self._taken.values():
+            slow = not session.arrived and monotonic() - session.given < self._public.gone_s
+            if session.visitor == visitor and slow:
+                session.left = monotonic()
 
     async def admit(self, visitor: str) -> str:
-        """Give a visitor a place, and return its page; who waited longest comes first.
+        """Give a visitor a session, and return its page; who waited longest comes first.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Places:
         """
         try:
             page = await self._admit(visitor)
-        except Full as full:
+        except NoCapacity as full:
             self._waiting[visitor] = monotonic() + full.retry_s + LATE_S  # which keeps its turn
             if len(self._waiting) > MOST_WAITING:
                 self._waiting.popitem()
@@ -162,19 +162,19 @@ class Places:
         return page
 
     async def _admit(self, visitor: str) -> str:
-        own = [place for place in self._taken.values() if place.visitor == visitor]
-        for place in own[: len(own) - (0 if self._public.kiosk else MOST_TABS - 1)]:
-            await self.end(place)
+        own = [session for session in self._taken.values() if session.visitor == visitor]
+        for session in own[: len(own) - (0 if self._public.kiosk else MOST_TABS - 1)]:
+            await self.end(session)
         turn = self._turn(visitor)
         if len(self._taken) + turn >= self._public.most_visitors:
-            raise Full(pages.FULL, SOON_S if turn < self._public.warm else FULL_S)
+            raise NoCapacity(pages.FULL, SOON_S if turn < self._public.warm else FULL_S)
         if psutil.virtual_memory().available < self._public.keep_free_mb * MEGABYTE:
-            raise Full(pages.FULL, FULL_S)
+            raise NoCapacity(pages.FULL, FULL_S)
         if turn >= self._ready() or not self._ready_first():
             self._kernels.fill_if_needed(0, self._notebook)
-            raise Full(pages.SOON, SOON_S)
+            raise NoCapacity(pages.SOON, SOON_S)
         task, _, kernel_id = await self._kernels.get_rendered_notebook(self._notebook)
-        self._taken[kernel_id] = Place(kernel_id, visitor)
+        self._taken[kernel_id] = Session(kernel_id, visitor)
         self._moved = True
         snippets, rest = await task
         return "".join(snippets) + "".join([snippet async for snippet, _ in rest])
@@ -186,14 +186,14 @@ class Places:
         order = list(self._waiting)
         return order.index(visitor) if visitor in self._waiting else len(order)
 
-    async def end(self, place: Place, *, crashed: bool = False) -> None:
-        """Take a place back: its sockets close, its kernel ends."""
-        self._taken.pop(place.kernel_id, None)
+    async def end(self, session: Session, *, crashed: bool = False) -> None:
+        """End a session: its sockets close, its kernel ends."""
+        self._taken.pop(session.kernel_id, None)
         if crashed:
-            self._broken.add(place.kernel_id)
-        for page in tuple(place.sockets):
+            self._broken.add(session.kernel_id)
+        for page in tuple(session.sockets):
             page.hang_up()  # before the kernel goes: its streams are closed with it
-        await self._stop(place.kernel_id)
+        await self._stop(session.kernel_id)
         self._moved = True
 
     async def _stop(self, kernel_id: str) -> None:
@@ -227,11 +227,11 @@ class Places:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                for place in tuple(self._taken.values()):
-                    if not await self._lives(place.kernel_id):
-                        await self.end(place, crashed=True)
-                    elif self._is_over(place):
-                        await self.end(place)
+                for session in tuple(self._taken.values()):
+                    if not await self._lives(session.kernel_id):
+                        await self.end(session, crashed=True)
+                    elif self._is_over(session):
+                        await self.end(session)
                 await self._mend()
                 if self._moved:
                     self._moved = False
@@ -246,11 +246,11 @@ class Places:
         alive: bool = await self._kernels.get_kernel(kernel_id).is_alive()
         return alive
 
-    def _is_over(self, place: Place) -> bool:
+    def _is_over(self, session: Session) -> bool:
         now = monotonic()
-        patience = self._public.gone_s if place.arrived else self._public.connect_s
-        gone = not place.sockets and now - place.left > patience
-        return gone or now - place.used > self._public.unused_s
+        patience = self._public.gone_s if session.arrived else self._public.connect_s
+        gone = not session.sockets and now - session.left > patience
+        return gone or now - session.used > self._public.unused_s
 
     async def _mend(self) -> None:
         """Drop the pool's kernels that failed or died, and start others."""

@@ -54,7 +54,7 @@ class PlotlyScript(RequestHandler):
         self.finish(plotly_js.module())
 
 
-class Alive(RequestHandler):
+class SessionStatus(RequestHandler):
     """Whether a page's session goes on."""
 
     async def get(self, kernel_id: str) -> None:
@@ -81,7 +81,7 @@ class Leave(VoilaShutdownKernelHandler):
             raise HTTPError(403)
 
 
-def is_ours(host: str, names: tuple[str, ...]) -> bool:
+def is_allowed_host(host: str, names: tuple[str, ...]) -> bool:
     """Whether a Host header names this server: by a bare address, or by a name that it has.
 
     A page of another site can make a browser call us by that site's name (DNS rebinding), never by
@@ -134,7 +134,7 @@ class Front(Router):
     def _refusal(self, request: HTTPServerRequest) -> int:
         """Return the status with which a request is refused; 0 if it is not."""
         proxied = request.path.startswith(self._base) and self._base != "/"
-        if not (proxied and not self._hosts) and not is_ours(request.host, self._hosts):
+        if not (proxied and not self._hosts) and not is_allowed_host(request.host, self._hosts):
             return 421
         origin = request.headers.get("Origin")
         foreign = origin is not None and urlsplit(origin.lower()).netloc != request.host.lower()
@@ -170,7 +170,7 @@ class Dashboard(Voila):
         """
         ours = [
             (plotly_js.PATH, PlotlyScript),
-            (r"/alive/([\w-]+)", Alive),
+            (r"/alive/([\w-]+)", SessionStatus),
             (r"/voila/api/shutdown/([\w-]+)", Leave),
             (r"/api/kernels/([\w-]+)/channels", KernelSocket),
         ]

@@ -3,7 +3,7 @@
 jupyter_server speaks an older format with whoever does not ask for v1, and also on a connection
 that is just closing; Voila reads those bytes as v1 all the same, takes the first eight for a number
 of offsets, and works for hours. So here every connection speaks v1, a message that arrives or
-leaves is read by `messages` alone, and one that is closing passes nothing on.
+leaves is read by `server.protocol` alone, and one that is closing passes nothing on.
 """
 
 from __future__ import annotations

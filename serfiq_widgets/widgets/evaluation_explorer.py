@@ -55,7 +55,8 @@ class EvaluationExplorer(w.VBox):
     Parameters
     ----------
     source : Table or path of a ``.npz`` file, optional
-        What is evaluated: from `measurements.measure`, or saved by ``serfiq evaluate --save``.
+        What is evaluated: from `evaluation.measure.measure`, or saved by
+        ``serfiq evaluate --save``.
     folder : path, optional
         Where the images lie, so that those that go can be seen. Without a source it is measured
         now: one sub-folder per person. Without both, a table that ships with the package is shown.

@@ -201,7 +201,7 @@ class RunningScoreView(PassesView):
 
 
 class Numbers(Readout):
-    """A template of `wording` with the numbers of a state."""
+    """A template of `figures.captions` with the numbers of a state."""
 
     def __init__(self, state: ExplorerState, template: str, clock: PassesSlider) -> None:
         super().__init__(template=template, clock=clock)

@@ -94,7 +94,7 @@ def test_what_is_missing_is_said_before_any_address(tmp_path):
 
 
 def test_a_public_demo_whose_kernels_never_start_ends_with_the_reason():
-    """Here the nursery's kernels die at once."""
+    """Here the fork server's kernels die at once."""
     code = (
         "import serfiq_widgets.server.prefork as n; n.WORKS_HERE = False; "
         "import jupyter_client.provisioning.local_provisioner as l\n"

@@ -1,7 +1,7 @@
 """Face detectors: each finds the faces in a photo, with five landmarks of each.
 
 CenterFace is there at once. MTCNN, the reference's detector, and YuNet are taken from files that
-the user owns (`store.models_folder`).
+the user owns (`models.files.models_folder`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("voila")
 
 from serfiq_widgets.server import sessions as module
-from serfiq_widgets.server.sessions import Full, Place, Places
+from serfiq_widgets.server.sessions import NoCapacity, Session, SessionPool
 from serfiq_widgets.server.settings import read_public
 
 
@@ -78,22 +78,22 @@ PUBLIC = replace(read_public(), most_visitors=3, keep_free_mb=0)
 def test_who_waits_longest_comes_first(clock, elsewhere):
     async def story():
         kernels = Kernels(0)
-        places = Places(PUBLIC, kernels)
+        sessions = SessionPool(PUBLIC, kernels)
         for visitor in ("first", "second", "third"):
-            with pytest.raises(Full):
-                await places.admit(visitor)
+            with pytest.raises(NoCapacity):
+                await sessions.admit(visitor)
             clock.now += 1
         kernels.add()
         for visitor in ("a stranger", "third", "second"):
-            with pytest.raises(Full):
-                await places.admit(visitor)
-        assert await places.admit("first") == "page"
-        with pytest.raises(Full):
-            await places.admit("third")
+            with pytest.raises(NoCapacity):
+                await sessions.admit(visitor)
+        assert await sessions.admit("first") == "page"
+        with pytest.raises(NoCapacity):
+            await sessions.admit("third")
         kernels.add()
         kernels.add()
-        assert await places.admit("third") == "page"  # two are ready: the second loses nothing
-        assert await places.admit("second") == "page"
+        assert await sessions.admit("third") == "page"  # two are ready: the second loses nothing
+        assert await sessions.admit("second") == "page"
 
     elsewhere(lambda: asyncio.run(story()))
 
@@ -101,15 +101,15 @@ def test_who_waits_longest_comes_first(clock, elsewhere):
 def test_who_does_not_ask_again_loses_the_turn(clock, elsewhere):
     async def story():
         kernels = Kernels(0)
-        places = Places(PUBLIC, kernels)
-        with pytest.raises(Full):
-            await places.admit("gone")
+        sessions = SessionPool(PUBLIC, kernels)
+        with pytest.raises(NoCapacity):
+            await sessions.admit("gone")
         clock.now += 3  # when it should have asked again
-        with pytest.raises(Full):
-            await places.admit("patient")
+        with pytest.raises(NoCapacity):
+            await sessions.admit("patient")
         clock.now += module.LATE_S + 1
         kernels.add()
-        assert await places.admit("patient") == "page"
+        assert await sessions.admit("patient") == "page"
 
     elsewhere(lambda: asyncio.run(story()))
 
@@ -117,65 +117,65 @@ def test_who_does_not_ask_again_loses_the_turn(clock, elsewhere):
 def test_a_crowd_without_cookies_keeps_nobody_from_a_turn(clock, elsewhere):
     async def story():
         kernels = Kernels(3)
-        places = Places(PUBLIC, kernels)
+        sessions = SessionPool(PUBLIC, kernels)
         for number in range(3):
-            await enter(places, f"crowd {number}", clock)
-        with pytest.raises(Full):
-            await places.admit("honest")
+            await enter(sessions, f"crowd {number}", clock)
+        with pytest.raises(NoCapacity):
+            await sessions.admit("honest")
         for number in range(2 * module.MOST_WAITING):
-            with pytest.raises(Full):
-                await places.admit(f"more {number}")
-        assert len(places._waiting) <= module.MOST_WAITING
+            with pytest.raises(NoCapacity):
+                await sessions.admit(f"more {number}")
+        assert len(sessions._waiting) <= module.MOST_WAITING
         clock.now += PUBLIC.connect_s + 1
-        await _look_once(places)
-        assert len(places) == 0
+        await _look_once(sessions)
+        assert len(sessions) == 0
         kernels.add()
-        with pytest.raises(Full):
-            await places.admit("one more")
-        assert await places.admit("honest") == "page"
+        with pytest.raises(NoCapacity):
+            await sessions.admit("one more")
+        assert await sessions.admit("honest") == "page"
 
     elsewhere(lambda: asyncio.run(story()))
 
 
-async def enter(places, visitor, clock):
+async def enter(sessions, visitor, clock):
     """Get a place by this clock: it begins with the true one."""
-    page = await places.admit(visitor)
-    place = list(places._taken.values())[-1]
-    place.given = place.left = place.used = clock.now
+    page = await sessions.admit(visitor)
+    session = list(sessions._taken.values())[-1]
+    session.given = session.left = session.used = clock.now
     assert page == "page"
-    return place
+    return session
 
 
-async def _look_once(places):
-    for place in tuple(places._taken.values()):
-        if places._is_over(place):
-            await places.end(place)
+async def _look_once(sessions):
+    for session in tuple(sessions._taken.values()):
+        if sessions._is_over(session):
+            await sessions.end(session)
 
 
 def test_a_page_that_loads_slowly_keeps_its_place_for_a_while(clock, elsewhere):
     async def story():
-        places = Places(PUBLIC, Kernels(2))
-        slow = await enter(places, "slow", clock)
-        silent = await enter(places, "silent", clock)
+        sessions = SessionPool(PUBLIC, Kernels(2))
+        slow = await enter(sessions, "slow", clock)
+        silent = await enter(sessions, "silent", clock)
         for _ in range(7):
             clock.now += PUBLIC.connect_s - 1
-            places.is_loading("slow")
-            assert not places._is_over(slow)
-        assert places._is_over(silent)
+            sessions.is_loading("slow")
+            assert not sessions._is_over(slow)
+        assert sessions._is_over(silent)
         for _ in range(2):  # but not for ever
             clock.now += PUBLIC.connect_s - 1
-            places.is_loading("slow")
-        assert places._is_over(slow)
+            sessions.is_loading("slow")
+        assert sessions._is_over(slow)
         slow.arrived, slow.left = True, clock.now
         clock.now += PUBLIC.gone_s - 1
-        assert not places._is_over(slow)
+        assert not sessions._is_over(slow)
 
     elsewhere(lambda: asyncio.run(story()))
 
 
 def test_a_page_that_connects_again_sends_no_faster(clock):
-    place = Place("k", "visitor")
-    assert [place.delay(0.25) for _ in range(6)] == [0, 0, 0, 0, 0.25, 0.5]
-    assert place.delay(0.25) == 0.75  # by whatever socket
+    session = Session("k", "visitor")
+    assert [session.delay(0.25) for _ in range(6)] == [0, 0, 0, 0, 0.25, 0.5]
+    assert session.delay(0.25) == 0.75  # by whatever socket
     clock.now += 10
-    assert [place.delay(0.5) for _ in range(3)] == [0, 0, 0.5]  # what was not used is not saved
+    assert [session.delay(0.5) for _ in range(3)] == [0, 0, 0.5]  # what was not used is not saved

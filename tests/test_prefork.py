@@ -10,35 +10,35 @@ import pytest
 pytest.importorskip("voila")
 
 from serfiq_widgets.server import prefork as module
-from serfiq_widgets.server.prefork import Nursery, Provisioner
+from serfiq_widgets.server.prefork import KernelForkServer, Provisioner
 
 if not module.WORKS_HERE:
     pytest.skip("kernels start as usual here", allow_module_level=True)
 
 
 @pytest.fixture
-def nursery(request):
-    made = Nursery(500, answer_s=request.param)
+def fork_server(request):
+    made = KernelForkServer(500, answer_s=request.param)
     yield made
     made.close()
 
 
-def order(nursery, folder):
+def order(fork_server, folder):
     """Ask for a kernel as jupyter_client does."""
     provisioner = Provisioner()
-    provisioner.nursery = nursery
+    provisioner.fork_server = fork_server
     arguments = ["python", "-m", "ipykernel_launcher", "-f", str(folder / "kernel.json")]
     provisioner.connection_info = {}
     return provisioner, provisioner.launch_kernel(arguments, cwd=folder, env=dict(os.environ))
 
 
-@pytest.mark.parametrize("nursery", [5], indirect=True)
-def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(nursery, tmp_path, elsewhere):
-    first = nursery._process
+@pytest.mark.parametrize("fork_server", [5], indirect=True)
+def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(fork_server, tmp_path, elsewhere):
+    first = fork_server._process
     first.send_signal(signal.SIGSTOP)
 
     async def hangs():
-        asked = asyncio.ensure_future(order(nursery, tmp_path)[1])
+        asked = asyncio.ensure_future(order(fork_server, tmp_path)[1])
         await asyncio.sleep(0)  # it begins
         turned = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turned.set_result, None)
@@ -47,25 +47,25 @@ def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(nursery, tmp_path, e
         with pytest.raises(ChildProcessError, match=r"timed out.*started anew"):
             await asked
         assert first.poll() == -signal.SIGKILL
-        provisioner, again = order(nursery, tmp_path)
+        provisioner, again = order(fork_server, tmp_path)
         await again
-        assert nursery._process is not first
+        assert fork_server._process is not first
         kernel = psutil.Process(provisioner.pid)
-        assert kernel.ppid() == nursery._process.pid
+        assert kernel.ppid() == fork_server._process.pid
         provisioner.process.kill()
         provisioner.process.wait()
 
     elsewhere(lambda: asyncio.run(hangs()))
 
 
-@pytest.mark.parametrize("nursery", [600], indirect=True)
-def test_a_server_that_ends_does_not_wait_for_one_that_hangs(nursery, tmp_path, elsewhere):
-    nursery._process.send_signal(signal.SIGSTOP)
+@pytest.mark.parametrize("fork_server", [600], indirect=True)
+def test_a_server_that_ends_does_not_wait_for_one_that_hangs(fork_server, tmp_path, elsewhere):
+    fork_server._process.send_signal(signal.SIGSTOP)
 
     async def ends():
-        asked = asyncio.ensure_future(order(nursery, tmp_path)[1])
+        asked = asyncio.ensure_future(order(fork_server, tmp_path)[1])
         await asyncio.sleep(0)
-        await asyncio.to_thread(nursery.close)
+        await asyncio.to_thread(fork_server.close)
         with pytest.raises(ChildProcessError):
             await asked
 
@@ -74,4 +74,4 @@ def test_a_server_that_ends_does_not_wait_for_one_that_hangs(nursery, tmp_path, 
 
 def test_one_that_does_not_start_is_ended():
     with pytest.raises(ChildProcessError, match="did not start"):
-        Nursery(500, start_s=0.01)
+        KernelForkServer(500, start_s=0.01)
