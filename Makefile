@@ -70,8 +70,8 @@ else
 endif
 
 test-with-torch: $(PLAIN)/torch
-	$(PLAIN)/bin/python -m pytest tests/test_network_forms.py tests/test_networks.py tests/test_on_top.py \
-	  tests/test_readers.py tests/test_recipe.py tests/test_torch_engine.py
+	$(PLAIN)/bin/python -m pytest tests/scoring tests/checkpoints/test_on_top.py tests/engines \
+	  tests/test_recipe.py
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 from hostile_images import corpus, ways  # noqa: E402  # scripts beside this one
 
 from serfiq_widgets.images import sandbox  # noqa: E402

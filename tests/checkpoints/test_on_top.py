@@ -303,7 +303,7 @@ def test_the_readmes_commands_lead_from_people_to_scores(tmp_path, lfw, monkeypa
             (tmp_path / "people" / person.name / path.name).write_bytes(path.read_bytes())
     (tmp_path / "sample_images").symlink_to(sample_images()[0].parent)
     monkeypatch.chdir(tmp_path)
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (block,) = (
         b
         for b in re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)

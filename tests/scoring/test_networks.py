@@ -165,7 +165,7 @@ def test_a_checkpoints_card_has_its_prefix(y1):
 
 
 def test_the_readmes_card_is_possible(tmp_path):
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     path = tmp_path / "readme.toml"
     path.write_text(block, encoding="utf-8")

@@ -23,7 +23,7 @@ from serfiq_widgets.resources import bundled, sample_images
 from serfiq_widgets.widgets.evaluation_state import EvaluationState
 
 QUALITIES = ["serfiq", "limit", "norm", "sharpness", "brightness", "random", "oracle"]
-DOCS = Path(__file__).parents[1] / "docs" / "evaluation.md"
+DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 
 def run(*arguments):

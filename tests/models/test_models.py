@@ -169,7 +169,7 @@ def test_a_card_is_shown_whole(name, store):
 
 def test_the_bundled_network_says_what_it_was_trained_on():
     shown = " ".join(run("show", "mini").output.split())
-    card = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    card = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     for text in (shown, card):
         assert "UTKFace" in text
         assert "second stage" in text.lower()

@@ -13,7 +13,7 @@ from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.server.protocol import Gate, Refused, answered, split
 from serfiq_widgets.server.settings import DEFAULTS, read_public, summary
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import hostile_images
 import numpy as np
 import pytest
 from hostile_images import chunk, corpus
@@ -182,7 +183,7 @@ def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     for name, content in corpus():
         (folder / name).write_bytes(content)
-    command = [sys.executable, Path(__file__).with_name("hostile_images.py"), folder, "500"]
+    command = [sys.executable, Path(hostile_images.__file__), folder, "500"]
     one = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # each thread's own would count as used
     done = subprocess.run(command, env=one, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
