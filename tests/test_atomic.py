@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -203,31 +204,33 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path, moment):
     assert all(name.startswith(".page.") for name in left)  # hidden: no command reads it
 
 
-@pytest.fixture
-def small_files():
-    """No file may be longer than 100 bytes, as on a disk that is full."""
+@contextmanager
+def full_disk():
+    """No file may grow beyond 100 bytes meanwhile; the tests' own output is such a file."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_journal_on_a_full_disk_is_one_sentence(faces, tmp_path):
-    result = run("score", faces, "--out", tmp_path / "o.csv", "--passes", 2)
+    with full_disk():
+        result = run("score", faces, "--out", tmp_path / "o.csv", "--passes", 2)
     assert result.exit_code == 2
     assert "o.csv.journal' cannot be written" in result.output
     assert isinstance(result.exception, SystemExit)
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.filterwarnings("error")  # of a writer of archives that meets a closed file
 def test_a_table_on_a_full_disk_leaves_the_old_one(tmp_path):
     path = tmp_path / "groups.npz"
     path.write_bytes(b"old")
     table = as_table({"quality": [1.0, 2.0], "age": ["a", "b"]})
-    with pytest.raises(BadSetting, match=r"groups\.npz' cannot be written: File too large"):
+    refused = pytest.raises(BadSetting, match=r"groups\.npz' cannot be written: File too large")
+    with refused, full_disk():
         save(table, path, ["age"])
     gc.collect()
     assert path.read_bytes() == b"old"
