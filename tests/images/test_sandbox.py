@@ -99,12 +99,12 @@ def call(*arguments):
 STAYS_ROOT = "confinement._become_nobody = lambda: None\n"
 INSTEAD = """\
 import os, socket, subprocess, time
-from serfiq_widgets import confinement, decoder
+from serfiq_widgets.images import confinement, sandbox_worker
 from serfiq_widgets.images.sandbox_worker import ANSWER
 {}
 def answer(source, target):
 {}
-decoder._answer = answer
+sandbox_worker._answer = answer
 serve("""
 
 
