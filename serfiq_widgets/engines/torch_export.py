@@ -8,7 +8,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +20,7 @@ from serfiq_widgets.errors import CorruptModel, EngineUnavailable, UnknownModel,
 
 SEVERAL = 3  # images on which a graph is tried
 CLOSE = 1e-2  # of an embedding: by which a graph may differ from its module
-LOGGERS = ("torch.onnx", "torch.export")
+LOGGERS = ("torch.onnx", "torch.export", "torch.fx")
 MOST_REASON = 300  # characters
 CODES = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal's colours
 
@@ -157,7 +157,9 @@ def _quietly(torch: Any) -> Iterator[None]:
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), ExitStack() as stack:
+        with warnings.catch_warnings(), ExitStack() as stack:
+            stack.enter_context(redirect_stdout(io.StringIO()))
+            stack.enter_context(redirect_stderr(io.StringIO()))
             warnings.simplefilter("ignore")
             if hasattr(torch._C, "_jit_onnx_log"):  # noqa: SLF001  # writes past sys.stdout
                 stack.enter_context(patch.object(torch._C, "_jit_onnx_log", _forget))  # noqa: SLF001

@@ -5,12 +5,12 @@ import json
 import re
 import shlex
 import zipfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from small_networks import matrices
 
 from serfiq_widgets import Scorer, find_face
 from serfiq_widgets import robustness as rb
@@ -18,16 +18,6 @@ from serfiq_widgets.checkpoints import on_top
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import BadSetting, CorruptModel
 from serfiq_widgets.resources import sample_images
-
-SIZES = (128, 24, 40, 128)  # mini's embedding, and small layers
-
-
-def matrices(sizes=SIZES, seed=0):
-    rng = np.random.default_rng(seed)
-    return [
-        (rng.normal(size=(after, before)) / np.sqrt(before)).astype("f4")
-        for before, after in pairwise(sizes)
-    ]
 
 
 @pytest.fixture

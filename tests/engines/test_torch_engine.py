@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx_files import FLAT, GEMM, HEADS, SIDE, network_file
 from scipy.stats import spearmanr
+from small_networks import matrices, small_iresnet
 
 from serfiq_widgets import Scorer, find_face
 from serfiq_widgets import robustness as rb
@@ -144,8 +145,6 @@ def test_pixels_are_given_as_the_network_wants_them(tmp_path, normalisation):
 
 
 def test_a_module_of_another_size_and_many_dimensions():
-    from test_networks import small_iresnet
-
     content, rate = export(small_iresnet(torch, 160, 1024), 160)
     network = cut_network(parse_onnx(content, "module"), [content], None, name="module", side=160)
     assert network.n_dimensions == 1024
@@ -153,8 +152,6 @@ def test_a_module_of_another_size_and_many_dimensions():
 
 
 def test_an_on_top_head(tmp_path, scorer, sample_faces):
-    from test_on_top import matrices
-
     card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "population": "nobody", "base": "mini"}
     path = tmp_path / "top.npz"
     on_top.save(path, on_top.from_matrices(matrices(), **card, shift=2.0))

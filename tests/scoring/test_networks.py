@@ -9,6 +9,7 @@ import pytest
 from checkpoint_files import small_graph, write_checkpoint
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from small_networks import small_iresnet
 
 from serfiq_widgets import Scorer, find_face
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
@@ -209,44 +210,6 @@ def test_inspect_says_what_was_found(y1_onnx, tmp_path):
     assert "scale = 1.0" in (tmp_path / "mine.card.toml").read_text()
     result = CliRunner().invoke(main, ["score", str(sample_images()[0]), "--model", str(path)])
     assert "found by trying" not in result.output  # now it is said
-
-
-def small_iresnet(torch, side=112, dimensions=256):
-    """A residual network as recognition uses them, small and random, with dropout in its head."""
-    nn = torch.nn
-    torch.manual_seed(0)
-
-    class Block(nn.Module):
-        def __init__(self, before, after):
-            super().__init__()
-            self.way = nn.Sequential(
-                nn.BatchNorm2d(before),
-                nn.Conv2d(before, after, 3, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.PReLU(after),
-                nn.Conv2d(after, after, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-            )
-            self.side = nn.Conv2d(before, after, 1, stride=2, bias=False)
-
-        def forward(self, x):
-            return self.way(x) + self.side(x)
-
-    class SmallIResNet(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PReLU(8))
-            self.blocks = nn.Sequential(Block(8, 16), Block(16, 32), Block(32, 32), Block(32, 32))
-            self.norm = nn.BatchNorm2d(32)
-            self.dropout = nn.Dropout(0.3)
-            self.fc = nn.Linear(32 * (side // 16) ** 2, dimensions)
-            self.features = nn.BatchNorm1d(dimensions)
-
-        def forward(self, x):
-            x = self.norm(self.blocks(self.stem(x)))
-            return self.features(self.fc(torch.flatten(self.dropout(x), 1)))
-
-    return SmallIResNet()
 
 
 @pytest.mark.parametrize(("side", "dimensions"), [(112, 256), (160, 1024)])
