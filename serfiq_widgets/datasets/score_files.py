@@ -1,8 +1,7 @@
 """Many images at once: every image is scored, one row each.
 
 A bad file is a row with its error; the others go on. Threads read, decode, find and align the faces
-ahead of the network, which gets them in chunks: Pillow, OpenCV and ONNX Runtime let go of Python's
-lock while they work, so threads fill all cores, and processes would only load everything again.
+ahead of the network, which gets them in chunks.
 """
 
 from __future__ import annotations

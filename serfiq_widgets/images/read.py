@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -115,13 +115,16 @@ def name_of(source: Any) -> str:
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
-def is_one_image(source: object) -> bool:
-    """Whether this is an image, where several may stand: no list, generator or stack of images."""
-    if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
-        return True
-    if hasattr(source, "read") or hasattr(source, "getexif"):  # an open file, a PIL image
-        return True
-    return getattr(source, "ndim", IMAGE_AXES + 1) <= IMAGE_AXES
+def several(images: Any) -> Iterable[Any]:
+    """Return images as given, or one that stands alone as the only one."""
+    alone = (
+        isinstance(images, (str, Path, bytes, bytearray, memoryview))
+        or not isinstance(images, Iterable)  # an aligned face
+        or hasattr(images, "read")  # an open file
+        or hasattr(images, "getexif")  # a PIL image
+        or getattr(images, "ndim", IMAGE_AXES + 1) <= IMAGE_AXES
+    )
+    return [images] if alone else images
 
 
 def is_address(source: object) -> bool:

@@ -21,7 +21,7 @@ from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes
+from serfiq_widgets.images.read import MAX_BYTES, name_of, read_bytes, several
 from serfiq_widgets.scoring.cluster import (
     ask,
     cached_scorer,
@@ -141,8 +141,8 @@ class RemoteScorer(Scorer):
         *,
         aligned: bool = False,
     ) -> Iterator[QualityResult | SerfiqError]:
-        """Score images in order; a bad image yields its error, the others go on."""
-        for image in images:
+        """Score images as `Scorer.score_many` does; a cluster that fails ends it."""
+        for image in several(images):
             try:
                 yield self.score(image, passes, aligned=aligned)
             except ClusterUnavailable:

@@ -23,7 +23,7 @@ from serfiq_widgets.errors import SerfiqError, UnreadableImage, drop_traceback, 
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.faces.find import find_face
-from serfiq_widgets.images.read import is_one_image, name_of
+from serfiq_widgets.images.read import name_of, several
 from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
 from serfiq_widgets.scoring.network import Settings, open_network
 from serfiq_widgets.scoring.results import (
@@ -204,9 +204,7 @@ class Scorer:
         is the only one.
         """
         passes = check_passes(passes)
-        single = isinstance(images, AlignedFace) or is_one_image(images)
-        several: Any = [images] if single else images
-        stream = iter(several)
+        stream = iter(several(images))
         while chunk := list(islice(stream, BATCH)):
             slots: list[QualityResult | SerfiqError | None] = []
             faces: list[AlignedFace] = []

@@ -9,7 +9,6 @@ import re
 import secrets
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
 from jupyter_server.auth.identity import User
 from tornado.httputil import url_concat
@@ -22,7 +21,12 @@ from serfiq_widgets.server import pages
 from serfiq_widgets.server.protocol import Gate, Refused, answered
 from serfiq_widgets.server.sessions import NoCapacity, Session, SessionPool
 from serfiq_widgets.server.settings import Public
-from serfiq_widgets.server.voila_app import CACHE_S, PlotlyScript, is_allowed_host
+from serfiq_widgets.server.voila_app import (
+    CACHE_S,
+    PlotlyScript,
+    is_allowed_host,
+    is_same_origin,
+)
 from serfiq_widgets.server.websockets import KernelSocket
 
 LOG = logging.getLogger(__name__)
@@ -107,12 +111,8 @@ class Guarded(RequestHandler):
         if not is_allowed_host(self.request.host, self.public.hosts):
             raise HTTPError(421)
         origin = self.request.headers.get("Origin")
-        if origin is not None and not self.is_same(origin):
+        if origin is not None and not is_same_origin(origin, self.request.host):
             raise HTTPError(403)
-
-    def is_same(self, origin: str) -> bool:
-        """Whether an Origin is this page's own."""
-        return urlsplit(origin.lower()).netloc == self.request.host.lower()
 
     @property
     def cookie(self) -> str:
@@ -154,7 +154,7 @@ class Page(Guarded):
     async def get(self) -> None:
         """Let a visitor in."""
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
-            raise HTTPError(403)  # a picture or frame of another page would take a place
+            raise HTTPError(403)  # a picture or frame of another page would start a session
         self.set_header("Cache-Control", "no-store")
         visitor = self.visitor
         token = self.get_query_argument("token", "")
@@ -314,7 +314,7 @@ class Channels(Guarded, KernelSocket):
 
     def check_origin(self, origin: str | None = None) -> bool:
         """Want an origin, and that it is ours."""
-        return bool(origin) and self.is_same(str(origin))
+        return bool(origin) and is_same_origin(str(origin), self.request.host)
 
     async def get(self, kernel_id: str) -> None:
         """Want an origin: browsers always send one."""

@@ -34,7 +34,7 @@ MEGABYTE = 10**6
 
 
 class NoCapacity(Exception):
-    """There is no place now; ``text`` says why, ``retry_s`` when to try again."""
+    """There is no session to give now; ``text`` says why, ``retry_s`` when to try again."""
 
     def __init__(self, text: str, between: tuple[int, int]) -> None:
         super().__init__(text)
@@ -148,7 +148,7 @@ class SessionPool:
 
         Raises
         ------
-        Full
+        NoCapacity
             There is none now.
         """
         try:
@@ -238,7 +238,7 @@ class SessionPool:
                     gc.collect()  # rendered pages hold themselves
                     give_back()
             except Exception:
-                LOG.exception("Looking after the places failed; it goes on.")
+                LOG.exception("Looking after the sessions failed; it goes on.")
 
     async def _lives(self, kernel_id: str) -> bool:
         if kernel_id not in self._kernels:

@@ -77,7 +77,7 @@ class Leave(VoilaShutdownKernelHandler):
 
     def check_xsrf_cookie(self) -> None:
         """Refuse pages of others."""
-        if urlsplit(self.request.headers.get("Origin", "")).netloc != self.request.host:
+        if not is_same_origin(self.request.headers.get("Origin", ""), self.request.host):
             raise HTTPError(403)
 
 
@@ -100,6 +100,11 @@ def is_allowed_host(host: str, names: tuple[str, ...]) -> bool:
     return True
 
 
+def is_same_origin(origin: str, host: str) -> bool:
+    """Whether an Origin header names the page of a Host header."""
+    return urlsplit(origin.lower()).netloc == host.lower()
+
+
 class Front(Router):
     """Stands before an application: refuses pages of others, and takes a base from paths.
 
@@ -110,8 +115,8 @@ class Front(Router):
     base : str
         What paths may begin with: some proxies take it away, some do not.
     hosts : tuple of str
-        Names of this server besides its own; with a base and no name, any will do, for it is the
-        proxy's.
+        Names of this server besides its own; with a base and no name any will do, for it is the
+        proxy's, which passes it on whether it takes the base away or not.
     """
 
     def __init__(self, application: Application, base: str, hosts: tuple[str, ...]) -> None:
@@ -133,12 +138,11 @@ class Front(Router):
 
     def _refusal(self, request: HTTPServerRequest) -> int:
         """Return the status with which a request is refused; 0 if it is not."""
-        proxied = request.path.startswith(self._base) and self._base != "/"
-        if not (proxied and not self._hosts) and not is_allowed_host(request.host, self._hosts):
+        is_proxied = self._base != "/" and not self._hosts
+        if not is_proxied and not is_allowed_host(request.host, self._hosts):
             return 421
         origin = request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin.lower()).netloc != request.host.lower()
-        return 403 if foreign else 0
+        return 403 if origin is not None and not is_same_origin(origin, request.host) else 0
 
     def listen(self, port: int, address: str) -> None:
         """Serve on a port."""

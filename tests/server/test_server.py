@@ -154,7 +154,8 @@ def test_a_websocket_that_does_not_open_leaves_its_place(error, outcome, monkeyp
         ("/", "localhost:8866", "null", "/", 403),
         ("/", "localhost.evil.example", None, "/", 421),
         ("/me/proxy/", "hub.example", "https://hub.example", "/me/proxy/", 200),
-        ("/", "hub.example", None, "/me/proxy/", 421),
+        ("/", "hub.example", "https://hub.example", "/me/proxy/", 200),  # it takes the base away
+        ("/", "hub.example", "https://evil.example", "/me/proxy/", 403),
     ],
 )
 def test_pages_of_others_are_refused(path, host, origin, base, status):
