@@ -23,7 +23,7 @@ else
 endif
 
 .PHONY: help install demo test test-as-haswell test-without-mxnet test-newer-python test-with-torch \
-  check audit chromium lock samples gallery clean
+  check check-javascript audit chromium lock samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
@@ -32,7 +32,7 @@ help:
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
 	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
 	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
-	@echo 'make check                ruff, mypy, import-linter, and that notebooks are committed clean'
+	@echo 'make check                ruff, mypy, import-linter, biome, and that notebooks are committed clean'
 	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
@@ -79,6 +79,20 @@ check: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/python tools/clean_notebooks.py --check notebooks
+	@$(MAKE) check-javascript
+
+# biome, pinned in package.json
+ifeq ($(shell command -v npm),)
+check-javascript:
+	@echo 'There is no npm here: the JavaScript was not checked.'
+else
+check-javascript: node_modules/installed
+	npm run --silent check
+
+node_modules/installed: package-lock.json
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
+endif
 
 # ADVISORIES=all.zip names a copy of the OSV records for PyPI; then no connection is needed.
 # A package that the service does not know is a failure, for it was not audited.
@@ -115,7 +129,7 @@ lock:
 	  --extra demo --extra dev pyproject.toml -o requirements/without-mxnet.txt
 
 clean:
-	rm -rf $(VENV) $(PLAIN) $(NEWER) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf node_modules $(VENV) $(PLAIN) $(NEWER) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 define installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

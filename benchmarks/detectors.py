@@ -55,9 +55,9 @@ def distances(one: Detection, other: Detection) -> np.ndarray:
     return np.linalg.norm(one.landmarks - other.landmarks, axis=1)
 
 
-def settled(scorer: Scorer, faces: list[AlignedFace]) -> np.ndarray:
+def best(scorer: Scorer, faces: list[AlignedFace]) -> np.ndarray:
     """Return raw scores without the chance of masks."""
-    parts = [scorer.settled(faces[n : n + BATCH]) for n in range(0, len(faces), BATCH)]
+    parts = [scorer.best_scores(faces[n : n + BATCH]) for n in range(0, len(faces), BATCH)]
     return np.concatenate(parts)
 
 
@@ -84,7 +84,7 @@ def compare(
     eyes = np.array([np.linalg.norm(np.subtract(*wanted.landmarks[:2])) for *_, wanted in both])
     scale = [np.hypot(*similarity(wanted.landmarks, TEMPLATE)[:, 0]) for *_, wanted in both]
     ours, theirs = (
-        settled(scorer, [AlignedFace(align(row[0], row[k].landmarks), name) for row in both])
+        best(scorer, [AlignedFace(align(row[0], row[k].landmarks), name) for row in both])
         for k in (1, 2)
     )
     moved = np.abs(quality(scorer, ours) - quality(scorer, theirs)) > MOVED

@@ -28,7 +28,7 @@ from serfiq_widgets.images.files import find_images
 
 DISCARD = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FMR = 1e-3
-MOST_EACH = 30  # images of one person: a few have hundreds, and would speak for all
+MAX_EACH = 30  # images of one person: a few have hundreds, and would speak for all
 BATCH = 64
 
 
@@ -107,7 +107,7 @@ def few_each(people: NDArray[np.str_]) -> NDArray[np.bool_]:
     marks = []
     for name in people:
         seen[name] = seen.get(name, 0) + 1
-        marks.append(seen[name] <= MOST_EACH)
+        marks.append(seen[name] <= MAX_EACH)
     return np.array(marks)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.datasets.score_table import score_table
     from serfiq_widgets.errors import SerfiqError
     from serfiq_widgets.faces.alignment import AlignedFace
-    from serfiq_widgets.faces.degradation import Ruin
+    from serfiq_widgets.faces.degradation import Degradation, Ruin
     from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.scoring.results import QualityResult
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
     from serfiq_widgets.widgets.degradation_lab import DegradationLab
     from serfiq_widgets.widgets.evaluation_explorer import EvaluationExplorer
     from serfiq_widgets.widgets.explorer import Explorer
+    from serfiq_widgets.widgets.passes import RunningScoreView, SpreadView
     from serfiq_widgets.widgets.predict import PredictPanel
-    from serfiq_widgets.widgets.views import RunningScoreView, SpreadView
 
 __all__ = [
     "AlignedFace",
     "BiasExplorer",
     "Camera",
     "ComparePanel",
+    "Degradation",
     "DegradationLab",
     "EvaluationExplorer",
     "Explorer",
@@ -72,11 +73,12 @@ _HOMES = {
     "Explorer": "widgets.explorer",
     "PredictPanel": "widgets.predict",
     "QualityResult": "scoring.results",
+    "Degradation": "faces.degradation",
     "Ruin": "faces.degradation",
-    "RunningScoreView": "widgets.views",
+    "RunningScoreView": "widgets.passes",
     "Scorer": "scoring.scorer",
     "SerfiqError": "errors",
-    "SpreadView": "widgets.views",
+    "SpreadView": "widgets.passes",
     "find_face": "faces.find",
     "heatmap": "scoring.sensitivity",
     "read_image": "images.read",

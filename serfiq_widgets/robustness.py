@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
-MOST_EXACT = 2048  # features of a head up to which tr Σ² is exact; above, it is estimated
+MAX_EXACT = 2048  # features of a head up to which tr Σ² is exact; above, it is estimated
 SKETCH = 16  # directions of the estimate: tr Σ² within a tenth, the limit within 0.0001
 
 
@@ -247,7 +247,7 @@ def limit_terms(weight: NDArray[np.float32]) -> LimitTerms:
     """Prepare a head's matrix A (D, F) for `limit_distances`."""
     dimensions, n_features = weight.shape
     energies: NDArray[np.float32] = np.einsum("df,df->f", weight, weight)
-    if n_features <= MOST_EXACT:
+    if n_features <= MAX_EXACT:
         products = weight.T @ weight
         return LimitTerms(energies, squares=products * products)
     rng = np.random.default_rng(0)

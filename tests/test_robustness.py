@@ -162,7 +162,7 @@ def test_the_sketch_agrees_with_the_exact_trace(monkeypatch):
     weight, bias = head(5, 128, 2048)
     features = np.random.default_rng(6).normal(size=(20, 2048)).astype(np.float32)
     exact = rb.limit_distances(features, weight, bias, 0.4)
-    monkeypatch.setattr(rb, "MOST_EXACT", 0)
+    monkeypatch.setattr(rb, "MAX_EXACT", 0)
     terms = rb.limit_terms(weight)
     assert [side.shape for side in terms.sides] == 2 * [(rb.SKETCH, 2048)]
     sketched = rb.limit_distances(features, weight, bias, 0.4, terms=terms)

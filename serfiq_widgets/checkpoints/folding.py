@@ -18,7 +18,7 @@ from serfiq_widgets.checkpoints.heads import Head, affine
 from serfiq_widgets.checkpoints.onnx_graph import Graph, norm_of, operator_of
 
 AFFINE = ("BatchNormalization", "Add", "Sub", "Mul", "Div")
-LEAST_DIMENSIONS = 2  # of an embedding
+MIN_DIMENSIONS = 2  # of an embedding
 MAX_NUMBERS = 2**27  # in a head's matrix; the reference network's has 13 million
 SAME = ("Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -98,7 +98,7 @@ def _only_scales(node: onnx.NodeProto, graph: Graph) -> bool:
 
 def _sound(weight: NDArray[np.float64], bias: NDArray[np.float64], graph: Graph) -> Head:
     """Return an affine head, or refuse one whose numbers are of no use."""
-    if len(weight) < LEAST_DIMENSIONS:
+    if len(weight) < MIN_DIMENSIONS:
         raise graph.fail(f"its output has {len(weight)} dimension, and of length 1 all are one")
     if not weight.any():
         raise graph.fail("the weights of its last layer are all zero, so all faces are one to it")

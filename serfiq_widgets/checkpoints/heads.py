@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
 
-LEAST_RATE, MOST_RATE = 0.01, 0.9
+MIN_RATE, MAX_RATE = 0.01, 0.9
 
 
 def usable_rate(rate: float | None) -> float | None:
@@ -21,7 +21,7 @@ def usable_rate(rate: float | None) -> float | None:
 
     With NaN, 1 or 0.999 no network was trained that works without dropout.
     """
-    sound = rate is not None and (rate == 0 or LEAST_RATE <= rate <= MOST_RATE)
+    sound = rate is not None and (rate == 0 or MIN_RATE <= rate <= MAX_RATE)
     return rate if sound else None
 
 

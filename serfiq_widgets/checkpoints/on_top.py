@@ -17,9 +17,6 @@ A head is one ``.npz`` file: its matrices, and a card in JSON.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -29,15 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
+from serfiq_widgets.archives import UNSOUND, pack_arrays, unpack_arrays
 from serfiq_widgets.checkpoints.heads import Head, Layer
 from serfiq_widgets.errors import BadSetting, CorruptModel
 
 SUFFIX = ".npz"
 HIDDEN = (128, 512)
 RATE, EPOCHS = 0.1, 40
-MOST_BYTES = 2**26  # of a head's arrays; one for 1,024 dimensions has 3 million
-MOST_LAYERS = 8
-MOST = 1e6  # of a slope or a shift
+MAX_BYTES = 2**26  # of a head's arrays; one for 1,024 dimensions has 3 million
+MAX_LAYERS = 8
+MAX_NUMBER = 1e6  # of a slope or a shift
 CARD = "card"
 
 
@@ -77,20 +75,14 @@ class OnTop:
     sha256: str = ""
 
 
-UNSOUND = (  # what the readers of zip, arrays and JSON raise
-    *(OSError, LookupError, ValueError, TypeError, EOFError, RecursionError, MemoryError),
-    zipfile.BadZipFile,
-)
 NOT_IN_CARD = ("head", "sha256")
 
 
-def save(path: str | Path, top: OnTop) -> None:
-    """Write a head to an ``.npz`` file."""
+def to_bytes(top: OnTop) -> bytes:
+    """Return the ``.npz`` file of a head."""
     card = {f.name: getattr(top, f.name) for f in fields(top) if f.name not in NOT_IN_CARD}
     arrays = {f"weight{i}": layer.weight for i, layer in enumerate(top.head.layers)}
-    file = io.BytesIO()
-    np.savez(file, **{CARD: np.array(json.dumps(card))}, **arrays)
-    Path(path).write_bytes(file.getvalue())
+    return pack_arrays(arrays, card, key=CARD)
 
 
 def load(path: str | Path) -> OnTop:
@@ -104,14 +96,8 @@ def load(path: str | Path) -> OnTop:
     path = Path(path)
     try:
         content = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise CorruptModel(f"'{path.name}' is too large for an on-top head: {size} bytes.")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            card = json.loads(str(arrays[CARD]))
-            names = [f"weight{i}" for i in range(len(arrays.files) - 1)]
-            weights = [np.asarray(arrays[name], np.float32) for name in names]
+        arrays, card = unpack_arrays(content, key=CARD, most=MAX_BYTES)
+        weights = [np.asarray(arrays[f"weight{i}"], np.float32) for i in range(len(arrays))]
         top = from_matrices(weights, **card, sha256=hashlib.sha256(content).hexdigest())
     except UNSOUND as error:
         raise CorruptModel(
@@ -123,13 +109,18 @@ def load(path: str | Path) -> OnTop:
 def _check(top: OnTop) -> None:
     """Raise ValueError if the layers do not fit together or a number is impossible."""
     weights = [layer.weight for layer in top.head.layers]
-    if not 0 < len(weights) <= MOST_LAYERS or any(w.ndim != 2 or not w.size for w in weights):  # noqa: PLR2004  # matrices
+    if not 0 < len(weights) <= MAX_LAYERS or any(w.ndim != 2 or not w.size for w in weights):  # noqa: PLR2004  # matrices
         raise ValueError("it has no layers, too many, or layers that are no matrices")
     if any(a.shape[0] != b.shape[1] for a, b in pairwise(weights)):
         raise ValueError("its layers do not fit together")
     if not all(np.isfinite(weight).all() for weight in weights):
         raise ValueError("its weights are not finite")
-    sound = 0 < top.rate < 1 and 0 < top.alpha < MOST and 0 <= top.r <= 1 and abs(top.shift) < MOST
+    sound = (
+        0 < top.rate < 1
+        and 0 < top.alpha < MAX_NUMBER
+        and 0 <= top.r <= 1
+        and abs(top.shift) < MAX_NUMBER
+    )
     if not sound:
         raise ValueError("its card's numbers are not possible")
     if not all(isinstance(text, str) for text in (top.population, top.base, top.base_sha256)):

@@ -14,7 +14,7 @@ from serfiq_widgets.checkpoints.onnx_graph import OWN_DOMAINS
 from serfiq_widgets.checkpoints.onnx_plain import sort_nodes
 from serfiq_widgets.errors import CorruptModel, one_line
 
-LEAST_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them
+MIN_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them
 MAX_NAME = 255
 
 
@@ -146,8 +146,8 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
     opset = max((i.version for i in model.opset_import if i.domain in OWN_DOMAINS), default=0)
     if not opset:
         yield "is empty, or no ONNX file: it names no version of ONNX. Get it again"
-    elif opset < LEAST_OPSET:
-        yield f"is written in ONNX's opset {opset}: export it in {LEAST_OPSET} or a later one"
+    elif opset < MIN_OPSET:
+        yield f"is written in ONNX's opset {opset}: export it in {MIN_OPSET} or a later one"
     if not model.graph.output:
         yield "has no output"
     if model.functions:

@@ -15,7 +15,7 @@ from serfiq_widgets.errors import CorruptModel, one_line
 
 CHANNELS = 3
 SMALL = 1024  # numbers in a tensor that a shape may depend on
-LEAST_IR = 4  # before it, weights were inputs too
+MIN_IR = 4  # before it, weights were inputs too
 OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -202,7 +202,7 @@ def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
     return helper.make_model(
         graph,
         opset_imports=list(model.opset_import),
-        ir_version=max(model.ir_version, LEAST_IR),
+        ir_version=max(model.ir_version, MIN_IR),
     )
 
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from serfiq_widgets.checkpoints.folding import SAME, fold, is_layer, layer_of, may_follow
 from serfiq_widgets.checkpoints.heads import Head, usable_rate
 from serfiq_widgets.checkpoints.onnx_graph import (
-    LEAST_IR,
+    MIN_IR,
     Graph,
     open_batch,
     operator_of,
@@ -288,7 +288,7 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
     trunk = helper.make_model(
         graph,
         opset_imports=list(model.opset_import),
-        ir_version=max(model.ir_version, LEAST_IR),
+        ir_version=max(model.ir_version, MIN_IR),
     )
     _check_shapes(trunk, name)
     return trunk

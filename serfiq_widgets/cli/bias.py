@@ -24,11 +24,6 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MIDDLES = {"quality": 50.0, "scaled": 0.5}
 NPZ = ".npz"
 WIDTH = 100
-CAUTION = (
-    "A score is one network's opinion of a photo; what differs between groups follows that network "
-    "and these photos (their age, sharpness, cropping, and labels that may be wrong). It is no "
-    "statement about people, and by itself no verdict on fairness."
-)
 
 
 @click.command()
@@ -106,7 +101,7 @@ def bias(
     what = "FNMR" if genuine else "below"
     for name, grouped in found.items():
         click.echo(f"\n{render(_table(name, grouped, at, what))}{_foot(grouped)}")
-    click.echo(click.wrap_text(CAUTION, WIDTH))
+    click.echo(click.wrap_text(bias_groups.CAUTION, WIDTH))
 
 
 def _edges(options: Sequence[str]) -> dict[str, list[float]]:

@@ -176,12 +176,9 @@ def _bar(share: float) -> str:
 
 
 def _draw(calibration: Calibration, path: Path) -> None:
-    from serfiq_widgets.figures import calibration_figure
+    from serfiq_widgets.figures.calibration import calibration_html
 
-    page = calibration_figure(calibration).to_html(
-        include_plotlyjs=True, default_height="94vh", config={"displayModeBar": False}
-    )
-    write_text(path, page)
+    write_text(path, calibration_html(calibration))
     click.echo(f"Before and after are drawn in {path}")
 
 

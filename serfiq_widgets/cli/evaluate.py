@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +22,6 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW = click.Path(dir_okay=False, path_type=Path)
 SHARE = click.FloatRange(0, 1, max_open=True)
 FMR = click.FloatRange(0, 1, min_open=True)
-TITLE = "Error versus discard"
-CAPTIONS = (
-    "FNMR while the images of lowest quality are discarded, with 95 % bands over people.",
-    "Scores of genuine and impostor comparisons, and the threshold.",
-    "FNMR over FMR (DET curve).",
-)
 WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --pairs."
 
 
@@ -169,9 +162,8 @@ def _from_folder(
 
 
 def _from_embeddings(file: Path, labels: Path | None) -> Table:
-    from serfiq_widgets.cli.on_top import read_embeddings, same_length
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
-    from serfiq_widgets.evaluation.readers import read_archive
+    from serfiq_widgets.evaluation.readers import read_archive, read_embeddings, same_length
 
     more = read_archive(file) if file.suffix.lower() == ".npz" else {}
     vectors = more["embeddings"] if more else read_embeddings(file)
@@ -240,24 +232,7 @@ def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:
 
 
 def _draw(result: Evaluation, path: Path) -> None:
-    """Write a page with the three pictures, which needs no net."""
-    from serfiq_widgets import figures
-    from serfiq_widgets.evaluation import det
+    from serfiq_widgets.figures.evaluation import evaluation_html
 
-    table, fmr = result.table, result.fmr
-    pictures = (
-        figures.discard_figure(result.curves, result.shares.max(), bands=result.bands),
-        figures.scores_figure(table.comparisons, result.threshold),
-        figures.det_figure(det(table.comparisons), (fmr, result.fnmr)),
-    )
-    parts = [f"<!doctype html><meta charset='utf-8'><title>{TITLE}</title><h1>{TITLE}</h1>"]
-    for number, (words, picture) in enumerate(zip(CAPTIONS, pictures, strict=True)):
-        page = picture.to_html(
-            full_html=False,
-            include_plotlyjs=not number,
-            default_height="60vh",
-            config={"displayModeBar": False},
-        )
-        parts.append(f"<p>{words} {escape(figures.caption(table, fmr))}</p>{page}")
-    write_text(path, "\n".join(parts))
+    write_text(path, evaluation_html(result))
     click.echo(f"The curves are drawn in {path}", err=True)

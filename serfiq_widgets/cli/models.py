@@ -166,7 +166,7 @@ def download(name: str, accept_licence: bool) -> None:
 @accept_licence
 def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
     """Copy a model's files that you have already to their place."""
-    from serfiq_widgets.models.files import bring
+    from serfiq_widgets.models.files import import_file
 
     card = _card(name)
     if card.bundled:
@@ -175,7 +175,7 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
     with _kindly():
         _accept(card, given=accept_licence)
         for file, path in pairs:
-            if not bring(path, file, card.folder, exact=card.exact):
+            if not import_file(path, file, card.folder, exact=card.exact):
                 click.echo(
                     f"Warning: '{path.name}' is not the published '{file.name}' (its sha256 is "
                     "another). It is imported; whether it is what you mean, only you can tell.",

@@ -7,17 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from serfiq_widgets.atomic import replacing, write_text
+from serfiq_widgets.atomic import replacing, write_bytes, write_text
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.images.outputs import check_out
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW = click.Path(dir_okay=False, path_type=Path)
@@ -41,37 +37,30 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
     An image that cannot be used is named and left out, and the exit code is then 1.
     """
     import numpy as np
-    from rich.console import Console
-    from rich.progress import track
 
-    from serfiq_widgets.cli.terminal import images_of, open_scorer
-    from serfiq_widgets.errors import SerfiqError
-    from serfiq_widgets.faces.find import find_face
+    from serfiq_widgets.cli.terminal import counting, images_of, open_scorer
+    from serfiq_widgets.scoring.score_images import embed_images
 
     check_out(out, "--out", [".npy"], [folder, model])
     check_out(labels, "--labels", sources=[folder, model])
     if out.resolve() == labels.resolve():
         raise BadSetting(f"--out and --labels are one file, {out}: name two.")
     scorer = open_scorer(model)
-    rows, names, failed = [], [], 0
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
-    for path in track(images_of(folder), "embedding", console=console, disable=quiet):
-        try:
-            face = find_face(path, aligned=aligned)
-        except SerfiqError as error:
-            click.echo(str(error), err=True)
-            failed += 1
-            continue
-        rows.append(scorer.network.head(scorer.features([face]))[0])
-        names.append(_label(path.parent.name))
-    if not rows:
+    with counting("embedding") as progress:
+        embeddings, images = embed_images(
+            scorer, images_of(folder), aligned=aligned, progress=progress
+        )
+    errors = [image.error for image in images if image.error is not None]
+    for error in errors:
+        click.echo(str(error), err=True)
+    if not len(embeddings):
         raise BadSetting(f"There is no usable face in '{folder}'.")
+    used = (Path(str(image.source)) for image in images if image.error is None)
     with replacing(out) as new, new.open("wb") as file:
-        np.save(file, np.stack(rows))
-    write_text(labels, "".join(f"{name}\n" for name in names))
-    click.echo(f"{len(rows)} embeddings written to {out}, their labels to {labels}", err=True)
-    if failed:
+        np.save(file, embeddings)
+    write_text(labels, "".join(f"{_label(path.parent.name)}\n" for path in used))
+    click.echo(f"{len(embeddings)} embeddings written to {out}, their labels to {labels}", err=True)
+    if errors:
         sys.exit(1)
 
 
@@ -93,6 +82,7 @@ def train_on_top(
     """
     from serfiq_widgets.checkpoints import on_top
     from serfiq_widgets.engines.torch_training import train
+    from serfiq_widgets.evaluation.readers import read_embeddings, same_length
     from serfiq_widgets.scoring.calibration import fit
     from serfiq_widgets.scoring.network import open_network
 
@@ -118,8 +108,7 @@ def train_on_top(
     stretch = fit(raw)
     card |= {"alpha": stretch.alpha, "r": stretch.r}
     card["population"] = POPULATION.format(len(vectors), len(set(names)), PASSES)
-    with replacing(out) as file:
-        on_top.save(file, on_top.from_matrices(weights, **card))
+    write_bytes(out, on_top.to_bytes(on_top.from_matrices(weights, **card)))
     way = f"serfiq score IMAGE --model {out}" if base else f"serfiq score-embeddings {out} FILE"
     click.echo(f"Written to {out}. Use it: {way}")
 
@@ -133,6 +122,7 @@ def train_on_top(
 def score_embeddings(head: Path, embeddings: Path, passes: int, seed: int, form: str) -> None:
     """Score embeddings (.npy or .csv) with an on-top head, one row each."""
     from serfiq_widgets.checkpoints import on_top
+    from serfiq_widgets.evaluation.readers import read_embeddings
 
     scores = on_top.score_embeddings(on_top.load(head), read_embeddings(embeddings), passes, seed)
     names = ["row", *scores]
@@ -163,34 +153,3 @@ def _from_folder(base: str, out: Path) -> str:
     if base in cards():
         return base
     return os.path.relpath(Path(base).resolve(), out.resolve().parent)
-
-
-def same_length(embeddings: NDArray[np.float32]) -> bool:
-    """Whether all embeddings (N, n) were scaled to one length."""
-    import numpy as np
-
-    lengths = np.linalg.norm(embeddings, axis=1)
-    return bool(np.ptp(lengths) <= 1e-3 * lengths.mean())  # rounding to float16
-
-
-def read_embeddings(path: Path) -> NDArray[np.float32]:
-    """Read embeddings (N, n) from a ``.npy`` file, or from a CSV of numbers.
-
-    Raises
-    ------
-    BadSetting
-        The file cannot be read, or holds something else.
-    """
-    import numpy as np
-
-    try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            values = np.loadtxt(path, delimiter=",", ndmin=2)
-        numbers = np.asarray(values, np.float32)
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise BadSetting(f"'{path.name}' holds no embeddings ({error}).") from error
-    if numbers.ndim != 2 or not numbers.size:  # noqa: PLR2004  # rows of embeddings
-        raise BadSetting(f"'{path.name}' holds no embeddings (N, n), but {numbers.shape}.")
-    return numbers

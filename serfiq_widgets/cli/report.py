@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.evaluation.measure import Measured
 
 FMRS = (1e-3, 1e-2, 1e-1)  # the first at which enough impostors pass
-LEAST_PEOPLE, LEAST_IMPOSTORS = 2, 10
-DISCARD = (
-    "What is left of FNMR as the images of lowest quality are discarded: SER-FIQ's raw score "
-    "(serfiq) and its exact limit beside simpler qualities and chance; shaded: 95 % of bootstraps "
-    "over people."
-)
-COMPARED = "Every two images of one person (genuine) and of two (impostor)."
+MIN_PEOPLE, MIN_IMPOSTORS = 2, 10
 SOURCE = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -123,28 +117,17 @@ def _from_folder(
 
 def _curves(measured: Measured) -> dict[str, tuple[str, go.Figure]]:
     """Draw error versus discard and the comparison scores, if there are people to compare."""
-    from serfiq_widgets import figures
     from serfiq_widgets.evaluation import evaluate
+    from serfiq_widgets.figures.evaluation import evaluation_pictures
 
     images = Counter(measured.people)
-    if sum(count > 1 for count in images.values()) < LEAST_PEOPLE:
+    if sum(count > 1 for count in images.values()) < MIN_PEOPLE:
         return {}
     table = measured.table()
     impostors = table.comparisons.impostors
-    fmr = next((fmr for fmr in FMRS if fmr * impostors >= LEAST_IMPOSTORS), FMRS[-1])
+    fmr = next((fmr for fmr in FMRS if fmr * impostors >= MIN_IMPOSTORS), FMRS[-1])
     result = evaluate(table.with_baselines(fmr), fmr)
-    text = figures.caption(result.table, fmr)
-    most = float(result.shares.max())
-    return {
-        "Error versus discard": (
-            f"{DISCARD} {text}",
-            figures.discard_figure(result.curves, most, bands=result.bands),
-        ),
-        "Comparison scores": (
-            f"{COMPARED} Threshold {result.threshold:.3f}, FNMR {result.fnmr:.2%}. {text}",
-            figures.scores_figure(result.table.comparisons, result.threshold),
-        ),
-    }
+    return evaluation_pictures(result)
 
 
 def _grouped(table: ScoreTable, by: list[str]) -> tuple[ScoreTable, list[str]]:

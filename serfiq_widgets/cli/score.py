@@ -20,7 +20,7 @@ from serfiq_widgets.cli.terminal import counting, engine_options, new_table, ren
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
-    from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow
+    from serfiq_widgets.datasets.rows import ImageFile, ScoreRow
     from serfiq_widgets.datasets.score_table import Runner, Summary
     from serfiq_widgets.datasets.sources import Folders, Table
 
@@ -166,7 +166,7 @@ def _runner(
 def _all_rows(
     runner: Runner, paths: list[ImageFile], progress: Callable[[int, int], None]
 ) -> list[ScoreRow]:
-    from serfiq_widgets.datasets.score_files import chunked
+    from serfiq_widgets.faces.read_faces import chunked
 
     rows: list[ScoreRow] = []
     for chunk in runner.score(chunked(paths)):

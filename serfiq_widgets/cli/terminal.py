@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH_OF_A_FILE = 120
 PAGES = (".html", ".htm")
-MOST_PAIRS = 10  # of files that are the same, said one by one
+MAX_PAIRS = 10  # of files that are the same, said one by one
 
 
 def new_table(*names: str, right: Sequence[str] = ()) -> Table:
@@ -188,14 +188,14 @@ def images_of(folder: Path) -> list[Path]:
     if note := describe_skipped(skipped):
         click.echo(note, err=True)
     pairs = same_in_two_folders(images)
-    for first, other in pairs[:MOST_PAIRS]:
+    for first, other in pairs[:MAX_PAIRS]:
         click.echo(
             f"Warning: '{other}' is the same file as '{first}'. Where each folder is a person, "
             "remove one.",
             err=True,
         )
-    if len(pairs) > MOST_PAIRS:
-        click.echo(f"Warning: and {len(pairs) - MOST_PAIRS} more such pairs.", err=True)
+    if len(pairs) > MAX_PAIRS:
+        click.echo(f"Warning: and {len(pairs) - MAX_PAIRS} more such pairs.", err=True)
     return images
 
 

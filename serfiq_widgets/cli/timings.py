@@ -26,7 +26,7 @@ from serfiq_widgets.scoring.results import QualityResult
 from serfiq_widgets.scoring.scorer import Scorer
 
 WARM_UP = 2  # rounds that are not counted
-LEAST_ROUNDS = 3
+MIN_ROUNDS = 3
 BATCHES = (1, 16)
 
 Job = Callable[[], object]
@@ -109,12 +109,12 @@ def measure(
     photo = sample_images()[0]
     one = find_face(photo)
     stages = _photo_stages(photo, rounds, seconds / 10)
-    slider = _slider(one, scorer.options["model"], scorer.engine.name, rounds)
+    slider = _slider(one, scorer.options.model, scorer.engine.name, rounds)
     faces = list(islice(cycle(_faces()), batch))
     jobs: dict[str, Job] = {
         "embedding": lambda: scorer.embed(faces),
-        "score": lambda: scorer.scores(faces, passes, limit=False),
-        "limit": lambda: scorer.settled(faces),
+        "score": lambda: scorer.score_batch(faces, passes, limit=False),
+        "limit": lambda: scorer.best_scores(faces),
     }
     for job in WARM_UP * list(jobs.values()):
         job()
@@ -179,7 +179,7 @@ def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dic
     stages = ("trunk", "passes", "spread")
     runs = [
         [one.timings[stage] for stage in stages]
-        for _ in range(LEAST_ROUNDS)
+        for _ in range(MIN_ROUNDS)
         for one in scorer.score_many(faces, passes)
         if isinstance(one, QualityResult)
     ]
@@ -195,7 +195,7 @@ def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str,
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(rounds):
         spent = [sum(taken) / 1e3 for taken in times.values()]
-        if turn >= LEAST_ROUNDS and min(spent) > seconds / len(jobs):
+        if turn >= MIN_ROUNDS and min(spent) > seconds / len(jobs):
             break
         for (name, job), used in zip(jobs.items(), spent, strict=True):
             if turn and used > seconds:

@@ -18,7 +18,8 @@ from time import monotonic
 from typing import Any
 
 from serfiq_widgets._version import __version__
-from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow, score_chunks, settings_of
+from serfiq_widgets.datasets.rows import ImageFile, ScoreRow
+from serfiq_widgets.datasets.score_files import row_chunks, settings_of
 from serfiq_widgets.errors import (
     BadSetting,
     ClusterUnavailable,
@@ -27,6 +28,7 @@ from serfiq_widgets.errors import (
 from serfiq_widgets.images.read import is_address
 from serfiq_widgets.models import cards
 from serfiq_widgets.scoring.cluster import ask, cached_scorer, import_distributed, pack, translated
+from serfiq_widgets.scoring.contract import ScorerOptions
 from serfiq_widgets.scoring.results import check_passes
 
 POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
@@ -74,7 +76,7 @@ class ClusterRunner:
         import_distributed()
         self._client = client
         self._passes, self._aligned = check_passes(passes), aligned
-        self._packed = pack(options)
+        self._packed = pack(ScorerOptions(**options))
         self.settings: dict[str, Any]
         self.settings, self.card = ask(client, describe, self._packed, self._passes, aligned)
         if self.settings["version"] != __version__:
@@ -165,5 +167,5 @@ def _score(
                 f"The workers differ: {name} is {own.get(name)} on {gethostname()}, {value} on "
                 "another. Name the engine and the device, and install the same on all of them."
             )
-    (rows,) = score_chunks(scorer, [paths], passes, aligned=aligned, turn=turn)
+    (rows,) = row_chunks(scorer, [paths], passes, aligned=aligned, turn=turn)
     return rows

@@ -10,23 +10,17 @@ changed at the end. So nothing that grows with the number of images is held in m
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serfiq_widgets.atomic import replacing
 from serfiq_widgets.datasets.journal import Journal
-from serfiq_widgets.datasets.score_files import (
-    ImageFile,
-    ScoreRow,
-    chunked,
-    digest_of,
-    score_chunks,
-    settings_of,
-)
+from serfiq_widgets.datasets.rows import ImageFile, ScoreRow, score_schema
+from serfiq_widgets.datasets.score_files import digest_of, row_chunks, settings_of
 from serfiq_widgets.datasets.sources import (
     BLOCK,
     COLUMNS,
@@ -48,7 +42,9 @@ from serfiq_widgets.datasets.tables import (
 )
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.faces.detectors import open_detector
+from serfiq_widgets.faces.read_faces import chunked
 from serfiq_widgets.images.outputs import check_out
+from serfiq_widgets.scoring.score_images import Progress
 from serfiq_widgets.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -57,8 +53,6 @@ if TYPE_CHECKING:
     from serfiq_widgets.models.cards import Card
 
     Paths = str | Path | Iterable[str | Path]
-
-Progress = Callable[[int, int], None]
 
 
 class Runner(Protocol):
@@ -87,7 +81,7 @@ class LocalRunner:
 
     def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
         """Yield the rows of each chunk, in order."""
-        return score_chunks(self._scorer, chunks, self._passes, aligned=self._aligned)
+        return row_chunks(self._scorer, chunks, self._passes, aligned=self._aligned)
 
 
 @dataclass
@@ -246,16 +240,6 @@ def _write_arrow(path: Path, source: Folders | Table, rows: Iterator[dict[str, A
             )
 
 
-def score_schema() -> Any:
-    """Return the Arrow schema of `ScoreRow`."""
-    import pyarrow as pa
-
-    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-    return pa.schema(
-        [(field.name, kinds[str(field.type).partition(" ")[0]]) for field in fields(ScoreRow)]
-    )
-
-
 def score_table(
     table: pd.DataFrame | Paths,
     passes: int = 100,
@@ -291,7 +275,7 @@ def score_table(
     Returns
     -------
     pandas.DataFrame
-        The columns of `datasets.score_files.ScoreRow`, one row per image in order, behind the
+        The columns of `datasets.rows.ScoreRow`, one row per image in order, behind the
         frame's or table's own. A bad image has its ``error``.
 
     Raises

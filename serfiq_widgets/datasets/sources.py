@@ -16,7 +16,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from serfiq_widgets.datasets.score_files import ImageFile, ScoreRow
+from serfiq_widgets.datasets.rows import ImageFile, ScoreRow
 from serfiq_widgets.datasets.tables import (
     SUFFIXES,
     TEXTS,

@@ -29,7 +29,7 @@ NOT_SINCE_312 = (
     "mxnet is retired and does not run on Python 3.12 or newer. Take --engine onnxruntime, which "
     "runs the same models; mxnet itself needs Python 3.11 on Linux x86-64."
 )
-MOST_BOUND = 8  # executors kept; each holds buffers of its batch size
+MAX_BOUND = 8  # executors kept; each holds buffers of its batch size
 
 
 def _import() -> Any:
@@ -122,7 +122,7 @@ class MxnetEngine:
     def _run(self, symbol: Any, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
         key = (name, values.shape)
         if key not in self._bound:
-            if len(self._bound) >= MOST_BOUND:
+            if len(self._bound) >= MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
             held = {k: self._params[k] for k in symbol.list_arguments() if k != name}
             held[name] = self._mx.nd.zeros(values.shape, ctx=self._context)

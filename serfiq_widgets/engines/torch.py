@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'serfiq_widgets[gpu]'"
 DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-MOST_GRAPHS = 4  # batch sizes that are kept captured; each holds its activations
+MAX_GRAPHS = 4  # batch sizes that are kept captured; each holds its activations
 WARM_UP = 3  # runs before a capture, in which cuDNN chooses and allocates
 CHUNK_BYTES = 2**28  # of masked features at once
 ONE_AT_A_TIME = threading.Lock()  # buffers of captured graphs are shared, torch's settings global
@@ -224,7 +224,7 @@ class TorchEngine:
             except RuntimeError:  # some operator waits for the GPU: this batch size goes uncaptured
                 runner = partial(self._direct)
         self._captured[key] = runner  # the last one used is the last to go
-        for old in list(self._captured)[:-MOST_GRAPHS]:
+        for old in list(self._captured)[:-MAX_GRAPHS]:
             del self._captured[old]
         return runner
 

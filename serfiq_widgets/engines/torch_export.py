@@ -21,7 +21,7 @@ from serfiq_widgets.errors import CorruptModel, EngineUnavailable, UnknownModel,
 SEVERAL = 3  # images on which a graph is tried
 CLOSE = 1e-2  # of an embedding: by which a graph may differ from its module
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx")
-MOST_REASON = 300  # characters
+MAX_REASON = 300  # characters
 CODES = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal's colours
 
 
@@ -103,7 +103,7 @@ def _reason(error: BaseException) -> str:
     """Say what went wrong at the bottom, in one line and without colours."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return one_line(CODES.sub("", str(error)))[:MOST_REASON] or type(error).__name__
+    return one_line(CODES.sub("", str(error)))[:MAX_REASON] or type(error).__name__
 
 
 def _ready(module: Any, images: Any, torch: Any) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from serfiq_widgets.errors import BadSetting, EngineUnavailable
 LEARNING_RATE = 1.0  # AdaDelta's own
 BATCH = 256
 SHIFT = 6.0  # what a dropped feature counts as, with a minus, in root mean squares of the features
-LEAST_IMAGES = 2  # of a person who is trained on
+MIN_IMAGES = 2  # of a person who is trained on
 
 
 def train(
@@ -103,7 +103,7 @@ def _trainable(
     if len(embeddings) != len(labels):
         raise BadSetting(f"There are {len(embeddings)} embeddings, but {len(labels)} labels.")
     _, number, counts = np.unique(np.array(labels), return_inverse=True, return_counts=True)
-    several = counts[number] >= LEAST_IMAGES
+    several = counts[number] >= MIN_IMAGES
     _, number = np.unique(number[several], return_inverse=True)
     if not len(number) or number.max() < 1:
         raise BadSetting("Training needs at least two people with two images each.")

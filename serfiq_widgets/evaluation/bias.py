@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.errors import BadSetting
 
-LEAST_P = 1e-16  # below, a p is only said to be smaller
+MIN_P = 1e-16  # below, a p is only said to be smaller
 SMALL = 30
 """Groups with fewer images are marked: what is said of them may be chance."""
 CONFIDENCE = 0.95
 EXACT_PAIRS = 10_000  # pairs of images up to which the Kolmogorov-Smirnov test is exact
 LOWEST = 0.005  # of the scores: outliers, which would make every picture narrow
-LEAST_WIDTH = 1 / 200  # of a kernel, as a share of the range that is drawn
+MIN_WIDTH = 1 / 200  # of a kernel, as a share of the range that is drawn
 
 
 class Labels(NamedTuple):
@@ -103,7 +103,7 @@ class GroupRow:
             _text(self.share_kept, ".1%"),
             _text(self.delta, "+.3f"),
             _text(self.ks, ".3f"),
-            f"< {LEAST_P:g}" if self.p_holm < LEAST_P else _text(self.p_holm, ".2g"),
+            f"< {MIN_P:g}" if self.p_holm < MIN_P else _text(self.p_holm, ".2g"),
         )
 
 
@@ -330,7 +330,7 @@ def density(
     """
     iqr = np.subtract(*np.quantile(scores, [0.75, 0.25])) / 1.349
     deviations = [d for d in (float(np.std(scores)), float(iqr)) if d > 0]
-    least = float(np.ptp(grid)) * LEAST_WIDTH
+    least = float(np.ptp(grid)) * MIN_WIDTH
     width = max(0.9 * min(deviations, default=0.0) * scores.size**-0.2, least)
 
     def at(points: NDArray[np.float64]) -> NDArray[np.float64]:

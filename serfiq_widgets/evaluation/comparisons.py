@@ -16,7 +16,7 @@ from serfiq_widgets.errors import BadSetting
 
 ROWS = 512  # of the matrix of scores at a time
 BINS = 2048  # of -1 to 1: a power of two, so that a score's bin is exact
-TAIL, LEAST_TAIL = 0.004, 50_000
+TAIL, MIN_TAIL = 0.004, 50_000
 """Of the impostor comparisons this share is kept, or this many: four times what FMR 1e-3 needs."""
 
 Floats = NDArray[np.float32]
@@ -106,7 +106,7 @@ def compare_all(
     _check_counts(same, every - same)
     impostors = every - same
     share = TAIL if tail is None else tail
-    keep = _Highest(max(math.ceil(share * impostors), LEAST_TAIL if tail is None else 1))
+    keep = _Highest(max(math.ceil(share * impostors), MIN_TAIL if tail is None else 1))
     genuine: list[tuple[Indices, Indices, Floats]] = []
     bins = np.zeros(BINS + 1, np.int64)  # the first one counts what is no impostor
     for start in range(0, len(unit), ROWS):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serfiq_widgets.checks import check_number
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation.comparisons import Comparisons
 
@@ -30,8 +31,7 @@ def allowed(fmr: float, impostors: int) -> int:
     BadSetting
         The FMR is not above 0 and at most 1.
     """
-    if not 0 < fmr <= 1:
-        raise BadSetting(f"FMR {fmr!r:.20} is not possible: give a share above 0, at most 1.")
+    check_number("FMR", fmr, 0, 1, open_below=True)
     return min(impostors, math.floor(fmr * impostors + ROUNDING))
 
 
@@ -212,7 +212,7 @@ class Order:
             errors = self._errors(self._levels(fmr))
         return Curve((counted[0] - counted) / counted[0], errors / np.maximum(self.pairs, 1))
 
-    def gone(self, share: float) -> NDArray[np.int64]:
+    def discarded(self, share: float) -> NDArray[np.int64]:
         """Numbers of the images that go when at most this share is discarded, the worst first."""
         shares = (self.images[0] - self.images) / self.images[0]
         step = np.searchsorted(shares, share + ROUNDING, side="right") - 1

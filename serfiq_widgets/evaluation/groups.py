@@ -5,24 +5,22 @@ A table is a mapping of column names to arrays of one length, and what is known 
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.archives import UNSOUND, pack_arrays, unpack_arrays
 from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.errors import BadTable, one_line
 from serfiq_widgets.evaluation.bias import Labels
 
-MOST_GROUPS, PLACES = 24, 4
+MAX_GROUPS, PLACES = 24, 4
 DECADES = tuple(range(0, 100, 10))
 SCORES = ("quality", "raw", "limit")  # what is saved of a score, best known first
 ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
@@ -30,6 +28,11 @@ GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")
 UTKFACE = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+")
 ABOUT = ("model", "passes", "seed")
+CAUTION = (
+    "A score is one network's opinion of a photo. What differs between groups follows that network "
+    "and these photos: their age, sharpness and cropping, and labels that may be wrong. It is no "
+    "statement about people, and by itself no verdict on fairness."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +133,9 @@ def labels(table: ScoreTable, name: str, edges: Sequence[float] | None = None) -
         return binned(table.numbers(name), edges)
     texts = ["" if _missing(value) else _text(value) for value in values.tolist()]
     names = sorted(set(texts) - {""}, key=_natural)
-    if len(names) > MOST_GROUPS:
+    if len(names) > MAX_GROUPS:
         raise BadTable(
-            f"The column '{name}' has {len(names)} different values, more than {MOST_GROUPS} "
+            f"The column '{name}' has {len(names)} different values, more than {MAX_GROUPS} "
             f"groups. Numbers can be binned: --edges {name}=0,18,40,60"
         )
     codes = {text: code for code, text in enumerate(names)} | {"": -1}
@@ -271,9 +274,7 @@ def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
     small = {name: _small(values[known]) for name, values in columns.items()}
     order = np.lexsort([*small.values()][::-1])
     kept = {name: values[order] for name, values in small.items()}
-    file = io.BytesIO()
-    np.savez_compressed(file, **kept, about=np.array(json.dumps(table.about)))
-    write_bytes(path, file.getvalue())
+    write_bytes(path, pack_arrays(kept, table.about))
 
 
 def load(path: str | Path) -> ScoreTable:
@@ -286,12 +287,10 @@ def load(path: str | Path) -> ScoreTable:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            columns = {name: _exact(archive[name]) for name in archive.files}
-        about = json.loads(str(columns.pop("about", "{}")))
-    except (OSError, ValueError, BadZipFile) as error:
+        arrays, about = unpack_arrays(path)
+    except UNSOUND as error:
         raise BadTable(f"The table '{path.name}' cannot be read: {one_line(error)}") from error
-    return as_table(columns, **about)
+    return as_table({name: _exact(values) for name, values in arrays.items()}, **about)
 
 
 def _exact(values: NDArray[Any]) -> NDArray[Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.errors import BadSetting, SerfiqError, plain_text
+from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.evaluation import (
     Comparisons,
     Table,
@@ -19,11 +18,11 @@ from serfiq_widgets.evaluation import (
     embedding_norm,
     sharpness,
 )
+from serfiq_widgets.faces.read_faces import chunked
 from serfiq_widgets.images.files import find_images
-
-if TYPE_CHECKING:
-    from serfiq_widgets.scoring.results import QualityResult
-    from serfiq_widgets.scoring.scorer import Scorer
+from serfiq_widgets.scoring.results import Scores
+from serfiq_widgets.scoring.score_images import Progress, score_chunks
+from serfiq_widgets.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ def measure(
     passes: int = 100,
     *,
     aligned: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """Score and embed the images of a folder; a bad image is counted, not a stop.
 
@@ -80,7 +79,7 @@ def measure(
     aligned : bool
         The images are aligned face crops: skip detection.
     progress : callable, optional
-        Called after each image with how many are done, and how many there are.
+        Called after each chunk with how many are done, and how many there are.
 
     Raises
     ------
@@ -89,26 +88,26 @@ def measure(
     """
     folder = Path(folder)
     images = find_images([folder])
-    used, rows, embeddings, errors = [], [], [], []
-    for path, result in zip(
-        images, scorer.score_many(images, passes, aligned=aligned), strict=True
-    ):
-        if isinstance(result, SerfiqError):
-            errors.append(str(result))
-        else:
-            pixels = result.face.pixels
-            used.append(path)
-            embeddings.append(_embedding(scorer, result))
-            rows.append((result.raw, result.limit, sharpness(pixels), brightness(pixels)))
+    used: list[Path] = []
+    errors: list[str] = []
+    looks: list[tuple[float, float]] = []
+    parts: list[Scores] = []
+    for part in score_chunks(scorer, chunked(images), passes, aligned=aligned, embed=True):
+        faces = [image.face for image in part.scored if image.face is not None]
+        looks.extend((sharpness(face.pixels), brightness(face.pixels)) for face in faces)
+        used.extend(Path(str(image.source)) for image in part.scored)
+        errors.extend(part.errors)
+        parts.append(part.scores)
         if progress is not None:
             progress(len(used) + len(errors), len(images))
     if not used:
         raise BadSetting(f"No image in '{folder}' could be used. {' '.join(errors[:1])}".strip())
-    raw, limit, sharp, bright = np.array(rows).T
-    vectors = np.stack(embeddings)
-    qualities = {"serfiq": raw, "limit": limit, "norm": embedding_norm(vectors)}
+    scores = Scores.joined(parts)
+    vectors = np.asarray(scores.embeddings)
+    sharp, bright = np.array(looks).T
+    qualities = {"serfiq": scores.raw, "limit": scores.limit, "norm": embedding_norm(vectors)}
     qualities |= {"sharpness": sharp, "brightness": bright}
-    if np.isnan(limit).all():
+    if np.isnan(scores.limit).all():
         del qualities["limit"]
     return Measured(
         names=tuple(path.relative_to(folder).as_posix() for path in used),
@@ -124,8 +123,3 @@ def measure(
             "seed": scorer.seed,
         },
     )
-
-
-def _embedding(scorer: Scorer, result: QualityResult) -> NDArray[np.float32]:
-    head = scorer.network.head
-    return head(result.features[None])[0] if head.is_affine else result.features

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serfiq_widgets.archives import UNSOUND, unpack_arrays
 from serfiq_widgets.datasets.tables import SUFFIXES, read_table
-from serfiq_widgets.errors import BadTable, one_line, plain_text
+from serfiq_widgets.errors import BadSetting, BadTable, one_line, plain_text
 from serfiq_widgets.evaluation import Comparisons, Table, compare_pairs, read_pairs
 
 if TYPE_CHECKING:
@@ -136,14 +136,40 @@ def read_archive(file: Path) -> dict[str, NDArray[Any]]:
         It cannot be read, or holds no embeddings (N, D).
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, BadZipFile) as error:
+        arrays, _ = unpack_arrays(file)
+    except UNSOUND as error:
         raise BadTable(f"'{file.name}' cannot be read: {one_line(error)}") from error
     found = arrays.get("embeddings")
     if found is None or found.ndim != 2:  # noqa: PLR2004  # rows of embeddings
         raise BadTable(f"'{file.name}' holds no array 'embeddings' (N, D): {', '.join(arrays)}.")
     return arrays
+
+
+def same_length(embeddings: NDArray[np.float32]) -> bool:
+    """Whether all embeddings (N, n) were scaled to one length."""
+    lengths = np.linalg.norm(embeddings, axis=1)
+    return bool(np.ptp(lengths) <= 1e-3 * lengths.mean())  # rounding to float16
+
+
+def read_embeddings(path: Path) -> NDArray[np.float32]:
+    """Read embeddings (N, n) from a ``.npy`` file, or from a CSV of numbers.
+
+    Raises
+    ------
+    BadSetting
+        The file cannot be read, or holds something else.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            values = np.loadtxt(path, delimiter=",", ndmin=2)
+        numbers = np.asarray(values, np.float32)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise BadSetting(f"'{path.name}' holds no embeddings ({error}).") from error
+    if numbers.ndim != 2 or not numbers.size:  # noqa: PLR2004  # rows of embeddings
+        raise BadSetting(f"'{path.name}' holds no embeddings (N, n), but {numbers.shape}.")
+    return numbers
 
 
 def is_pairs_table(file: Path) -> bool:

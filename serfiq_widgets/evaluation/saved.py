@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serfiq_widgets.archives import UNSOUND, pack_arrays, unpack_arrays
 from serfiq_widgets.atomic import write_bytes
 from serfiq_widgets.errors import BadTable, one_line
 from serfiq_widgets.evaluation.comparisons import Comparisons, genuine_pairs
@@ -51,7 +49,6 @@ def save(path: Path, table: Table, tail: int = 60_000) -> None:
         "edges": compared.edges,
         "genuine_bins": compared.genuine_bins,
         "impostor_bins": compared.impostor_bins,
-        "about": np.array(json.dumps(table.about)),
     }
     pairs = (compared.first, compared.second)
     if not all(map(np.array_equal, pairs, genuine_pairs(compared.people))):
@@ -59,9 +56,7 @@ def save(path: Path, table: Table, tail: int = 60_000) -> None:
     for name, values in table.qualities.items():
         if name not in BASELINES:
             arrays[QUALITY + name] = np.asarray(values, np.float32)
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    write_bytes(path, file.getvalue())
+    write_bytes(path, pack_arrays(arrays, table.about))
 
 
 def load(path: Path) -> Table:
@@ -73,8 +68,7 @@ def load(path: Path) -> Table:
         The file is missing or is no such table.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays, about = unpack_arrays(path)
         people = arrays["people"].astype(np.int32)
         if "first" in arrays:
             first, second = (arrays[end].astype(np.int32) for end in ("first", "second"))
@@ -93,8 +87,7 @@ def load(path: Path) -> Table:
             genuine_bins=arrays["genuine_bins"],
             impostor_bins=arrays["impostor_bins"],
         )
-        about = json.loads(str(arrays["about"]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
+    except UNSOUND as error:
         raise BadTable(
             f"'{path.name}' is no saved evaluation ({one_line(error)}). Make one: serfiq evaluate "
             "FOLDER --save FILE.npz"

@@ -1,14 +1,13 @@
-"""Ways to ruin a face image: pure functions on RGB arrays, and `Ruin`, which combines them.
+"""Ways to ruin a face image: pure functions on RGB arrays, and `Degradation`, which combines them.
 
-Every function takes and returns (H, W, 3) uint8 RGB and leaves its input alone. `Ruin` applies
-them in the order in which a picture comes about: scene (what covers the face), pose, light, lens,
-sensor, file. Strengths in pixels are those of the aligned face of 112 pixels.
+Every function takes and returns (H, W, 3) uint8 RGB and leaves its input alone. `Degradation`
+applies them in the order in which a picture comes about: scene (what covers the face), pose, light,
+lens, sensor, file. Strengths in pixels are those of the aligned face of 112 pixels.
 """
 
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serfiq_widgets.checks import check_number
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces.alignment import FACE_SIZE
 from serfiq_widgets.images.opencv import import_cv2
@@ -187,11 +187,11 @@ STEPS = {
     "noise": noise,
     "jpeg": jpeg,
 }
-"""What `Ruin` applies after the cover, in this order."""
+"""What `Degradation` applies after the cover, in this order."""
 
 
 @dataclass(frozen=True)
-class Ruin:
+class Degradation:
     """A combination of degradations; the default changes nothing.
 
     Attributes
@@ -210,9 +210,9 @@ class Ruin:
 
     Examples
     --------
-    >>> from serfiq_widgets import Ruin, find_face
+    >>> from serfiq_widgets import Degradation, find_face
     >>> face = find_face("sample_images/collins.jpg")
-    >>> Ruin(blur=3, cover="sunglasses").apply(face.pixels).shape
+    >>> Degradation(blur=3, cover="sunglasses").apply(face.pixels).shape
     (112, 112, 3)
     """
 
@@ -240,12 +240,7 @@ class Ruin:
             value = getattr(self, field.name)
             known = STRENGTHS.get(field.name)
             least, most = (known.least, known.most) if known else (0, FACE_SIZE)
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and least <= value <= most):
-                raise BadSetting(
-                    f"{field.name}={value!r:.60} is not possible: "
-                    f"give a number {least:g} to {most:g}."
-                )
+            check_number(field.name, value, least, most)
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the ruined image; the input itself if there is nothing to do."""
@@ -256,11 +251,11 @@ class Ruin:
                 pixels = step(pixels, strength)
         return pixels
 
-    def but(self, **changes: Any) -> Ruin:
+    def replace(self, **changes: Any) -> Degradation:
         """Return a copy with some values changed."""
         return replace(self, **changes)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say what it does, such as "blur 1.5 px, mask"; empty when it changes nothing."""
         said = [
             f"{strength.label} {getattr(self, name):g} {strength.unit}".rstrip()
@@ -275,6 +270,10 @@ class Ruin:
         return self.cover == "none" and all(
             getattr(self, name) == strength.neutral for name, strength in STRENGTHS.items()
         )
+
+
+Ruin = Degradation
+"""The short name, as in `Explorer.ruin`."""
 
 
 def sweep_values(name: str, points: int) -> NDArray[np.float64]:

@@ -5,12 +5,14 @@ Before is blue and hatched, after is orange.
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from serfiq_widgets import robustness
+from serfiq_widgets.figures.page import Figures, page, section
 from serfiq_widgets.figures.style import BLUE, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.scoring.calibration import Calibration
 
 RAW_BINS, CURVE_POINTS = 60, 200
+PAGE_HEIGHT = 640
 QUALITY_EDGES = np.arange(0, 105, 5)
 WAYS: tuple[dict[str, Any], ...] = (
     {"name": "before", "color": BLUE, "dash": "dash", "shape": "/"},
@@ -78,6 +81,14 @@ def calibration_figure(calibration: Calibration) -> go.Figure:
             **LEGEND_ABOVE | {"margin": {"l": 56, "r": 56, "t": 24, "b": 40}},
         ),
     )
+
+
+def calibration_html(calibration: Calibration) -> str:
+    """Return a page with this picture."""
+    heading = f"Calibration of {calibration.model}"
+    picture = Figures()(calibration_figure(calibration), PAGE_HEIGHT)
+    content = section("Before and after", f"<p>{escape(calibration.population)}.</p>{picture}")
+    return page(heading, f"<h1>{escape(heading)}</h1>{content}")
 
 
 def _bars(

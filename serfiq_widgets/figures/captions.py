@@ -217,14 +217,14 @@ def comparison(
 ) -> str:
     """Which of two faces is better, by how much, and how alike the network finds them."""
     a, b = results
-    gap = a.settled - b.settled
+    gap = a.best - b.best
     better = "A" if gap > 0 else "B"
     where = f"after {a.passes} passes" if np.isnan(a.limit) else "at the exact limit"
     verdict = (
         "Both are equally good for this network."
-        if a.settled_said == b.settled_said
+        if a.best_in_words == b.best_in_words
         else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
-        f"{a.settled_said} against {b.settled_said.rpartition(' ')[2]}."
+        f"{a.best_in_words} against {b.best_in_words.rpartition(' ')[2]}."
     )
     both = " ".join(
         f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(name)}'

@@ -53,18 +53,18 @@ def clouds_figure(
 
 
 def draws_figure(
-    draws: tuple[NDArray[np.float64], NDArray[np.float64]], settled: tuple[float, float]
+    draws: tuple[NDArray[np.float64], NDArray[np.float64]], best: tuple[float, float]
 ) -> go.Figure:
     """Draw how the raw scores of two faces are distributed over draws of the masks.
 
     Parameters
     ----------
     draws : two (N,) ndarrays of float64
-        Raw scores of A and of B, from `Scorer.draws`.
-    settled : two floats
-        What they settle on (`QualityResult.settled`), drawn as dashed lines.
+        Raw scores of A and of B, from `Scorer.reseeded_scores`.
+    best : two floats
+        What they settle on (`QualityResult.best`), drawn as dashed lines.
     """
-    every = np.concatenate([*draws, settled])
+    every = np.concatenate([*draws, best])
     pad = 0.08 * (every.max() - every.min()) + 1e-4
     edges = np.linspace(every.min() - pad, every.max() + pad, SCORE_BINS + 1)
     heights = [100 * np.histogram(scores, edges)[0] / len(scores) for scores in draws]
@@ -97,7 +97,7 @@ def draws_figure(
             "showlegend": False,
             "line": {"color": mark["color"], "width": 2, "dash": "dash"},
         }
-        for name, value, mark in zip("AB", settled, MARKS, strict=True)
+        for name, value, mark in zip("AB", best, MARKS, strict=True)
     ]
     return go.Figure(
         [*bars, *lines],

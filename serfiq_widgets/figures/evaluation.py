@@ -6,20 +6,30 @@ A quality has its colour and its dash; genuine is blue, impostor orange and hatc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from serfiq_widgets.evaluation import det
+from serfiq_widgets.figures.page import Figures, page, section
 from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
-    from serfiq_widgets.evaluation import Comparisons, Curve, Table
+    from serfiq_widgets.evaluation import Comparisons, Curve, Evaluation, Table
 
 POINTS = 201  # of a curve; its steps are finer
 MERGED = 16  # bins of a histogram that are drawn as one
-LEAST_SHARE = 1e-4  # of a histogram, in percent, that the logarithmic axis shows
+PAGE_HEIGHT = 480
+DISCARD = (
+    "What is left of FNMR as the images of lowest quality are discarded: SER-FIQ's raw score "
+    "(serfiq) and its exact limit beside simpler qualities and chance; shaded: 95 % of bootstraps "
+    "over people."
+)
+SCORES = "Two images of one person (genuine) and of two people (impostor)."
+MIN_SHARE = 1e-4  # of a histogram, in percent, that the logarithmic axis shows
 LOOKS: dict[str, tuple[str, str]] = {
     "serfiq": (BLUE, "solid"),
     "limit": (ORANGE, "dash"),
@@ -45,6 +55,38 @@ def caption(table: Table, fmr: float) -> str:
     if "passes" in about:
         words.append(f"T = {about['passes']}")
     return "; ".join([*words, f"FMR {fmr:.2g}"]) + "."
+
+
+def evaluation_pictures(result: Evaluation) -> dict[str, tuple[str, go.Figure]]:
+    """Return the three pictures of an evaluation by their titles, with what is to be said."""
+    table, fmr = result.table, result.fmr
+    about = caption(table, fmr)
+    most = float(result.shares.max())
+    return {
+        "Error versus discard": (
+            f"{DISCARD} {about}",
+            discard_figure(result.curves, most, bands=result.bands),
+        ),
+        "Comparison scores": (
+            f"{SCORES} Threshold {result.threshold:.4f}, FNMR {result.fnmr:.2%}. {about}",
+            scores_figure(table.comparisons, result.threshold),
+        ),
+        "DET curve": (
+            f"FNMR over FMR, at every threshold. {about}",
+            det_figure(det(table.comparisons), (fmr, result.fnmr)),
+        ),
+    }
+
+
+def evaluation_html(result: Evaluation) -> str:
+    """Return a page with these pictures."""
+    heading = "Error versus discard"
+    drawn = Figures()
+    sections = (
+        section(title, f"<p>{escape(text)}</p>{drawn(figure, PAGE_HEIGHT)}")
+        for title, (text, figure) in evaluation_pictures(result).items()
+    )
+    return page(heading, "\n".join([f"<h1>{heading}</h1>", *sections]))
 
 
 def discard_figure(
@@ -140,7 +182,7 @@ def scores_figure(comparisons: Comparisons, threshold: float) -> go.Figure:
             "mode": "lines",
             "name": "threshold",
             "x": [threshold, threshold],
-            "y": [LEAST_SHARE, 100],
+            "y": [MIN_SHARE, 100],
             "hovertemplate": "threshold %{x:.4f}<extra></extra>",
             "line": {"color": GREEN, "width": 3, "dash": "dash"},
         }
@@ -153,7 +195,7 @@ def scores_figure(comparisons: Comparisons, threshold: float) -> go.Figure:
             x={"title": title("comparison score"), "range": ends.tolist()},
             y={
                 "type": "log",
-                "range": [np.log10(LEAST_SHARE), np.log10(2 * max(tops))],
+                "range": [np.log10(MIN_SHARE), np.log10(2 * max(tops))],
                 "title": title("share, % (logarithmic)"),
                 "dtick": 1,
                 "exponentformat": "power",

@@ -242,8 +242,8 @@ def running_film(result: QualityResult) -> Film:
     t = np.arange(1, result.passes + 1, dtype=np.int32)
     running = result.running.astype(np.float32)
     low, high = result.running_interval.T.astype(np.float32)
-    settled = result.running_interval[min(9, result.passes - 1) :]
-    ends = [*settled[np.isfinite(settled)], *result.running[1:], result.settled]
+    late = result.running_interval[min(9, result.passes - 1) :]
+    ends = [*late[np.isfinite(late)], *result.running[1:], result.best]
     known = np.isfinite(result.limit)  # an on-top head has no limit: its line is empty
     pad = 0.1 * (max(ends) - min(ends)) + 1e-4
     edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}

@@ -18,6 +18,7 @@ from serfiq_widgets._version import __version__
 from serfiq_widgets.errors import BadTable, SerfiqError
 from serfiq_widgets.evaluation import groups
 from serfiq_widgets.evaluation.bias import SMALL, GroupedScores, group_scores
+from serfiq_widgets.figures.page import Figures, page, section
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.read import read_image
 
@@ -29,16 +30,14 @@ if TYPE_CHECKING:
 QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 THUMBNAIL_SIDE = 112
-MOST_ERRORS = 50  # that are listed
+MAX_ERRORS = 50  # that are listed
 CURVE_HEIGHT = 400
 CAUTION = (
     "A quality is the opinion of one recognition network about one photo: how far its embedding "
     "can be relied on. It says nothing about the person."
 )
 ABOUT_GROUPS = (
-    "What differs between groups follows the network and these photos: their age, sharpness and "
-    "cropping, and labels that may be wrong. It is no statement about people, and by itself no "
-    "verdict on fairness. Intervals: Wilson, 95 %. \u03b4: Cliff's, above 0 where the group's "
+    f"{groups.CAUTION} Intervals: Wilson, 95 %. \u03b4: Cliff's, above 0 where the group's "
     "qualities are higher than all others'. p: Kolmogorov-Smirnov, corrected after Holm for the "
     f"groups of one table. * fewer than {SMALL} images: what is said of them may be chance."
 )
@@ -52,29 +51,7 @@ CITE = """\
   year      = {2020}
 }"""
 HEADINGS = ("group", "images", "median", "below", "95 % interval", "share", "kept")
-PAGE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Face image quality: {name}</title>
-<style>
-  :root {{ --ink: #24292f; --soft: #57606a; --line: #d8dee4; --card: #ffffff; --page: #f6f8fa; }}
-  @media (prefers-color-scheme: dark) {{
-    :root {{ color-scheme: dark; --ink: #e6edf3; --soft: #9da7b3; --line: #3d444d;
-      --card: #161b22; --page: #0d1117; }}
-  }}
-  * {{ box-sizing: border-box; }}
-  body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: var(--ink);
-    background: var(--page); }}
-  main {{ max-width: 1080px; margin: 0 auto; padding: 16px; display: grid; gap: 16px;
-    grid-template-columns: minmax(0, 1fr); }}
-  h1 {{ margin: 8px 0 0; overflow-wrap: anywhere; }} h2 {{ margin: 0 0 8px; font-size: 20px; }}
-  section {{ background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-    padding: 16px; min-width: 0; }}
-  p {{ margin: 8px 0; color: var(--soft); }} b {{ color: var(--ink); }}
-  dl {{ display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 24px;
-    margin: 0; }}
-  dt {{ color: var(--soft); }} dd {{ margin: 0; overflow-wrap: anywhere; }}
+LOOK = f"""\
   .wide {{ overflow-x: auto; }} .two {{ display: grid; gap: 16px;
     grid-template-columns: repeat(2, minmax(0, 1fr)); }}
   @media (max-width: 800px) {{ .two {{ grid-template-columns: minmax(0, 1fr); }} }}
@@ -84,23 +61,16 @@ PAGE = """\
   th:first-child, td:first-child {{ text-align: left; }}
   pre {{ overflow-x: auto; font-size: 13px; }}
   .faces {{ display: flex; flex-wrap: wrap; gap: 12px; }}
-  figure {{ margin: 0; width: {side}px; font-size: 13px; overflow-wrap: anywhere; }}
+  figure {{ margin: 0; width: {THUMBNAIL_SIDE}px; font-size: 13px; overflow-wrap: anywhere; }}
   figure img {{ display: block; max-width: 100%; border-radius: 8px; }}
-  .xtick text, .ytick text, .xtitle, .ytitle, .legendtext {{ fill: var(--ink) !important; }}
-  .gridlayer path, .zerolinelayer path {{ stroke: var(--line) !important; }}
-</style></head>
-<body><main>
-<h1>Face image quality: {name}</h1>
-<section><h2>Summary</h2><dl>{summary}</dl>{errors}</section>
-{sections}
-<section><h2>Method and citation</h2><p>{caution}</p>
+"""
+METHOD = f"""\
+<p>{CAUTION}</p>
 <p>SER-FIQ looks at each face many times with other features of the network switched off (dropout),
 and calls it good if the embeddings stay together. Raw scores of a network crowd in a narrow range;
 a logistic curve spreads them to the quality from 0 to 100. The exact limit is the raw score of
-infinitely many passes. Made with serfiq_widgets {version}; cite the method as</p>
-<pre>{cite}</pre></section>
-</main></body></html>
-"""
+infinitely many passes. Made with serfiq_widgets {__version__}; cite the method as</p>
+<pre>{escape(CITE)}</pre>"""
 
 
 def report_html(
@@ -139,10 +109,10 @@ def report_html(
             "No image has a quality: there is nothing to report. If they have raw scores, their "
             "network is not calibrated: serfiq calibrate fits alpha and r to faces."
         )
-    drawn = _Drawn()
+    drawn = Figures()
     histogram = figures.histogram_figure(known, threshold, SPAN, QUALITY)
     sections = [
-        _section(
+        section(
             "Distribution of quality",
             f"<p>{len(known):,} images; dotted: the threshold {threshold:g}.</p>"
             f"{drawn(histogram)}{_quantiles(table)}",
@@ -156,40 +126,17 @@ def report_html(
     if by:
         sections.append(f"<p>{ABOUT_GROUPS}</p>")
     sections += [
-        _section(title, f"<p>{escape(text)}</p>{drawn(figure, CURVE_HEIGHT)}")
+        section(title, f"<p>{escape(text)}</p>{drawn(figure, CURVE_HEIGHT)}")
         for title, (text, figure) in (curves or {}).items()
     ]
-    return PAGE.format(
-        name=escape(str(table.about.get("name", "a table"))),
-        side=THUMBNAIL_SIDE,
-        summary=_summary(table, known, threshold),
-        errors=_errors(table),
-        sections="\n".join(sections),
-        caution=CAUTION,
-        version=__version__,
-        cite=escape(CITE),
-    )
-
-
-class _Drawn:
-    """Figures as HTML; the first one brings the plotly library along, for all of them."""
-
-    def __init__(self) -> None:
-        self._first = True
-
-    def __call__(self, figure: go.Figure, height: int = 320) -> str:
-        html: str = figure.to_html(
-            full_html=False,
-            include_plotlyjs=self._first,
-            default_height=f"{height}px",
-            config={"displayModeBar": False, "responsive": True},
-        )
-        self._first = False
-        return html
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+    title = f"Face image quality: {table.about.get('name', 'a table')}"
+    content = [
+        f"<h1>{escape(title)}</h1>",
+        section("Summary", f"<dl>{_summary(table, known, threshold)}</dl>{_errors(table)}"),
+        *sections,
+        section("Method and citation", METHOD),
+    ]
+    return page(title, "\n".join(content), LOOK)
 
 
 def _summary(table: ScoreTable, known: Any, threshold: float) -> str:
@@ -233,8 +180,8 @@ def _errors(table: ScoreTable) -> str:
     ]
     if not texts:
         return ""
-    lines = "".join(f"<li>{escape(text)}</li>" for text in texts[:MOST_ERRORS])
-    more = f"<li>and {len(texts) - MOST_ERRORS} more</li>" if len(texts) > MOST_ERRORS else ""
+    lines = "".join(f"<li>{escape(text)}</li>" for text in texts[:MAX_ERRORS])
+    more = f"<li>and {len(texts) - MAX_ERRORS} more</li>" if len(texts) > MAX_ERRORS else ""
     return f"<details><summary>Why not scored</summary><ul>{lines}{more}</ul></details>"
 
 
@@ -261,7 +208,7 @@ def _faces(table: ScoreTable, quality: Any, count: int) -> str:
     for title, rows in (("Best", order[::-1][:count]), ("Worst", order[:count])):
         faces = "".join(_face(str(paths[row]), quality[row]) for row in rows)
         content += f'<h3>{title}</h3><div class="faces">{faces}</div>'
-    return _section("Best and worst images", content)
+    return section("Best and worst images", content)
 
 
 def _face(path: str, quality: float) -> str:
@@ -276,7 +223,7 @@ def _face(path: str, quality: float) -> str:
     return f"<figure>{image}<figcaption>{quality:.0f}: {name}</figcaption></figure>"
 
 
-def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) -> str:
+def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: Figures) -> str:
     rows = grouped.rows(threshold)
     head = "".join(f"<th>{title}</th>" for title in (*HEADINGS, "\u03b4", "KS", "p (Holm)"))
     body = "".join(
@@ -289,7 +236,7 @@ def _groups(name: str, grouped: GroupedScores, threshold: float, drawn: _Drawn) 
         drawn(figures.shares_figure(grouped, threshold, SPAN, QUALITY), height),
         drawn(figures.rates_figure(grouped, rows, f"below {threshold:g}"), height),
     )
-    return _section(
+    return section(
         f"Groups by {name}",
         f"<p>{int(grouped.counts.sum()):,} images.{left_out if grouped.left_out else ''}</p>"
         f'<div class="two"><div>{pictures[0]}</div><div>{pictures[1]}</div></div>'

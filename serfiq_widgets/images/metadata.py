@@ -23,7 +23,7 @@ MAX_SCALED = 110_000_000  # pixels of a JPEG that is decoded at half its size, o
 MIN_SIDE = 16
 MAX_MEMORY = 290_000_000  # bytes that decoding may take
 MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second
-MOST_PIECES = 20_000  # a file of 20 MB has some 2,500 when it is written by a careful program
+MAX_PIECES = 20_000  # a file of 20 MB has some 2,500 when it is written by a careful program
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -153,7 +153,7 @@ def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
     at, count = 2, 0
     while found := _MARKER.search(content, at):
         count += 1
-        if count > MOST_PIECES:
+        if count > MAX_PIECES:
             raise broken(name)
         marker, start, at = found[1][0], found.end() - 2, found.end()
         if marker == _END:
@@ -171,7 +171,7 @@ def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
 
 def _png(content: bytes, name: str) -> Picture:
     kept, exif, xmp, at = [_PNG], b"", b"", len(_PNG)
-    for _ in range(MOST_PIECES):
+    for _ in range(MAX_PIECES):
         size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         end = at + 12 + size
         if kind in _PNG_PIECES:
@@ -216,7 +216,7 @@ def _png_text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def _webp(content: bytes, name: str) -> Picture:
     kept, exif, xmp, at = [], b"", b"", 12
-    for _ in range(MOST_PIECES):
+    for _ in range(MAX_PIECES):
         kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
         end = at + 8 + size + size % 2
         piece = content[at:end]

@@ -31,7 +31,7 @@ SECONDS = 2  # of computing, for one photo
 PATIENCE_S = 15  # for its answer: a busy machine may be slow
 START_S = 20  # for the process itself; a busy machine may be slow
 IDLE_S = 60
-MOST_TEXT = 2000  # bytes of a refusal's text
+MAX_TEXT = 2000  # bytes of a refusal's text
 KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds a secret
 CHILD = """\
 import sys
@@ -182,7 +182,7 @@ def _ask(process: subprocess.Popen[bytes], content: bytes, name: str) -> NDArray
     target.flush()
     kind, width, height = ANSWER.unpack(_read(source, ANSWER.size))
     if kind != DECODED:
-        if kind > len(ERRORS) or width > MOST_TEXT:
+        if kind > len(ERRORS) or width > MAX_TEXT:
             raise EOFError
         raise ERRORS[kind - 1](_read(source, width).decode(errors="replace"))
     if not 0 < width * height <= MAX_PIXELS:

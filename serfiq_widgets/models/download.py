@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from serfiq_widgets.errors import CorruptModel, DownloadFailed
-from serfiq_widgets.models.files import ModelFile, extract, is_genuine, settle
+from serfiq_widgets.models.files import ModelFile, extract, install_verified, is_genuine
 
 OFFLINE_VARIABLE = "SERFIQ_OFFLINE"
 # GitHub, and the hosts to which it sends those who ask for a release or a large file.
@@ -165,7 +165,7 @@ def _settle(file: ModelFile, part: Path, folder: Path) -> None:
     try:
         if file.member:
             extract(part, file, member)
-        settle(member, file, folder)
+        install_verified(member, file, folder)
     except CorruptModel:
         member.unlink(missing_ok=True)
         _discard(part)

@@ -94,7 +94,7 @@ def is_accepted(folder: Path, licence: str) -> bool:
         return False
 
 
-def settle(path: Path, file: ModelFile, folder: Path) -> None:
+def install_verified(path: Path, file: ModelFile, folder: Path) -> None:
     """Give a file its final name if it is the one of the card, else delete it.
 
     Raises
@@ -116,7 +116,7 @@ def _not_genuine(path: Path, file: ModelFile) -> CorruptModel:
     )
 
 
-def bring(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) -> bool:
+def import_file(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) -> bool:
     """Copy the user's own file, or the zip archive that holds it, to its place.
 
     Returns

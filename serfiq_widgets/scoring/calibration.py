@@ -8,7 +8,7 @@ determined by them, so there is nothing to iterate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.scoring.network import NUMBERS
+from serfiq_widgets.scoring.score_images import Progress, score_images
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace
@@ -31,7 +32,7 @@ RULE = (
     f"{100 * LOW:g} % and {100 * HIGH:g} % quantiles of raw to quality "
     f"{LOW_QUALITY} and {HIGH_QUALITY}"
 )
-LEAST_FACES = 20
+MIN_FACES = 20
 """With fewer, the two quantiles are the worst and the best face."""
 
 
@@ -129,9 +130,9 @@ def fit(raw: ArrayLike, low: float = LOW, high: float = HIGH) -> Stretch:
 
 def check_size(count: int) -> None:
     """Raise BadSetting if a population has too few faces."""
-    if count < LEAST_FACES:
+    if count < MIN_FACES:
         raise BadSetting(
-            f"{count} faces are too few to calibrate a network on: give at least {LEAST_FACES}, "
+            f"{count} faces are too few to calibrate a network on: give at least {MIN_FACES}, "
             "better hundreds."
         )
 
@@ -143,7 +144,7 @@ def calibrate(
     *,
     name: str = "the given images",
     aligned: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Score a population and fit the stretch to it; a bad image is counted, not a stop.
 
@@ -161,7 +162,7 @@ def calibrate(
     aligned : bool
         The images are aligned face crops: skip detection.
     progress : callable, optional
-        Called after each image with how many are done, and how many there are.
+        Called after each chunk with how many are done, and how many there are.
 
     Raises
     ------
@@ -169,22 +170,15 @@ def calibrate(
         Too few of the images could be scored, or their scores are nearly all equal.
     """
     check_size(len(images))
-    raw: list[float] = []
-    errors: list[str] = []
-    for result in scorer.score_many(images, passes, aligned=aligned):
-        if isinstance(result, SerfiqError):
-            errors.append(str(result))
-        else:
-            raw.append(result.raw)
-        if progress is not None:
-            progress(len(raw) + len(errors), len(images))
+    scored = score_images(scorer, images, passes, aligned=aligned, progress=progress)
+    raw, errors = scored.scores.raw, scored.errors
     try:
         after = fit(raw)
     except BadSetting as error:
         why = f" Not scored: {len(errors)} of {len(images)} images. {errors[0]}" if errors else ""
         raise BadSetting(f"{error}{why}") from error
     before = Stretch(scorer.card.alpha, scorer.card.r)
-    return Calibration(scorer.card.name, name, np.array(raw), tuple(errors), passes, before, after)
+    return Calibration(scorer.card.name, name, raw, tuple(errors), passes, before, after)
 
 
 def _logit(share: float) -> float:

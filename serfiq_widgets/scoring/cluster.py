@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,7 @@ from serfiq_widgets.errors import (
     one_line,
 )
 from serfiq_widgets.models import cards
+from serfiq_widgets.scoring.contract import ScorerOptions
 from serfiq_widgets.scoring.scorer import Scorer
 
 REACH_S = 10  # to find the scheduler, and a first worker
@@ -114,7 +116,7 @@ def translated(what: str) -> Iterator[None]:
         raise ClusterUnavailable(text) from error
 
 
-def pack(options: dict[str, Any]) -> bytes:
+def pack(options: ScorerOptions) -> bytes:
     """Return a scorer's options as bytes that mean the same on another machine.
 
     Raises
@@ -122,14 +124,14 @@ def pack(options: dict[str, Any]) -> bytes:
     BadSetting
         The network is a module in memory.
     """
-    model, card = options.get("model", "mini"), options.get("card")
+    model, card = options.model, options.card
     if not isinstance(model, str | Path):
         raise BadSetting("On a cluster a network is a name or a file: export the module first.")
     if str(model) not in cards.cards():
         model = str(Path(model).absolute())
     if isinstance(card, str | Path):
         card = str(Path(card).absolute())
-    return pickle.dumps(sorted({**options, "model": str(model), "card": card}.items()))
+    return pickle.dumps(replace(options, model=str(model), card=card))
 
 
 # What follows runs on the workers.
@@ -145,4 +147,4 @@ def cached_scorer(packed: bytes) -> tuple[Scorer, Lock]:
 
 @lru_cache(NETWORKS)
 def _open(packed: bytes) -> tuple[Scorer, Lock]:
-    return Scorer(**dict(pickle.loads(packed))), Lock()  # noqa: S301  # a task's own argument
+    return Scorer(**vars(pickle.loads(packed))), Lock()  # noqa: S301  # a task's own argument

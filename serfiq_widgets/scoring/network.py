@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from serfiq_widgets.atomic import write_text
 from serfiq_widgets.checkpoints import checkpoint_files, load_network, on_top
-from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE, usable_rate
+from serfiq_widgets.checkpoints.heads import MAX_RATE, MIN_RATE, usable_rate
 from serfiq_widgets.engines import is_a_crop
 from serfiq_widgets.errors import (
     BadSetting,
@@ -46,7 +46,7 @@ NUMBERS = {  # what a card may say in numbers, and its range
     "size": (16, 1024),
     "mean": (-1e3, 1e3),
     "scale": (1e-6, 1e3),
-    "rate": (LEAST_RATE, MOST_RATE),
+    "rate": (MIN_RATE, MAX_RATE),
     "alpha": (1.0, 1e4),
     "r": (0.0, 1.0),
 }

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.engines import Engine, Normalisation, open_engine
 from serfiq_widgets.errors import CorruptModel
-from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.resources import sample_images
 
 if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
-VARIANTS = (Ruin(), Ruin(blur=1), Ruin(brightness=-0.7))
+VARIANTS = (Degradation(), Degradation(blur=1), Degradation(brightness=-0.7))
 RANGES = {
     "0 to 255": (0.0, 1.0),
     "-1 to 1": (127.5, 1 / 127.5),

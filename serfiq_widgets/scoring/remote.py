@@ -30,6 +30,7 @@ from serfiq_widgets.scoring.cluster import (
     pack,
     translated,
 )
+from serfiq_widgets.scoring.contract import FaceScorer, ScorerOptions
 from serfiq_widgets.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ BUSY = "The scoring service is busy; try again in a moment."
 SILENT = "The scoring service does not answer; try again in a moment."
 
 
-def open_scorer(*arguments: Any, **options: Any) -> Scorer:
+def open_scorer(*arguments: Any, **options: Any) -> FaceScorer:
     """Return a `Scorer`, or a `RemoteScorer` where the environment names a scheduler."""
     address = os.environ.get(SCHEDULER)
     if address:
@@ -55,7 +56,7 @@ def open_scorer(*arguments: Any, **options: Any) -> Scorer:
 
 
 def find(
-    scorer: Scorer,
+    scorer: FaceScorer,
     image: ImageSource | AlignedFace | Photo,
     which: int = 0,
     *,
@@ -79,8 +80,8 @@ def _find_here(image: Any, name: str, which: int, aligned: bool, detector: str) 
     return find_face(image, name=name, which=which, aligned=aligned, detector=detector)
 
 
-class RemoteScorer(Scorer):
-    """A `Scorer` whose work is done by the workers of a Dask cluster, one of which keeps it.
+class RemoteScorer:
+    """A `FaceScorer` whose work is done by the workers of a Dask cluster, one of which keeps it.
 
     It takes the parameters of `Scorer` after the scheduler's address, and has the same methods.
     ``network`` and ``engine`` are the worker's: here are only ``card``, ``rate``, ``seed``,
@@ -98,16 +99,14 @@ class RemoteScorer(Scorer):
     def __init__(
         self,
         address: str,
-        model: Any = "mini",
-        engine: str = "auto",
-        device: str = "auto",
-        seed: int = 0,
+        *arguments: Any,
         **options: Any,
     ) -> None:
-        own = {"model": model, "engine": engine, "device": device, "seed": seed}
-        rest = {"rate": None, "alpha": None, "r": None, "card": None, "detector": "centerface"}
-        rest["precision"] = "auto"
-        self.options = {**own, **rest, **options}
+        self.options = ScorerOptions(*arguments, **options)
+        self.rate: float
+        self.seed: int
+        self.detector: str
+        self.card: Card
         self._address, self._packed = address, pack(self.options)
         client, _ = connected(address)
         self.rate, self.seed, self.detector, self.card = ask(client, _describe, self._packed)
@@ -115,6 +114,11 @@ class RemoteScorer(Scorer):
     def __repr__(self) -> str:
         """One line: the network, and the cluster that runs it."""
         return f"RemoteScorer({self.card.name!r}, address={self._address!r}, seed={self.seed})"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether alpha and r are this network's own."""
+        return self.card.calibrated
 
     def find(
         self, image: ImageSource | Photo, which: int = 0, *, aligned: bool = False
@@ -150,18 +154,25 @@ class RemoteScorer(Scorer):
             except SerfiqError as error:
                 yield error
 
-    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
+    def score_batch(
+        self,
+        faces: list[AlignedFace],
+        passes: int = 100,
+        *,
+        limit: bool = True,
+        embed: bool = False,
+    ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only."""
-        scores: Scores = self._call("scores", faces, passes, limit=limit)
+        scores: Scores = self._call("score_batch", faces, passes, limit=limit, embed=embed)
         return scores
 
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face."""
         return float(self._call("limit", face))
 
-    def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+    def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared."""
-        raw: NDArray[np.float64] = self._call("settled", faces)
+        raw: NDArray[np.float64] = self._call("best_scores", faces)
         return raw
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
@@ -179,9 +190,11 @@ class RemoteScorer(Scorer):
         masks: NDArray[np.bool_] = self._call("masks", passes)
         return masks
 
-    def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
+    def reseeded_scores(
+        self, face: AlignedFace, passes: int = 100, count: int = 60
+    ) -> NDArray[np.float64]:
         """Score one aligned face under many draws of the masks."""
-        scores: NDArray[np.float64] = self._call("draws", face, passes, count)
+        scores: NDArray[np.float64] = self._call("reseeded_scores", face, passes, count)
         return scores
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:

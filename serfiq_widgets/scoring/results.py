@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.errors import BadSetting, CorruptModel
+from serfiq_widgets.checks import check_whole
+from serfiq_widgets.errors import CorruptModel
 from serfiq_widgets.faces.alignment import AlignedFace
 
 MIN_PASSES, MAX_PASSES = 2, 2000
@@ -128,27 +129,27 @@ class QualityResult:
         return float(np.log(2.0 / self.raw - 1.0))
 
     @property
-    def settled(self) -> float:
+    def best(self) -> float:
         """What faces are best compared by: `limit` where there is one, else `raw`."""
         return self.raw if np.isnan(self.limit) else self.limit
 
     @property
-    def settled_quality(self) -> int:
-        """`settled` as a quality component value, 0..100."""
-        scaled = robustness.scaled_score(self.settled, self.alpha, self.r)
+    def best_quality(self) -> int:
+        """`best` as a quality component value, 0..100."""
+        scaled = robustness.scaled_score(self.best, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
 
     @property
-    def said(self) -> str:
+    def in_words(self) -> str:
         """The score in words: the quality, or the raw score where a quality would mean nothing."""
         return f"quality {self.quality}" if self.calibrated else f"raw score {self.raw:.4f}"
 
     @property
-    def settled_said(self) -> str:
-        """`settled` in words, as `said`."""
+    def best_in_words(self) -> str:
+        """`best` in words, as `in_words`."""
         if self.calibrated:
-            return f"quality {self.settled_quality}"
-        return f"raw score {self.settled:.4f}"
+            return f"quality {self.best_quality}"
+        return f"raw score {self.best:.4f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +161,9 @@ class Scores:
     raw, low, high, limit, scaled : (N,) ndarray of float64
         ``low`` and ``high`` are the ends of the interval.
     quality : (N,) ndarray of int64
+    embeddings : (N, D) ndarray of float32 or None
+        Without dropout and not scaled to length 1, if they were asked for; under an on-top head
+        those of its base.
     """
 
     raw: NDArray[np.float64]
@@ -168,6 +172,26 @@ class Scores:
     limit: NDArray[np.float64]
     scaled: NDArray[np.float64]
     quality: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None = None
+
+    def where(self, keep: NDArray[np.bool_]) -> Scores:
+        """Return the faces for which ``keep`` (N,) is true."""
+        columns: dict[str, Any] = {
+            name: None if column is None else column[keep] for name, column in vars(self).items()
+        }
+        return Scores(**columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the faces of several batches, in order; of none, none."""
+        if not parts:
+            none = np.empty(0)
+            return cls(none, none, none, none, none, none.astype(np.int64))
+        columns: dict[str, Any] = {}
+        for name, first in vars(parts[0]).items():
+            every = [getattr(part, name) for part in parts]
+            columns[name] = None if first is None else np.concatenate(every)
+        return cls(**columns)
 
 
 def shown_quality(quality: int | None) -> str:
@@ -178,28 +202,6 @@ def shown_quality(quality: int | None) -> str:
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:
     """Return the number of passes as an int, or raise BadSetting."""
     return check_whole("passes", passes, MIN_PASSES, most)
-
-
-def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
-    """Return a whole number within bounds as an int, or raise BadSetting that names it."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or not least <= number <= most:
-        raise BadSetting(
-            f"{name}={value!r:.60} is not possible: give a whole number {least} to {most}."
-        )
-    return number
-
-
-def check_between(name: str, value: float | None, least: float, most: float, own: float) -> float:
-    """Return a number as a float, ``own`` if it is not given, or raise BadSetting."""
-    if value is None:
-        return own
-    if not least <= value <= most:
-        raise BadSetting(f"{name}={value!r:.60} is not possible: give {least:g} to {most:g}.")
-    return float(value)
 
 
 def nothing_made(network: str, face: AlignedFace) -> CorruptModel:

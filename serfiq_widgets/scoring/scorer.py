@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
+from serfiq_widgets.checkpoints.heads import MAX_RATE, MIN_RATE
+from serfiq_widgets.checks import check_number, check_whole
 from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.errors import SerfiqError, UnreadableImage, drop_traceback, one_line
+from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detector
 from serfiq_widgets.faces.find import find_face
-from serfiq_widgets.images.read import name_of, several
+from serfiq_widgets.faces.read_faces import ReadFace, chunked, read_faces
+from serfiq_widgets.images.read import several
 from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
+from serfiq_widgets.scoring.contract import ScorerOptions
 from serfiq_widgets.scoring.network import Settings, open_network
 from serfiq_widgets.scoring.results import (
     QualityResult,
     Scores,
-    check_between,
     check_passes,
-    check_whole,
     nothing_made,
 )
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 BATCH = 16
-SETTLED_PASSES = 200
+BEST_PASSES = 200
 
 
 class Scorer:
@@ -108,18 +108,9 @@ class Scorer:
         detector: str = "centerface",
         precision: str = "auto",
     ) -> None:
-        self.options: dict[str, Any] = {
-            "model": model,
-            "engine": engine,
-            "device": device,
-            "seed": seed,
-            "rate": rate,
-            "alpha": alpha,
-            "r": r,
-            "card": card,
-            "detector": detector,
-            "precision": precision,
-        }
+        self.options = ScorerOptions(
+            model, engine, device, seed, rate, alpha, r, card, detector, precision
+        )
         self.detector = check_detector(detector)
         if detector != DETECTORS[0]:
             open_detector(detector)  # what it lacks is said once, not of every photo
@@ -128,12 +119,12 @@ class Scorer:
         own_stretch = alpha is None and r is None
         self.card: Card = replace(
             known,
-            alpha=check_between("alpha", alpha, 1.0, 1e4, known.alpha),
-            r=check_between("r", r, 0.0, 1.0, known.r),
+            alpha=known.alpha if alpha is None else check_number("alpha", alpha, 1.0, 1e4),
+            r=known.r if r is None else check_number("r", r, 0.0, 1.0),
             population=known.population if own_stretch else GIVEN,
         )
         own = dropout_rate(known, self.network)
-        self.rate = check_between("rate", rate, LEAST_RATE, MOST_RATE, own)
+        self.rate = own if rate is None else check_number("rate", rate, MIN_RATE, MAX_RATE)
         self.engine = open_engine(
             self.network,
             self.rate,
@@ -148,7 +139,7 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let copies and other processes open it anew, from what it was opened with."""
-        return partial(type(self), **self.options), ()
+        return partial(type(self), **vars(self.options)), ()
 
     def __repr__(self) -> str:
         """One line: the network, what runs it and where, the dropout rate and the seed."""
@@ -185,8 +176,14 @@ class Scorer:
             The number of passes is not possible.
         """
         passes = check_passes(passes)
-        face, milliseconds = self._face(image, aligned)
-        (result,) = self._results([face], [milliseconds], passes)
+        start = perf_counter()
+        face = (
+            image
+            if isinstance(image, AlignedFace)
+            else find_face(image, aligned=aligned, detector=self.detector)
+        )
+        read = ReadFace(image, face, ms=0.0 if face is image else 1e3 * (perf_counter() - start))
+        (result,) = self._results([read], passes)
         if isinstance(result, SerfiqError):
             raise result
         return result
@@ -204,29 +201,22 @@ class Scorer:
         is the only one.
         """
         passes = check_passes(passes)
-        stream = iter(several(images))
-        while chunk := list(islice(stream, BATCH)):
-            slots: list[QualityResult | SerfiqError | None] = []
-            faces: list[AlignedFace] = []
-            times: list[float] = []
-            for image in chunk:
-                try:
-                    face, milliseconds = self._face(image, aligned)
-                except SerfiqError as error:
-                    slots.append(drop_traceback(error))
-                except Exception as error:  # noqa: BLE001  # one odd image ends nothing
-                    why = f"{type(error).__name__}: {one_line(error)}"
-                    slots.append(UnreadableImage(f"'{name_of(image)}' cannot be handled ({why})."))
-                else:
-                    slots.append(None)
-                    faces.append(face)
-                    times.append(milliseconds)
-            results = iter(self._results(faces, times, passes))
-            for slot in slots:
-                yield next(results) if slot is None else slot
+        chunks = chunked(several(images), BATCH)
+        for read in read_faces(chunks, aligned=aligned, detector=self.detector):
+            good = [one for one in read if one.face is not None]
+            results = iter(self._results(good, passes))
+            for one in read:
+                yield next(results) if one.error is None else one.error
 
-    def scores(self, faces: list[AlignedFace], passes: int = 100, *, limit: bool = True) -> Scores:
-        """Score aligned faces in one batch and keep the numbers only: the road of datasets.
+    def score_batch(
+        self,
+        faces: list[AlignedFace],
+        passes: int = 100,
+        *,
+        limit: bool = True,
+        embed: bool = False,
+    ) -> Scores:
+        """Score aligned faces in one batch and keep the numbers only: the fast path for datasets.
 
         They are those of `score_many`, NaN where that yields an error; on a GPU the embeddings stay
         there.
@@ -239,6 +229,8 @@ class Scorer:
             Dropout passes T, 2 to 2000.
         limit : bool
             Compute the exact limits too, which are NaN otherwise.
+        embed : bool
+            Also give the embeddings.
         """
         passes = check_passes(passes)
         pixels = np.stack([face.pixels for face in faces])
@@ -254,7 +246,9 @@ class Scorer:
         limits = np.where(np.isnan(raw), np.nan, limits)
         known = np.nan_to_num(scaled)
         quality = np.array([robustness.quality_component(one) for one in known], np.int64)
-        return Scores(raw, low, high, limits, scaled, quality)
+        head = self.network.head
+        embeddings = None if not embed else head(features) if head.is_affine else features
+        return Scores(raw, low, high, limits, scaled, quality, embeddings)
 
     def limit(self, face: AlignedFace) -> float:
         """Return the exact-limit raw score of one aligned face, without drawing a mask.
@@ -267,16 +261,16 @@ class Scorer:
         _ = self.network.head.weight
         return float(self._limits(self.features([face]))[0])
 
-    def settled(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
+    def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
 
         Exact limits, without drawing a mask; under an on-top head, which has none, scores of
-        ``SETTLED_PASSES`` passes, all under the same masks.
+        ``BEST_PASSES`` passes, all under the same masks.
         """
         features = self.features(faces)
         if self.network.head.is_affine:
             return self._limits(features)
-        masks = self.masks(SETTLED_PASSES)
+        masks = self.masks(BEST_PASSES)
         return np.array([robustness.score_of(self.engine.passes(row, masks)) for row in features])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
@@ -306,7 +300,9 @@ class Scorer:
             self._masks = self._draw(passes, self.seed)
         return self._masks[:passes]
 
-    def draws(self, face: AlignedFace, passes: int = 100, count: int = 60) -> NDArray[np.float64]:
+    def reseeded_scores(
+        self, face: AlignedFace, passes: int = 100, count: int = 60
+    ) -> NDArray[np.float64]:
         """Score one aligned face under many draws of the masks: how much chance there is in it.
 
         Returns
@@ -324,14 +320,6 @@ class Scorer:
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
-    def _face(self, image: ImageSource | AlignedFace, aligned: bool) -> tuple[AlignedFace, float]:
-        """Return the aligned face and the milliseconds it took to find."""
-        if isinstance(image, AlignedFace):
-            return image, 0.0
-        start = perf_counter()
-        face = find_face(image, aligned=aligned, detector=self.detector)
-        return face, 1e3 * (perf_counter() - start)
-
     def _limits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Exact-limit raw scores (N,) of features (N, F); NaN under a head that has none."""
         head = self.network.head
@@ -343,9 +331,9 @@ class Scorer:
             )
         )
 
-    def _results(
-        self, faces: list[AlignedFace], face_ms: list[float], passes: int
-    ) -> list[QualityResult | SerfiqError]:
+    def _results(self, images: list[ReadFace], passes: int) -> list[QualityResult | SerfiqError]:
+        """Score images that have a face, one result or error each."""
+        faces = [image.face for image in images if image.face is not None]
         if not faces:
             return []
         clock = [perf_counter()]
@@ -363,10 +351,10 @@ class Scorer:
                 row,
                 float(limit),
                 passes,
-                {"face": milliseconds, "trunk": float(trunk_ms), "limit": float(limit_ms)},
+                {"face": image.ms, "trunk": float(trunk_ms), "limit": float(limit_ms)},
             )
-            for face, empty, row, limit, milliseconds in zip(
-                faces, nothing, features, limits, face_ms, strict=True
+            for image, face, empty, row, limit in zip(
+                images, faces, nothing, features, limits, strict=True
             )
         ]
 

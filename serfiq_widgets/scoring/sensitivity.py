@@ -1,8 +1,8 @@
 """How a score answers to changes of the face: the heat map, and the sweep of a degradation.
 
-Both ask what the score settles on (`Scorer.settled`), so that no answer is down to chance. In the
-heat map a soft grey patch visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of
-the network's robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et
+Both ask for `Scorer.best_scores`, so that no answer is down to chance. In the heat map a soft grey
+patch visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's
+robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et
 al., "Pixel-Level Face Image Quality Assessment for Explainable Face Recognition" (2021), who use
 gradients instead.
 """
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
-from serfiq_widgets.faces.degradation import STRENGTHS, Ruin, sweep_values
-from serfiq_widgets.scoring.scorer import BATCH, Scorer
+from serfiq_widgets.faces.degradation import STRENGTHS, Degradation, sweep_values
+from serfiq_widgets.scoring.contract import FaceScorer
+from serfiq_widgets.scoring.scorer import BATCH
 
 GREY = 128.0
 MIN_PLACES, MAX_PLACES = 2, 28
 REACH = 1.1  # standard deviation of a patch, in distances between places
 
 
-def heatmap(scorer: Scorer, face: AlignedFace, places: int = 12) -> NDArray[np.float32]:
+def heatmap(scorer: FaceScorer, face: AlignedFace, places: int = 12) -> NDArray[np.float32]:
     """Return by how much the score changes when each part of a face is covered.
 
     Parameters
@@ -42,7 +43,7 @@ def heatmap(scorer: Scorer, face: AlignedFace, places: int = 12) -> NDArray[np.f
     Returns
     -------
     (112, 112) ndarray of float32
-        Change of the raw score (see `Scorer.settled`), in its own units. Negative where the network
+        Change of the raw score (`Scorer.best_scores`), in its own units. Negative where the network
         needs what it sees (the score falls without it), positive where it is better off without.
 
     Raises
@@ -62,11 +63,11 @@ def heatmap(scorer: Scorer, face: AlignedFace, places: int = 12) -> NDArray[np.f
 
 
 def heatmap_in_steps(
-    scorer: Scorer, face: AlignedFace, places: int = 12
+    scorer: FaceScorer, face: AlignedFace, places: int = 12
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the `heatmap` so far after every batch of places, spread over the whole face."""
     windows = patches(places)
-    (clean,) = scorer.settled([face])
+    (clean,) = scorer.best_scores([face])
     # A fixed shuffle, so that the first batches already show the whole face coarsely.
     order = np.random.default_rng(0).permutation(len(windows))
     total = np.zeros((FACE_SIZE, FACE_SIZE))
@@ -74,7 +75,7 @@ def heatmap_in_steps(
     for start in range(0, len(order), BATCH):
         visited = windows[order[start : start + BATCH]]
         covered = [replace(face, pixels=_cover(face.pixels, window)) for window in visited]
-        changes = scorer.settled(covered) - clean
+        changes = scorer.best_scores(covered) - clean
         total += np.tensordot(changes, visited, axes=1)
         weight += visited.sum(axis=0)
         yield (total / np.maximum(weight, np.finfo(np.float32).tiny)).astype(np.float32)
@@ -110,10 +111,10 @@ class Sweep:
     values : (N,) ndarray of float64
         Its strengths.
     raw : (N,) ndarray of float64
-        Raw scores, see `Scorer.settled`.
+        Raw scores, see `Scorer.best_scores`.
     qualities : (N,) ndarray of float64
         The same as quality component values, 0..100, not rounded.
-    rest : Ruin
+    rest : Degradation
         What else was done to the face.
     calibrated : bool
         Whether ``qualities`` mean something.
@@ -123,12 +124,16 @@ class Sweep:
     values: NDArray[np.float64]
     raw: NDArray[np.float64]
     qualities: NDArray[np.float64]
-    rest: Ruin
+    rest: Degradation
     calibrated: bool = True
 
 
 def sweep(
-    scorer: Scorer, face: AlignedFace, name: str, ruin: Ruin | None = None, points: int = 25
+    scorer: FaceScorer,
+    face: AlignedFace,
+    name: str,
+    ruin: Degradation | None = None,
+    points: int = 25,
 ) -> Sweep:
     """Score a face over the range of one degradation.
 
@@ -140,7 +145,7 @@ def sweep(
         The face as it was.
     name : str
         Of the degradation, see `faces.degradation.STRENGTHS`.
-    ruin : Ruin, optional
+    ruin : Degradation, optional
         What else is done to the face.
     points : int
         How many strengths, 2 to 200.
@@ -151,11 +156,11 @@ def sweep(
         There is no such degradation.
     """
     values = sweep_values(name, points)
-    rest = (ruin or Ruin()).but(**{name: STRENGTHS[name].neutral})
+    rest = (ruin or Degradation()).replace(**{name: STRENGTHS[name].neutral})
     faces = [
-        replace(face, pixels=rest.but(**{name: float(value)}).apply(face.pixels))
+        replace(face, pixels=rest.replace(**{name: float(value)}).apply(face.pixels))
         for value in values
     ]
-    raw = scorer.settled(faces)
+    raw = scorer.best_scores(faces)
     scaled = robustness.scaled_score(raw, scorer.card.alpha, scorer.card.r)
     return Sweep(name, values, raw, 100.0 * np.asarray(scaled), rest, scorer.calibrated)

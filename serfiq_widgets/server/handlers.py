@@ -32,10 +32,10 @@ from serfiq_widgets.server.websockets import KernelSocket
 LOG = logging.getLogger(__name__)
 
 SESSION = re.compile(r"[\w-]{1,64}")
-MOST_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
+MAX_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
 ALWAYS_DAYS = 36500
-MOST_SOCKETS = 2  # of one page, which reconnects before it has lost the first
-MOST_UNANSWERED, MOST_UNANSWERED_BYTES = 64, 24 * 2**20
+MAX_SOCKETS = 2  # of one page, which reconnects before it has lost the first
+MAX_UNANSWERED, MAX_UNANSWERED_BYTES = 64, 24 * 2**20
 PAUSE_S = 0.02
 MEGABYTE = 2**20
 PLAIN_POLICY = (
@@ -83,7 +83,7 @@ class TokenCheck:
         """
         if hmac.compare_digest(given.encode(), self._token):
             return True
-        if self._guessing >= MOST_GUESSES:
+        if self._guessing >= MAX_GUESSES:
             raise HTTPError(429)
         self._guessing += 1
         try:
@@ -326,7 +326,7 @@ class Channels(Guarded, KernelSocket):
         """Connect; a page that connects again and again keeps the newest sockets."""
         if self.session is None:
             return
-        for old in [*self.session.sockets][: len(self.session.sockets) - MOST_SOCKETS + 1]:
+        for old in [*self.session.sockets][: len(self.session.sockets) - MAX_SOCKETS + 1]:
             old.close(1001, "replaced")
         self.session.sockets.add(self)
         self.session.arrived = True
@@ -356,8 +356,8 @@ class Channels(Guarded, KernelSocket):
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
         await asyncio.sleep(session.delay(cost))
         while self.is_open() and (  # noqa: ASYNC110  # a closing page sets nothing
-            len(self._unanswered) >= MOST_UNANSWERED
-            or sum(self._unanswered.values()) > MOST_UNANSWERED_BYTES
+            len(self._unanswered) >= MAX_UNANSWERED
+            or sum(self._unanswered.values()) > MAX_UNANSWERED_BYTES
         ):
             await asyncio.sleep(PAUSE_S)
 

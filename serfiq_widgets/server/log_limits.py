@@ -6,7 +6,7 @@ import logging
 from time import monotonic
 
 EVERY_S = 60.0
-MOST_KINDS = 100  # of faults that are counted
+MAX_KINDS = 100  # of faults that are counted
 
 
 class Seldom(logging.Filter):
@@ -30,7 +30,7 @@ class Seldom(logging.Filter):
             return False
         if kept:
             record.msg, record.args = f"{record.getMessage()} (and {kept} times more)", ()
-        if len(self._said) >= MOST_KINDS:
+        if len(self._said) >= MAX_KINDS:
             self._said.clear()
         self._said[kind] = now, 0
         return True

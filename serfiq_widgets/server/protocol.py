@@ -16,7 +16,7 @@ PROTOCOL = "v1.kernel.websocket.jupyter.org"
 CONTROL = "jupyter.widget.control"
 METHODS = ("update", "custom", "request_state", "request_states")
 HEADER = {"date", "msg_id", "msg_type", "session", "username", "version", "subshell_id"}
-MOST_PARTS, MOST_TEXT, MOST_JSON = 40, 200, 256 * 2**10
+MAX_PARTS, MAX_TEXT, MAX_JSON = 40, 200, 256 * 2**10
 WORD = 8  # bytes of an offset
 PLAIN_PARTS = 6  # channel, header, parent header, metadata, content: six offsets
 
@@ -33,7 +33,7 @@ class Message:
     name: str
 
 
-def split(message: bytes, most_parts: int = MOST_PARTS) -> list[bytes]:
+def split(message: bytes, most_parts: int = MAX_PARTS) -> list[bytes]:
     """Return channel, header, parent header, metadata, content and buffers.
 
     The number of parts that a message states is compared with what arrived before it is used.
@@ -79,7 +79,7 @@ class Gate:
         if not set(header) <= HEADER or header.get("subshell_id") is not None:
             raise Refused("odd header")
         texts = [value for value in header.values() if value is not None]
-        if not all(isinstance(text, str) and len(text) <= MOST_TEXT for text in texts):
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
             raise Refused("odd header")
         kind, name = header.get("msg_type", ""), header.get("msg_id", "")
         check = getattr(self, f"_{kind}", None) if kind in KINDS else None
@@ -94,7 +94,7 @@ class Gate:
     _comm_info_request = _kernel_info_request
 
     def _comm_open(self, content: dict[str, Any]) -> None:
-        if content.get("target_name") != CONTROL or len(self._controls) >= MOST_PARTS:
+        if content.get("target_name") != CONTROL or len(self._controls) >= MAX_PARTS:
             raise Refused("a page opens no such comm")
         self._controls.add(_text(content.get("comm_id")))
 
@@ -142,7 +142,7 @@ def answered(message: bytes) -> str | None:
 
 
 def _object(part: bytes) -> dict[str, Any]:
-    if len(part) > MOST_JSON:
+    if len(part) > MAX_JSON:
         raise Refused("too much text")
     try:
         value = json.loads(part)
@@ -154,6 +154,6 @@ def _object(part: bytes) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
         raise Refused("no name")
     return value

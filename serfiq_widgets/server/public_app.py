@@ -42,10 +42,10 @@ FILE = r"([\w@./-]+)"
 MEGABYTE = 2**20
 PING_MS = 20_000  # keeps a proxy awake, and finds pages that went without a word
 SLOW_S = 15  # for a request to arrive
-MOST_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
+MAX_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
 FILES_PER_KERNEL = 40
-LEAST_CONNECTIONS = 50
-LEAST_FILES = LEAST_CONNECTIONS + 30  # open with no visitor
+MIN_CONNECTIONS = 50
+MIN_FILES = MIN_CONNECTIONS + 30  # open with no visitor
 UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
 
 
@@ -135,7 +135,7 @@ class PublicDashboard(Dashboard):
 class BoundedServer(HTTPServer):
     """Takes so many connections and no more, and cuts off who does not read."""
 
-    most = MOST_CONNECTIONS
+    most = MAX_CONNECTIONS
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it."""
@@ -154,12 +154,12 @@ def capacity(visitors: int) -> tuple[int, int]:
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = RESERVED + FILES_PER_KERNEL * visitors
-    wanted = MOST_CONNECTIONS + needed
+    wanted = MAX_CONNECTIONS + needed
     granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
-    left = max(granted - needed, LEAST_CONNECTIONS)
-    served = max(1, min(visitors, (granted - LEAST_FILES) // FILES_PER_KERNEL))
-    if left < MOST_CONNECTIONS:
+    left = max(granted - needed, MIN_CONNECTIONS)
+    served = max(1, min(visitors, (granted - MIN_FILES) // FILES_PER_KERNEL))
+    if left < MAX_CONNECTIONS:
         LOG.warning(
             "This process may open %d files only, so it takes %d connections and %d visitors at a "
             "time; %d files are plenty (ulimit -n, LimitNOFILE in systemd).",

@@ -19,7 +19,7 @@ from serfiq_widgets.server.temporary_folders import claim
 
 # A socket's path is at most 103 bytes long on macOS, 107 on Linux. Of a kernel's socket this much
 # follows the folder: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.
-MOST_PATH, BELOW = 103, 65
+MAX_PATH, BELOW = 103, 65
 FOLDERS = {  # of Jupyter's, which lie in the home folder if nobody says otherwise
     "JUPYTER_RUNTIME_DIR": "runtime",
     "JUPYTER_DATA_DIR": "data",
@@ -95,7 +95,7 @@ def kernel_sockets() -> dict[str, dict[str, Any]]:
     short = [
         folder
         for folder in folders
-        if folder and len(os.fsencode(folder)) <= MOST_PATH - BELOW and _can_write(Path(folder))
+        if folder and len(os.fsencode(folder)) <= MAX_PATH - BELOW and _can_write(Path(folder))
     ]
     if not zmq.has("ipc") or not short:
         return {"KernelManager": {"transport": "tcp", "ip": "127.0.0.1"}}

@@ -23,13 +23,13 @@ from serfiq_widgets.server.settings import Public
 
 LOG = logging.getLogger(__name__)
 
-MOST_NAMES = 10_000  # of messages that a session remembers
-MOST_TABS = 3  # pages of one browser; the oldest makes room for a fourth
+MAX_NAMES = 10_000  # of messages that a session remembers
+MAX_TABS = 3  # pages of one browser; the oldest makes room for a fourth
 FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
 LATE_S = 5.0  # who asks again so much later than they were told has lost their turn
-MOST_WAITING = 1000  # whose turn is known
+MAX_WAITING = 1000  # whose turn is known
 LOOK_S = 1.0
-MOST_FAILURES = 5  # of kernels, before the first that started
+MAX_FAILURES = 5  # of kernels, before the first that started
 MEGABYTE = 10**6
 
 
@@ -75,7 +75,7 @@ class Session:
         """Return whether no message of this name came lately: a kernel answers none twice."""
         known = len(self._names)
         self._names[hash(name)] = None
-        if len(self._names) > MOST_NAMES:
+        if len(self._names) > MAX_NAMES:
             del self._names[next(iter(self._names))]
             return True
         return len(self._names) > known
@@ -155,7 +155,7 @@ class SessionPool:
             page = await self._admit(visitor)
         except NoCapacity as full:
             self._waiting[visitor] = monotonic() + full.retry_s + LATE_S  # which keeps its turn
-            if len(self._waiting) > MOST_WAITING:
+            if len(self._waiting) > MAX_WAITING:
                 self._waiting.popitem()
             raise
         self._waiting.pop(visitor, None)
@@ -163,7 +163,7 @@ class SessionPool:
 
     async def _admit(self, visitor: str) -> str:
         own = [session for session in self._taken.values() if session.visitor == visitor]
-        for session in own[: len(own) - (0 if self._public.kiosk else MOST_TABS - 1)]:
+        for session in own[: len(own) - (0 if self._public.kiosk else MAX_TABS - 1)]:
             await self.end(session)
         turn = self._turn(visitor)
         if len(self._taken) + turn >= self._public.most_visitors:
@@ -272,7 +272,7 @@ class SessionPool:
         why = one_line(error) or "it ended by itself"
         LOG.error("A kernel did not start: %s", why)
         self._failures += 1
-        if not self._begun and self._failures >= MOST_FAILURES:
+        if not self._begun and self._failures >= MAX_FAILURES:
             self.given_up = why
             asyncio.get_running_loop().stop()
 

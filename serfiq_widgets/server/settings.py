@@ -11,7 +11,7 @@ from typing import Any
 from serfiq_widgets.errors import BadSetting
 
 DEFAULTS = Path(__file__).parent / "public.toml"
-LEAST_TOKEN = 12
+MIN_TOKEN = 12
 AUTO = "auto"  # a token that is made at the start
 RANGES = {
     "port": (1, 65535),
@@ -74,8 +74,8 @@ def read_public(file: Path | None = None, **given: Any) -> Public:
         values[name] = _checked(name, value, values[name])
     public = Public(**{**values, "hosts": tuple(host.lower() for host in values["hosts"])})
     _check_address(public.address)
-    if public.token not in ("", AUTO) and len(public.token) < LEAST_TOKEN:
-        raise BadSetting(f"The token is short. Take {LEAST_TOKEN} characters or more, or 'auto'.")
+    if public.token not in ("", AUTO) and len(public.token) < MIN_TOKEN:
+        raise BadSetting(f"The token is short. Take {MIN_TOKEN} characters or more, or 'auto'.")
     if public.kiosk and public.warning_s >= public.kiosk_idle_s:
         raise BadSetting("warning_s must be less than kiosk_idle_s, of which it is the end.")
     return public

@@ -11,10 +11,11 @@ import ipywidgets as w
 
 from serfiq_widgets import figures
 from serfiq_widgets.evaluation.bias import SMALL
+from serfiq_widgets.evaluation.groups import CAUTION
+from serfiq_widgets.widgets.base import View, picture
 from serfiq_widgets.widgets.bias_state import BiasState
 from serfiq_widgets.widgets.elements import Notice, Plot, Slider, Table
 from serfiq_widgets.widgets.errors_shown import show_errors
-from serfiq_widgets.widgets.views import heading
 
 SHARES = (
     "Each group's part of the images that stay as the threshold rises. "
@@ -26,16 +27,11 @@ NUMBERS = (
     "Cliff's \u03b4: above 0 where the group's scores are higher than the others'. p: "
     "Kolmogorov-Smirnov, corrected after Holm; 0.0000 is below 0.00005."
 )
-CAUTION = (
-    "A score is one network's opinion of a photo. What differs here follows that network and these "
-    "photos: their age, sharpness and cropping, and labels that may be wrong. It is no statement "
-    "about people, and by itself no verdict on fairness."
-)
 COLUMNS = ["group", "images", "median", "below, %", "from", "to", "\u03b4", "p"]
 PLACES = {"quality": 0}  # of medians; four of others
 
 
-class BiasExplorer(w.VBox):
+class BiasExplorer(View):
     """Shows how scores differ between groups, live at every threshold.
 
     Parameters
@@ -70,14 +66,12 @@ class BiasExplorer(w.VBox):
         edges: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self.state = BiasState(table, by, edges)
-        self._build()
-        super().__init__([self._notice, self._bar, self._says, self._about, self._pictures])
+        super().__init__()
         for name in ("serfiq", "serfiq-bias"):
             self.add_class(name)
-        self._wire()
-        self._regroup({})
 
-    def _build(self) -> None:
+    def build(self) -> list[w.Widget]:
+        """Controls above, pictures below."""
         state = self.state
         self._notice, self._says, self._about = Notice(), w.HTML(), w.HTML()
         self._attribute = w.Dropdown(
@@ -95,10 +89,10 @@ class BiasExplorer(w.VBox):
         self._table = Table(caption="", columns=COLUMNS)
         self._pictures = w.HBox(
             [
-                _picture("Who is left", SHARES, self._shares),
-                _picture("Who is discarded", RATES, self._rates),
-                _picture("Scores of each group", DENSITIES, self._densities),
-                _picture("In numbers", NUMBERS, self._table),
+                picture("Who is left", SHARES, self._shares),
+                picture("Who is discarded", RATES, self._rates),
+                picture("Scores of each group", DENSITIES, self._densities),
+                picture("In numbers", NUMBERS, self._table),
             ]
         )
         self._bar = w.HBox([self._attribute, self._column, self._slider])
@@ -107,8 +101,10 @@ class BiasExplorer(w.VBox):
         names |= {"bias-threshold": self._slider, "bias-about": self._about}
         for name, box in names.items():
             box.add_class(f"serfiq-{name}")
+        return [self._notice, self._bar, self._says, self._about, self._pictures]
 
-    def _wire(self) -> None:
+    def connect(self) -> None:
+        """Let the controls change the state, and the pictures follow it."""
         state = self.state
         for control, name in ((self._attribute, "attribute"), (self._column, "column")):
             control.observe(show_errors(state, self._put(name)), "value")
@@ -119,6 +115,7 @@ class BiasExplorer(w.VBox):
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(show_errors(state, self._regroup), "grouped")
         state.observe(show_errors(state, self._follow), "rows")
+        self._regroup({})
 
     def _put(self, name: str) -> Any:
         def put(change: dict[str, Any]) -> None:
@@ -184,9 +181,3 @@ def about(state: BiasState) -> str:
         words.append(f"{grouped.left_out:,} without a score or a group are left out")
     text = " \u00b7 ".join(words)
     return f"{text}. * fewer than {SMALL} images." if grouped.small.any() else f"{text}."
-
-
-def _picture(title: str, text: str, part: w.Widget) -> w.VBox:
-    box = w.VBox([w.HTML(heading(title, text)), part])
-    box.add_class("serfiq-picture")
-    return box

@@ -11,11 +11,11 @@ import ipywidgets as w
 import traitlets as t
 
 from serfiq_widgets.images.photo import Photo
+from serfiq_widgets.widgets.base import StateView
 from serfiq_widgets.widgets.consent import Eraser, Own
 from serfiq_widgets.widgets.elements import STATIC, Part
 from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR, show_errors
 from serfiq_widgets.widgets.face_card import FaceCard
-from serfiq_widgets.widgets.views import StateView
 
 WINDOW_S = 2.0
 MAX_FRAME = 2**20  # bytes of one picture
@@ -92,7 +92,7 @@ class Camera(StateView):
         rate = f" \u00b7 {(len(self._times) - 1) / span:.1f} a second" if span else ""
         result = self.state.result
         if result is None or not result.calibrated:
-            return rate if result is None else f"{result.said}{rate}"
+            return rate if result is None else f"{result.in_words}{rate}"
         return f"{result.quality} of 100{rate}"
 
     def _forget(self) -> None:

@@ -14,11 +14,11 @@ from serfiq_widgets import figures
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
+from serfiq_widgets.widgets.base import StateView, picture
 from serfiq_widgets.widgets.consent import Eraser, Own
 from serfiq_widgets.widgets.elements import Plot, Table, Upload
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.state import Entry, ExplorerState
-from serfiq_widgets.widgets.views import StateView, heading
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace
@@ -85,8 +85,8 @@ class ComparePanel(StateView):
         text = SCORES.format(PASSES)
         self._pictures = w.HBox(
             [
-                _picture("Two clouds", CLOUDS, self._clouds),
-                _picture("Two scores", text, self._scores),
+                picture("Two clouds", CLOUDS, self._clouds),
+                picture("Two scores", text, self._scores),
             ]
         )
         self._pictures.add_class("serfiq-pictures")
@@ -175,11 +175,11 @@ class ComparePanel(StateView):
         self._says.value = captions.comparison((first.name, second.name), (a, b), float(one @ two))
         self._clouds.show(figures.clouds_figure(a, b))
         draws = (self._drawn(first), self._drawn(second))
-        self._scores.show(figures.draws_figure(draws, (a.settled, b.settled)))
+        self._scores.show(figures.draws_figure(draws, (a.best, b.best)))
 
     def _drawn(self, entry: Entry) -> NDArray[np.float64]:
         if entry not in self._draws:
-            self._draws[entry] = self.state.scorer.draws(entry.face, PASSES, DRAWS)
+            self._draws[entry] = self.state.scorer.reseeded_scores(entry.face, PASSES, DRAWS)
         return self._draws[entry]
 
 
@@ -188,12 +188,6 @@ def _button(text: str, name: str, state: ExplorerState, act: Any) -> w.Button:
     button.add_class(name)
     button.on_click(show_errors(state, act))
     return button
-
-
-def _picture(title: str, text: str, plot: Plot) -> w.VBox:
-    box = w.VBox([w.HTML(heading(title, text)), plot])
-    box.add_class("serfiq-picture")
-    return box
 
 
 def _shown(value: str | float) -> str | float:

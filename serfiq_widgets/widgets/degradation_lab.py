@@ -9,12 +9,12 @@ import ipywidgets as w
 
 from serfiq_widgets import figures
 from serfiq_widgets.faces.alignment import FACE_SIZE
-from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
+from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Degradation
 from serfiq_widgets.scoring.sensitivity import Sweep, sweep
+from serfiq_widgets.widgets.base import StateView
 from serfiq_widgets.widgets.elements import Plot, Slider
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.face_card import FaceCard
-from serfiq_widgets.widgets.views import StateView
 
 WHAT = "Ruin it and watch"
 ASK = "What is done to the face before the network sees it."
@@ -30,10 +30,10 @@ class DegradationLab(StateView):
 
     Examples
     --------
-    >>> from serfiq_widgets import DegradationLab, Ruin
+    >>> from serfiq_widgets import Degradation, DegradationLab
     >>> lab = DegradationLab("sample_images/hopper.jpg")
     >>> before = lab.state.quality
-    >>> lab.state.ruin = Ruin(blur=4)
+    >>> lab.state.ruin = Degradation(blur=4)
     >>> lab.state.quality < before
     True
     """
@@ -41,16 +41,6 @@ class DegradationLab(StateView):
     def build(self) -> list[w.Widget]:
         """Sliders on the left, the curve on the right; above them the face when alone."""
         self._curve: Sweep | None = None
-        self._build()
-        self._wire()
-        self.add_class("serfiq-lab")
-        self._sync({})
-        self._say({})
-        self._forget({})
-        face = [FaceCard(self.state)] if self.alone else []
-        return [*face, self._head, self._bench]
-
-    def _build(self) -> None:
         self._head = w.HTML()
         self._sliders = {
             name: Slider(s.title, s.neutral, s.least, s.most, s.step)
@@ -58,7 +48,7 @@ class DegradationLab(StateView):
         }
         self._cover = w.Dropdown(options=COVERS, description="covered by")
         self._cover.add_class("serfiq-cover")
-        self._sliders["side"] = Slider("its side, px", Ruin.side, 0, FACE_SIZE, 1)
+        self._sliders["side"] = Slider("its side, px", Degradation.side, 0, FACE_SIZE, 1)
         for name, slider in self._sliders.items():
             slider.add_class(f"serfiq-ruin-{name}")
         self._hint = w.HTML(f"<p>{SQUARE}</p>")
@@ -83,21 +73,28 @@ class DegradationLab(StateView):
         boxes = {"controls": controls, "curve": curve, "buttons": ask, "bench": self._bench}
         for name, box in boxes.items():
             box.add_class(f"serfiq-{name}")
+        self.add_class("serfiq-lab")
+        face = [FaceCard(self.state)] if self.alone else []
+        return [*face, self._head, self._bench]
 
-    def _wire(self) -> None:
+    def connect(self) -> None:
+        """Let the controls change the state, and follow it."""
         state = self.state
         for name, slider in self._sliders.items():
             slider.observe(show_errors(state, self._change(name)), "value")
         self._cover.observe(show_errors(state, self._change("cover")), "value")
-        self._reset.on_click(show_errors(state, lambda _: setattr(state, "ruin", Ruin())))
+        self._reset.on_click(show_errors(state, lambda _: setattr(state, "ruin", Degradation())))
         self._sweep.on_click(show_errors(state, self._draw))
         state.observe(show_errors(state, self._sync), "ruin")
         state.observe(show_errors(state, self._say), "result")
         state.observe(show_errors(state, self._forget), "clean")
+        self._sync({})
+        self._say({})
+        self._forget({})
 
     def _change(self, name: str) -> Callable[[dict[str, Any]], None]:
         def change_ruin(change: dict[str, Any]) -> None:
-            self.state.ruin = self.state.ruin.but(**{name: change["new"]})
+            self.state.ruin = self.state.ruin.replace(**{name: change["new"]})
 
         return change_ruin
 
@@ -137,10 +134,10 @@ class DegradationLab(StateView):
         curve, ruin, everything = self._curve, self.state.ruin, self.state.everything
         if curve is None or everything is None:
             return
-        if ruin.but(**{curve.name: STRENGTHS[curve.name].neutral}) != curve.rest:
+        if ruin.replace(**{curve.name: STRENGTHS[curve.name].neutral}) != curve.rest:
             self._forget({})
             return
-        height = everything.settled_quality if curve.calibrated else everything.settled
+        height = everything.best_quality if curve.calibrated else everything.best
         now = (getattr(ruin, curve.name), height)
         self._plot.show(figures.sweep_figure(curve, now))
         self._plot.layout.display, self._about.value = "", f"<p>{CURVE}</p>"

@@ -25,11 +25,11 @@ from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.resources import bundled
 from serfiq_widgets.scoring.scorer import Scorer
+from serfiq_widgets.widgets.base import View, heading, picture
 from serfiq_widgets.widgets.elements import Gallery, Notice, Plot, Slider
 from serfiq_widgets.widgets.elements import Table as Rows
 from serfiq_widgets.widgets.errors_shown import show_errors
-from serfiq_widgets.widgets.evaluation_state import LEAST_FMR, MOST_FMR, MOST_SHARE, EvaluationState
-from serfiq_widgets.widgets.views import heading
+from serfiq_widgets.widgets.evaluation_state import MAX_FMR, MAX_SHARE, MIN_FMR, EvaluationState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ SCORES = (
 DET = "The price of each: a lower FMR makes FNMR rise. <b>The diamond is where you are.</b>"
 
 
-class EvaluationExplorer(w.VBox):
+class EvaluationExplorer(View):
     """Shows what it is worth to discard images by their quality.
 
     Parameters
@@ -111,18 +111,16 @@ class EvaluationExplorer(w.VBox):
         fmr = settings.get("fmr", 1e-3)
         self.state = EvaluationState(source.with_baselines(fmr), **settings)
         self._thumbnail = cache(self._read_thumbnail)
-        super().__init__(self._build())
+        super().__init__()
         for name in ("serfiq", "serfiq-trust"):
             self.add_class(name)
-        self._wire()
-        self._follow_fmr({})
-        self._follow_discard({})
 
-    def _build(self) -> list[w.Widget]:
+    def build(self) -> list[w.Widget]:
+        """Sliders above, pictures below."""
         state = self.state
-        low, high = math.log10(LEAST_FMR), math.log10(MOST_FMR)
+        low, high = math.log10(MIN_FMR), math.log10(MAX_FMR)
         self._fmr = Slider("log\u2081\u2080 of FMR", math.log10(state.fmr), low, high, 0.1)
-        self._share = Slider("discarded, %", 100 * state.share, 0, 100 * MOST_SHARE, 0.5)
+        self._share = Slider("discarded, %", 100 * state.share, 0, 100 * MAX_SHARE, 0.5)
         self._quality = w.Dropdown(
             options=list(state.table.qualities), value=state.quality, description="by"
         )
@@ -136,10 +134,10 @@ class EvaluationExplorer(w.VBox):
         gone = w.VBox([self._gone_text, self._which, *self._gone_part()])
         pictures = w.HBox(
             [
-                _picture("Error versus discard", CURVES, self._curves),
-                _picture("Scores and threshold", SCORES, self._scores),
+                picture("Error versus discard", CURVES, self._curves),
+                picture("Scores and threshold", SCORES, self._scores),
                 w.VBox([gone]),
-                _picture("DET curve", DET, self._det),
+                picture("DET curve", DET, self._det),
             ]
         )
         named = {"moves": moves, "pictures": pictures, "gone": gone}
@@ -156,16 +154,18 @@ class EvaluationExplorer(w.VBox):
         visible = self._folder is not None and self.state.table.names
         return [self._gallery] if visible else [self._rows]
 
-    def _wire(self) -> None:
+    def connect(self) -> None:
+        """Let the controls change the state, and the pictures follow it."""
         state = self.state
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(show_errors(state, self._follow_fmr), "curves")
-        state.observe(show_errors(state, self._follow_discard), "gone")
+        state.observe(show_errors(state, self._follow_discard), "discarded")
         self._fmr.observe(show_errors(state, self._move("fmr", lambda x: 10**x)), "value")
         self._share.observe(show_errors(state, self._move("share", lambda x: x / 100)), "value")
         self._quality.observe(show_errors(state, self._move("quality", str)), "value")
         self._which.observe(show_errors(state, lambda _: self._show_gone()), "value")
         self._gallery.observe(show_errors(state, self._open), "chosen")
+        self._follow_fmr({})
 
     def _move(self, name: str, of: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
         def move(change: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ class EvaluationExplorer(w.VBox):
         self._curves.show(
             figures.discard_figure(
                 state.curves,
-                MOST_SHARE,
+                MAX_SHARE,
                 share=state.share,
                 chosen=state.quality,
                 bands={state.quality: state.band},
@@ -199,7 +199,7 @@ class EvaluationExplorer(w.VBox):
         self._says.value = (
             f"<p>At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and "
             f"<b>{state.fnmr:.2%} of the genuine comparisons are missed.</b> Without the "
-            f"{len(state.gone):,} images ({state.share:.1%}) that "
+            f"{len(state.discarded):,} images ({state.share:.1%}) that "
             f"<b>{escape(state.quality)}</b> rates lowest it is <b>{state.at():.2%}.</b></p>"
         )
         self._show_gone()
@@ -208,10 +208,10 @@ class EvaluationExplorer(w.VBox):
         """Show some of the images that go, those at the cut or the worst."""
         state = self.state
         last = self._which.value == LAST
-        self._numbers = state.gone[::-1][:SHOWN] if last else state.gone[:SHOWN]
+        self._numbers = state.discarded[::-1][:SHOWN] if last else state.discarded[:SHOWN]
         text = (
-            f"{len(state.gone):,} images, which take part in {state.taken():.0%} of the misses. "
-            f"Here {len(self._numbers)} of them, with their genuine comparisons."
+            f"{len(state.discarded):,} images, which take part in {state.share_of_errors():.0%} of "
+            f"the misses. Here {len(self._numbers)} of them, with their genuine comparisons."
         )
         self._gone_text.value = heading("The images that would go", text)
         quality = state.table.qualities[state.quality]
@@ -247,9 +247,3 @@ class EvaluationExplorer(w.VBox):
             self._on_open(path)
         if self._explorer is not None:
             self._explorer.image = find_face(path, aligned=True) if self._aligned else path
-
-
-def _picture(title: str, text: str, plot: Plot) -> w.VBox:
-    box = w.VBox([w.HTML(heading(title, text)), plot])
-    box.add_class("serfiq-picture")
-    return box

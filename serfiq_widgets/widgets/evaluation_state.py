@@ -13,9 +13,9 @@ from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
 from serfiq_widgets.widgets.errors_shown import HasMessage
 
-LEAST_FMR, MOST_FMR = 1e-5, 0.1
-MOST_SHARE = 0.6
-BAND_SHARES = np.linspace(0, MOST_SHARE, 31)
+MIN_FMR, MAX_FMR = 1e-5, 0.1
+MAX_SHARE = 0.6
+BAND_SHARES = np.linspace(0, MAX_SHARE, 31)
 Indices = NDArray[np.int32]
 DRAWS = 60  # enough to see a band's width while a slider moves
 
@@ -47,7 +47,7 @@ class EvaluationState(HasMessage):
         By quality (read it).
     band : tuple of (S,) ndarrays
         Shares, lower and upper end of the quality's 95 % band over people (read it).
-    gone : (K,) ndarray of int
+    discarded : (K,) ndarray of int
         Numbers of the images that go, the worst first (read it).
     """
 
@@ -59,7 +59,7 @@ class EvaluationState(HasMessage):
     fnmr = t.Float()
     curves = t.Dict()
     band = t.Any(())
-    gone = t.Any(())
+    discarded = t.Any(())
 
     def __init__(self, table: Table, **settings: Any) -> None:
         if not table.qualities:
@@ -78,11 +78,11 @@ class EvaluationState(HasMessage):
 
     @t.validate("fmr")
     def _possible_fmr(self, proposal: dict[str, Any]) -> float:
-        return _within(proposal["value"], LEAST_FMR, MOST_FMR)
+        return _within(proposal["value"], MIN_FMR, MAX_FMR)
 
     @t.validate("share")
     def _possible_share(self, proposal: dict[str, Any]) -> float:
-        return _within(proposal["value"], 0, MOST_SHARE)
+        return _within(proposal["value"], 0, MAX_SHARE)
 
     @t.validate("quality")
     def _known(self, proposal: dict[str, Any]) -> str:
@@ -105,10 +105,10 @@ class EvaluationState(HasMessage):
         """FNMR of a quality, or of the chosen one, at the discarded share."""
         return float(self.curves[name or self.quality].at(self.share))
 
-    def taken(self) -> float:
+    def share_of_errors(self) -> float:
         """Share of the misses that an image that goes takes part in."""
         goes = np.zeros(self.table.comparisons.images, bool)
-        goes[self.gone] = True
+        goes[self.discarded] = True
         first, second = self._missed
         return float((goes[first] | goes[second]).mean()) if len(first) else 0.0
 
@@ -125,7 +125,7 @@ class EvaluationState(HasMessage):
             self.band = self._band()
 
     def _discard(self) -> None:
-        self.gone = self.orders[self.quality].gone(self.share)
+        self.discarded = self.orders[self.quality].discarded(self.share)
 
     def _band(self) -> tuple[NDArray[np.float64], ...]:
         name = self.quality

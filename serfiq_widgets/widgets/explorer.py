@@ -12,13 +12,14 @@ import ipywidgets as w
 import traitlets as t
 
 from serfiq_widgets.faces.alignment import AlignedFace
-from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
+from serfiq_widgets.widgets.base import View
 from serfiq_widgets.widgets.camera import Camera
 from serfiq_widgets.widgets.compare import ComparePanel
 from serfiq_widgets.widgets.consent import Eraser, Own
@@ -26,11 +27,7 @@ from serfiq_widgets.widgets.degradation_lab import DegradationLab
 from serfiq_widgets.widgets.elements import Gallery, Notice, Tour, Upload
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.face_card import FaceCard, preview
-from serfiq_widgets.widgets.predict import PredictPanel
-from serfiq_widgets.widgets.settings import SettingsPanel
-from serfiq_widgets.widgets.state import MOST_PASSES, ExplorerState
-from serfiq_widgets.widgets.take_home import TakeHomePanel
-from serfiq_widgets.widgets.views import (
+from serfiq_widgets.widgets.passes import (
     DistanceView,
     FormulaView,
     Numbers,
@@ -38,13 +35,17 @@ from serfiq_widgets.widgets.views import (
     RunningScoreView,
     SpreadView,
 )
+from serfiq_widgets.widgets.predict import PredictPanel
+from serfiq_widgets.widgets.settings import SettingsPanel
+from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
+from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
 
 TRUST, GROUPS = 3, 4  # tabs that are built when they are opened
 THUMBNAIL_SIDE = 96
-MOST_OWN, MOST_OWN_BYTES = 30, 40_000_000  # of one visitor's photos that are kept in memory
+MAX_OWN, MAX_OWN_BYTES = 30, 40_000_000  # of one visitor's photos that are kept in memory
 TOUR = {
     ".serfiq-head": "Choose a face here, or bring your own: a file, or the camera.",
     ".serfiq-card": """\
@@ -61,7 +62,7 @@ faces, to questions for a class, and to the settings.""",
 }
 
 
-class Explorer(w.VBox):
+class Explorer(View):
     """The interactive view of one face's quality, for notebooks and Voila.
 
     Parameters
@@ -90,7 +91,7 @@ class Explorer(w.VBox):
     """
 
     image = t.Any(None, allow_none=True)
-    ruin = t.Instance(Ruin, ())
+    ruin = t.Instance(Degradation, ())
     passes = t.Int(100)
     result = t.Instance(QualityResult, allow_none=True)
     quality = t.Int(None, allow_none=True)
@@ -109,14 +110,8 @@ class Explorer(w.VBox):
         self.state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
-        self._build()
-        super().__init__([self._head, self._notice, self._body, self._status])
+        super().__init__()
         self.add_class("serfiq")
-        for name in ("image", "ruin", "passes"):
-            _mirror(self, self.state, name)
-        for name in ("image", "ruin", "passes", "result", "quality"):
-            _mirror(self.state, self, name)
-        self._wire()
         self.passes = passes
         if image is not None:
             self.image = image
@@ -125,9 +120,10 @@ class Explorer(w.VBox):
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:
-        return check_passes(proposal["value"], most=MOST_PASSES)
+        return check_passes(proposal["value"], most=SLIDER_PASSES)
 
-    def _build(self) -> None:
+    def build(self) -> list[w.Widget]:
+        """Gallery and upload above; the face on the left, the tabs on the right."""
         state = self.state
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._photos])
         self._upload = Upload(
@@ -171,9 +167,15 @@ class Explorer(w.VBox):
             box.add_class(f"serfiq-{name}")
         self._tabs.add_class("serfiq-tabs")
         self._pin.add_class("serfiq-pin-this")
+        return [self._head, self._notice, self._body, self._status]
 
-    def _wire(self) -> None:
+    def connect(self) -> None:
+        """Mirror the state's traits; let gallery, tabs and messages follow it."""
         state = self.state
+        for name in ("image", "ruin", "passes"):
+            _mirror(self, state, name)
+        for name in ("image", "ruin", "passes", "result", "quality"):
+            _mirror(state, self, name)
         state.observe(show_errors(state, self._new_result), "result")
         state.observe(show_errors(state, self._new_clean), "clean")
         state.observe(lambda change: self._notice.say(change["new"]), "message")
@@ -230,7 +232,7 @@ class Explorer(w.VBox):
     def _too_many(self) -> bool:
         own = self._photos[self._samples :]
         size = sum(photo.size for photo in own if isinstance(photo, Photo))
-        return len(own) > MOST_OWN or (size > MOST_OWN_BYTES and len(own) > 1)
+        return len(own) > MAX_OWN or (size > MAX_OWN_BYTES and len(own) > 1)
 
     def _forget(self) -> None:
         """Let go of people's own photos."""

@@ -19,6 +19,7 @@ from serfiq_widgets.images.photo import PREVIEW_SIDE, Photo
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.scoring.results import QualityResult
 from serfiq_widgets.scoring.sensitivity import heatmap_in_steps
+from serfiq_widgets.widgets.base import View
 from serfiq_widgets.widgets.elements import FaceView, PhotoView, Slider
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.state import ExplorerState
@@ -36,12 +37,16 @@ HEAT_TEXT = (
 )
 
 
-class FaceCard(w.VBox):
+class FaceCard(View):
     """Shows the face of a state; with a switch for where its score comes from."""
 
     def __init__(self, state: ExplorerState) -> None:
-        self._state = state
+        self.state = state
         self._task: asyncio.Task[None] | None = None
+        super().__init__()
+
+    def build(self) -> list[w.Widget]:
+        """What was found, what the network sees, and the switch."""
         self._photo, self._view = PhotoView(), FaceView()
         self._several, self._sentence = w.HTML(), w.HTML()
         self._heat = w.Checkbox(
@@ -52,9 +57,13 @@ class FaceCard(w.VBox):
         self._found = w.VBox([self._photo, w.HTML("<figcaption>what was found</figcaption>")])
         faces = w.HBox([self._found, w.VBox([self._view, caption])])
         heat = w.HBox([self._heat, self._strength])
-        super().__init__([faces, self._several, heat, self._sentence])
         for name, box in (("face", faces), ("heat", heat)):
             box.add_class(f"serfiq-{name}")
+        return [faces, self._several, heat, self._sentence]
+
+    def connect(self) -> None:
+        """Let face, boxes and colours follow the state, and people choose on them."""
+        state = self.state
         w.jslink((self._strength, "value"), (self._view, "strength"))
         state.observe(show_errors(state, self._new_photo), "clean")
         state.observe(show_errors(state, self._new_face), "everything")
@@ -70,14 +79,14 @@ class FaceCard(w.VBox):
     def _new_photo(self, change: dict[str, Any]) -> None:
         face = change["new"].face
         with self._photo.hold_sync():
-            for name, value in photo_traits(self._state.source, face).items():
+            for name, value in photo_traits(self.state.source, face).items():
                 setattr(self._photo, name, value)
         self._found.layout.display = "" if self._photo.src else "none"
         self._several.value = f"<p>{SEVERAL.format(face.n_faces)}</p>" if face.n_faces > 1 else ""
 
     def _mean(self, change: dict[str, Any]) -> None:
-        if self._state.clean is not None:
-            self._state.which = min(max(change["new"], 0), self._state.clean.face.n_faces - 1)
+        if self.state.clean is not None:
+            self.state.which = min(max(change["new"], 0), self.state.clean.face.n_faces - 1)
 
     def _new_face(self, change: dict[str, Any]) -> None:
         result: QualityResult = change["new"]
@@ -92,7 +101,7 @@ class FaceCard(w.VBox):
 
     def _place(self, change: dict[str, Any]) -> None:
         x, y = (min(max(value, 0.0), float(FACE_SIZE)) for value in change["new"])
-        self._state.ruin = self._state.ruin.but(x=x, y=y)
+        self.state.ruin = self.state.ruin.replace(x=x, y=y)
 
     def _restart(self, _: dict[str, Any]) -> None:
         """Drop the heat map of the face before; begin a new one if it is wanted."""
@@ -101,25 +110,25 @@ class FaceCard(w.VBox):
             self._task = None
         self._view.overlay = self._sentence.value = ""
         self._strength.layout.visibility = "visible" if self._heat.value else "hidden"
-        if not self._heat.value or self._state.everything is None:
+        if not self._heat.value or self.state.everything is None:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # outside a kernel nobody waits meanwhile
-            for change in heatmap_in_steps(self._state.scorer, self._state.everything.face):
+            for change in heatmap_in_steps(self.state.scorer, self.state.everything.face):
                 self._show_heat(change)
         else:
-            self._task = loop.create_task(self._follow(self._state.everything.face))
+            self._task = loop.create_task(self._follow(self.state.everything.face))
 
     async def _follow(self, face: AlignedFace) -> None:
         """Draw the heat map batch by batch; other messages get their turn in between."""
         await asyncio.sleep(PAUSE_S)
         try:
-            for change in heatmap_in_steps(self._state.scorer, face):
+            for change in heatmap_in_steps(self.state.scorer, face):
                 self._show_heat(change)
                 await asyncio.sleep(0.002)
         except SerfiqError as error:
-            self._state.message = str(error)
+            self.state.message = str(error)
 
     def _show_heat(self, change: NDArray[np.float32]) -> None:
         self._view.overlay = data_url(Image.fromarray(figures.heat_picture(change)))

@@ -13,25 +13,25 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.faces.alignment import AlignedFace
-from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import find
 from serfiq_widgets.scoring.results import QualityResult
+from serfiq_widgets.widgets.base import StateView
 from serfiq_widgets.widgets.elements import Plot
 from serfiq_widgets.widgets.errors_shown import show_errors
-from serfiq_widgets.widgets.views import StateView
 
 RUINS = (
-    Ruin(blur=1.2),
-    Ruin(noise=25),
-    Ruin(jpeg=12),
-    Ruin(resolution=32),
-    Ruin(brightness=-2.5),
-    Ruin(contrast=0.3),
-    Ruin(rotation=30),
-    Ruin(cover="sunglasses"),
-    Ruin(cover="mask"),
+    Degradation(blur=1.2),
+    Degradation(noise=25),
+    Degradation(jpeg=12),
+    Degradation(resolution=32),
+    Degradation(brightness=-2.5),
+    Degradation(contrast=0.3),
+    Degradation(rotation=30),
+    Degradation(cover="sunglasses"),
+    Degradation(cover="mask"),
 )
 CLEAR_GAP = 10  # quality points: below, a question would be a quarrel
 PASSES, SIDE = 100, 168
@@ -91,7 +91,8 @@ class PredictPanel(StateView):
         clean = [one for one in found if "," not in one.name]
         ruined = [
             Candidate(
-                f"{one.name}, {ruin.words()}", replace(one.face, pixels=ruin.apply(one.face.pixels))
+                f"{one.name}, {ruin.describe()}",
+                replace(one.face, pixels=ruin.apply(one.face.pixels)),
             )
             for one in clean
             for ruin in RUINS
@@ -113,7 +114,7 @@ class PredictPanel(StateView):
     def _shuffled(self) -> Iterator[tuple[Candidate, Candidate]]:
         """Pairs whose qualities differ clearly, in random order, left and right at random."""
         faces = self.candidates
-        raw = self.state.scorer.settled([one.face for one in faces])
+        raw = self.state.scorer.best_scores([one.face for one in faces])
         card = self.state.scorer.card
         qualities = 100 / (1 + np.exp(-card.alpha * (raw - card.r)))
         first, second = np.nonzero(np.abs(qualities[:, None] - qualities) >= CLEAR_GAP)
@@ -149,7 +150,7 @@ class PredictPanel(StateView):
         if self._pair is None or self._buttons[0].disabled:
             return
         left, right = self._pair
-        truth = int(right.settled > left.settled)
+        truth = int(right.best > left.best)
         self.asked += 1
         self.right += side == truth
         for button in self._buttons:
@@ -159,8 +160,8 @@ class PredictPanel(StateView):
         where = "" if np.isnan(left.limit) else " (both at the exact limit)"
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
-            f"Left: {escape(self._names[0])}, {left.settled_said}. "
-            f"Right: {escape(self._names[1])}, {right.settled_said}{where}. "
+            f"Left: {escape(self._names[0])}, {left.best_in_words}. "
+            f"Right: {escape(self._names[1])}, {right.best_in_words}{where}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))

@@ -8,14 +8,14 @@ from typing import Any
 
 import ipywidgets as w
 
-from serfiq_widgets.checkpoints.heads import LEAST_RATE, MOST_RATE
+from serfiq_widgets.checkpoints.heads import MAX_RATE, MIN_RATE
 from serfiq_widgets.engines import MODULES
 from serfiq_widgets.models.cards import Card, usable
+from serfiq_widgets.widgets.base import StateView, heading
 from serfiq_widgets.widgets.elements import Slider
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.state import PROJECTIONS
 from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
-from serfiq_widgets.widgets.views import StateView, heading
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
@@ -37,15 +37,15 @@ class SettingsPanel(StateView):
         self._syncing = False
         options = self.state.scorer.options
         # what the label of an own network stands for: its path or module, and its card
-        self._own_network = {self._label(): {k: options[k] for k in ("model", "card")}}
+        self._own_network = {self._label(): {k: getattr(options, k) for k in ("model", "card")}}
         self._scorer: dict[str, Any] = {
             "model": w.Dropdown(options=self._models(), description="network"),
             "engine": w.Dropdown(options=["auto", *MODULES], description="engine"),
             "device": w.Dropdown(
-                options=list(dict.fromkeys([*DEVICES, options["device"]])), description="device"
+                options=list(dict.fromkeys([*DEVICES, options.device])), description="device"
             ),
             "seed": w.BoundedIntText(min=0, max=BIGGEST_SEED, description="seed of masks"),
-            "rate": Slider("dropout rate p", 0.5, LEAST_RATE, MOST_RATE, 0.01),
+            "rate": Slider("dropout rate p", 0.5, MIN_RATE, MAX_RATE, 0.01),
             "alpha": Slider("\u03b1, slope", 60, 1, 300, 1),
             "r": Slider("r, middle", 0.8, 0.3, 1.0, 0.005),
         }
@@ -78,13 +78,13 @@ class SettingsPanel(StateView):
         return tuple(dict.fromkeys([*usable(), self._label()]))
 
     def _label(self) -> str:
-        model = self.state.scorer.options["model"]
+        model = self.state.scorer.options.model
         return str(model) if isinstance(model, str | Path) else self.state.scorer.card.name
 
     def _values(self) -> dict[str, Any]:
         scorer = self.state.scorer
         own = {"rate": scorer.rate, "alpha": scorer.card.alpha, "r": scorer.card.r}
-        named = {name: scorer.options[name] for name in ("engine", "device", "seed")}
+        named = {name: getattr(scorer.options, name) for name in ("engine", "device", "seed")}
         return {"model": self._label(), **named, **own}
 
     def _change(self, name: str) -> Any:

@@ -17,19 +17,19 @@ import traitlets as t
 
 from serfiq_widgets.errors import BadSetting, SerfiqError
 from serfiq_widgets.faces.alignment import AlignedFace
-from serfiq_widgets.faces.degradation import Ruin
+from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.images.sandbox import forget
 from serfiq_widgets.resources import sample_images
+from serfiq_widgets.scoring.contract import FaceScorer
 from serfiq_widgets.scoring.remote import find, open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
-from serfiq_widgets.scoring.scorer import Scorer
 from serfiq_widgets.widgets.errors_shown import HasMessage
 from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
 
 log = logging.getLogger(__name__)
 
-MOST_PASSES = 200
-MOST_ENTRIES, MOST_PINNED = 200, 12
+SLIDER_PASSES = 200
+MAX_ENTRIES, MAX_PINNED = 200, 12
 PROJECTIONS = ("plane", "sphere")
 
 
@@ -57,7 +57,7 @@ class ExplorerState(HasMessage):
 
     Attributes
     ----------
-    scorer : Scorer
+    scorer : FaceScorer
         The network; a new one scores the face anew, and finds it anew with another detector (see
         `configure`).
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array, AlignedFace or Photo
@@ -65,7 +65,7 @@ class ExplorerState(HasMessage):
         last result stays.
     which : int
         Which of the image's faces is meant, 0 for the largest central one.
-    ruin : Ruin
+    ruin : Degradation
         What is done to the aligned face before it is scored.
     passes : int
         How many passes count, 2 to 200.
@@ -96,10 +96,10 @@ class ExplorerState(HasMessage):
         camera, where the next one is on its way.
     """
 
-    scorer = t.Instance(Scorer)
+    scorer: Any = t.Any()  # a FaceScorer
     image = t.Any(None, allow_none=True)
     which = t.Int(0)
-    ruin = t.Instance(Ruin, ())
+    ruin = t.Instance(Degradation, ())
     passes = t.Int(100)
     chosen = t.Int(-1)
     projection = t.Enum(PROJECTIONS, "plane")
@@ -113,7 +113,7 @@ class ExplorerState(HasMessage):
     erasures = t.Int(0)
     missed = t.Unicode("")
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: FaceScorer) -> None:
         super().__init__(scorer=scorer)
         self.source: Any = None
         self.live = False
@@ -121,12 +121,12 @@ class ExplorerState(HasMessage):
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:
-        return check_passes(proposal["value"], most=MOST_PASSES)
+        return check_passes(proposal["value"], most=SLIDER_PASSES)
 
     @t.validate("chosen")
     def _one_of_the_passes(self, proposal: dict[str, Any]) -> int:
         chosen: int = proposal["value"]
-        return max(-1, min(chosen, MOST_PASSES - 1))
+        return max(-1, min(chosen, SLIDER_PASSES - 1))
 
     @contextmanager
     def _saying(self) -> Iterator[None]:
@@ -159,12 +159,12 @@ class ExplorerState(HasMessage):
         start = perf_counter()
         face = find(self.scorer, image, which)
         milliseconds = 1e3 * (perf_counter() - start)
-        clean = self.scorer.score(face, MOST_PASSES)
+        clean = self.scorer.score(face, SLIDER_PASSES)
         clean = replace(clean, timings={**clean.timings, "face": milliseconds})
         self.source, self.live = image, image is self._frame
         with self.hold_trait_notifications():
             self.which = face.which
-            self.ruin = Ruin()
+            self.ruin = Degradation()
             self.clean = clean
         if not self.live:
             self.note()
@@ -194,7 +194,7 @@ class ExplorerState(HasMessage):
     @property
     def calibrated(self) -> bool:
         """Whether the network's quality means something; if not, `Card.uncalibrated` says why."""
-        return self.scorer.calibrated
+        return bool(self.scorer.calibrated)
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`.
@@ -205,7 +205,7 @@ class ExplorerState(HasMessage):
         if among_strangers():
             changes = {name: value for name, value in changes.items() if name in FOR_STRANGERS}
         with self._saying():
-            self.scorer = open_scorer(**{**self.scorer.options, **changes})
+            self.scorer = open_scorer(**vars(replace(self.scorer.options, **changes)))
 
     @t.observe("scorer")
     def _score_anew(self, _: dict[str, Any]) -> None:
@@ -215,7 +215,7 @@ class ExplorerState(HasMessage):
         if face.detector not in ("", self.scorer.detector):
             with self._saying():
                 face = find(self.scorer, self.source, face.which)
-        self.clean = self.scorer.score(face, MOST_PASSES)
+        self.clean = self.scorer.score(face, SLIDER_PASSES)
 
     @t.observe("clean", "ruin")
     def _score_ruined(self, _: dict[str, Any]) -> None:
@@ -227,7 +227,7 @@ class ExplorerState(HasMessage):
         face = self.clean.face
         with self._saying():
             ruined = replace(face, pixels=self.ruin.apply(face.pixels))
-            self.everything = self.scorer.score(ruined, MOST_PASSES)
+            self.everything = self.scorer.score(ruined, SLIDER_PASSES)
 
     @t.observe("everything", "passes")
     def _choose(self, _: dict[str, Any]) -> None:
@@ -253,14 +253,14 @@ class ExplorerState(HasMessage):
             "limit": result.limit,
             "quality": result.quality if result.calibrated else float("nan"),
         }
-        words = self.ruin.words()
+        words = self.ruin.describe()
         which = f", face {result.face.which + 1}" if result.face.n_faces > 1 else ""
         name = f"{result.face.name}{which}" + (f" ({words})" if words else "")
         for known in self.entries:
             if known.face is result.face and _same(known.result, numbers):
                 return known
         entry = Entry(name, result.face, numbers)
-        self.entries = (*self.entries, entry)[-MOST_ENTRIES:]
+        self.entries = (*self.entries, entry)[-MAX_ENTRIES:]
         return entry
 
     def pin(self, entry: Entry | None = None) -> None:
@@ -271,8 +271,8 @@ class ExplorerState(HasMessage):
         BadSetting
             The tray is full.
         """
-        if len(self.pinned) >= MOST_PINNED:
-            raise BadSetting(f"{MOST_PINNED} faces are pinned already: take some away first.")
+        if len(self.pinned) >= MAX_PINNED:
+            raise BadSetting(f"{MAX_PINNED} faces are pinned already: take some away first.")
         entry = entry or self.note()
         if entry is not None and entry not in self.pinned:
             self.pinned = (*self.pinned, entry)

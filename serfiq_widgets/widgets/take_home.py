@@ -20,14 +20,14 @@ import numpy as np
 from serfiq_widgets._version import __version__
 from serfiq_widgets.datasets.tables import FORMULA_STARTS
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Ruin
+from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Degradation
 from serfiq_widgets.figures.snapshot import snapshot_html
 from serfiq_widgets.models.cards import usable
 from serfiq_widgets.resources import sample_images
+from serfiq_widgets.widgets.base import StateView, heading
 from serfiq_widgets.widgets.elements import Download, SettingsLink
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.state import PROJECTIONS, Entry
-from serfiq_widgets.widgets.views import StateView, heading
 
 TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "
@@ -85,8 +85,8 @@ class TakeHomePanel(StateView):
     def _write(self) -> None:
         state = self.state
         options = state.scorer.options
-        named = options["model"] if options["model"] in usable() else None
-        settings = {name: options[name] for name in ("seed", "rate", "alpha", "r")}
+        named = options.model if options.model in usable() else None
+        settings = {name: getattr(options, name) for name in ("seed", "rate", "alpha", "r")}
         known = isinstance(state.source, Path) and state.source in sample_images()
         sample = state.source.stem if known else None
         self._link.settings = settings_query(
@@ -156,9 +156,9 @@ def settings_query(settings: dict[str, Any]) -> str:
     return urlencode({name: value for name, value in settings.items() if value is not None})
 
 
-def ruin_settings(ruin: Ruin) -> dict[str, Any]:
+def ruin_settings(ruin: Degradation) -> dict[str, Any]:
     """Return what a ruin changes, by name."""
-    neutral = asdict(Ruin())
+    neutral = asdict(Degradation())
     return {name: value for name, value in asdict(ruin).items() if value != neutral[name]}
 
 
@@ -193,7 +193,7 @@ def parse_settings(query: str) -> dict[str, Any]:
             found[name] = text
         else:
             raise BadSetting(f"The link has an unknown setting: {name}={text!r:.40}.")
-    return {**found, "ruin": Ruin(**ruin)}
+    return {**found, "ruin": Degradation(**ruin)}
 
 
 def _number(name: str, text: str, kind: type) -> float:

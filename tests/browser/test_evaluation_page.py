@@ -29,9 +29,11 @@ def test_curve_threshold_and_images_follow_the_sliders(lesson, open_page):
     page.wait_for_function(f"{MARK}.x[0] === 30 && {MARK}.y[0] < 3")
     assert page.evaluate(f"{MARK}.y[0]") == pytest.approx(100 * state.at())
     first = page.locator(".serfiq-trust .serfiq-table td").first
-    assert first.inner_text() == str(state.gone[-1])
+    assert first.inner_text() == str(state.discarded[-1])
     page.locator(".serfiq-gone select").select_option("the first to go")
-    page.locator(".serfiq-trust .serfiq-table td").first.get_by_text(str(state.gone[0])).wait_for()
+    page.locator(".serfiq-trust .serfiq-table td").first.get_by_text(
+        str(state.discarded[0])
+    ).wait_for()
 
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run('.serfiq-trust')")["violations"]

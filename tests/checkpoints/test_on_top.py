@@ -26,7 +26,7 @@ def head_file(tmp_path):
     card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "population": "nobody", "base": "mini"}
     card["shift"] = 2.0
     path = tmp_path / "top.npz"
-    on_top.save(path, on_top.from_matrices(matrices(), **card))
+    path.write_bytes(on_top.to_bytes(on_top.from_matrices(matrices(), **card)))
     return path
 
 
@@ -75,7 +75,7 @@ def test_images_and_their_embeddings_get_the_same_scores(head_file, scorer, engi
         assert result.raw == pytest.approx(one, abs=1e-5)
         assert abs(result.quality - quality) <= 1  # rounded from numbers that differ by 1e-5
         assert np.isnan(result.limit)
-        assert result.settled == result.raw
+        assert result.best == result.raw
         assert (result.rate, result.alpha, result.trained_with_dropout) == (0.3, 40, True)
 
 
@@ -121,7 +121,7 @@ def test_the_explorer_shows_it(head_file):
     assert "none: several layers" in shown
     assert f">{explorer.quality}<" in shown
     before = explorer.result.raw
-    explorer.ruin = explorer.ruin.but(blur=5)
+    explorer.ruin = explorer.ruin.replace(blur=5)
     assert explorer.result.raw != before
     change = heatmap(explorer.state.scorer, explorer.result.face, places=3)
     assert np.isfinite(change).all()
@@ -132,7 +132,7 @@ def test_the_explorer_shows_it(head_file):
 def test_another_base_can_be_named(head_file, tmp_path):
     top = on_top.from_matrices(matrices(), rate=0.3, alpha=40.0, r=0.6, shift=2.0)
     alone = tmp_path / "alone.npz"
-    on_top.save(alone, top)
+    alone.write_bytes(on_top.to_bytes(top))
     with pytest.raises(BadSetting, match="does not say whose embeddings it takes"):
         Scorer(alone)
     face = find_face(sample_images()[0])
@@ -144,14 +144,16 @@ def test_another_base_can_be_named(head_file, tmp_path):
 
 def test_a_base_with_other_weights_is_refused(tmp_path):
     card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "base": "mini", "base_sha256": "0" * 64}
-    on_top.save(tmp_path / "top.npz", on_top.from_matrices(matrices(), **card))
+    (tmp_path / "top.npz").write_bytes(on_top.to_bytes(on_top.from_matrices(matrices(), **card)))
     with pytest.raises(CorruptModel, match="trained on other weights"):
         Scorer(tmp_path / "top.npz")
 
 
 def test_a_base_of_another_length_is_refused(tmp_path):
     card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "base": "mini"}
-    on_top.save(tmp_path / "top.npz", on_top.from_matrices(matrices((64, 8, 64)), **card))
+    (tmp_path / "top.npz").write_bytes(
+        on_top.to_bytes(on_top.from_matrices(matrices((64, 8, 64)), **card))
+    )
     with pytest.raises(CorruptModel, match="do not fit"):
         Scorer(tmp_path / "top.npz")
 
@@ -212,7 +214,7 @@ def test_only_a_head_has_a_base():
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "top.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("weight0.npy", bytes(on_top.MOST_BYTES + 1))
+        archive.writestr("weight0.npy", bytes(on_top.MAX_BYTES + 1))
     with pytest.raises(CorruptModel, match="too large"):
         on_top.load(path)
 

@@ -154,7 +154,7 @@ def test_a_module_of_another_size_and_many_dimensions():
 def test_an_on_top_head(tmp_path, scorer, sample_faces):
     card = {"rate": 0.3, "alpha": 40.0, "r": 0.6, "population": "nobody", "base": "mini"}
     path = tmp_path / "top.npz"
-    on_top.save(path, on_top.from_matrices(matrices(), **card, shift=2.0))
+    path.write_bytes(on_top.to_bytes(on_top.from_matrices(matrices(), **card, shift=2.0)))
     top = Scorer(path, engine="onnxruntime")
     agree(top.network, np.stack(sample_faces[:2]), scorer.card.normalisation, 0.3)
 

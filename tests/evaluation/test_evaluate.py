@@ -333,14 +333,14 @@ def test_a_moved_state_says_what_the_library_says(state, table):
     assert state.at() == result.curves["sharpness"].at(0.25)
     assert state.at("serfiq") == result.curves["serfiq"].at(0.25)
     sharp = table.qualities["sharpness"]
-    assert len(state.gone) == math.floor(0.25 * len(sharp))
-    assert sharp[state.gone].max() <= np.delete(sharp, state.gone).min()
-    assert (np.diff(sharp[state.gone]) >= 0).all()
+    assert len(state.discarded) == math.floor(0.25 * len(sharp))
+    assert sharp[state.discarded].max() <= np.delete(sharp, state.discarded).min()
+    assert (np.diff(sharp[state.discarded]) >= 0).all()
     compared = table.comparisons
     missed = compared.genuine < state.threshold
     assert state.errors.sum() == 2 * missed.sum()
-    gone = np.isin(compared.first, state.gone) | np.isin(compared.second, state.gone)
-    assert state.taken() == pytest.approx(gone[missed].mean())
+    gone = np.isin(compared.first, state.discarded) | np.isin(compared.second, state.discarded)
+    assert state.share_of_errors() == pytest.approx(gone[missed].mean())
     shares, low, high = state.band
     assert (low <= high).all()
     assert shares[0] == 0
@@ -350,7 +350,7 @@ def test_a_moved_state_says_what_the_library_says(state, table):
 def test_what_a_page_sends_ends_within_the_range(state):
     state.fmr, state.share = 1e9, -3
     assert (state.fmr, state.share) == (0.1, 0)
-    assert len(state.gone) == 0
+    assert len(state.discarded) == 0
     state.fmr = state.share = float("nan")
     assert (state.fmr, state.share) == (1e-5, 0)
     with pytest.raises(SerfiqError, match="There is no quality 'beauty'"):
@@ -369,9 +369,9 @@ def test_sliders_and_state_follow_each_other(table):
     said = explorer._says.value
     assert f"<b>{fnmr_at(table.comparisons, state.threshold):.2%} of the genuine" in said
     assert "384 images (5.0%)" in said
-    assert [row[0] for row in explorer._rows.rows] == state.gone[::-1][:12].tolist()
+    assert [row[0] for row in explorer._rows.rows] == state.discarded[::-1][:12].tolist()
     explorer._which.value = "the first to go"
-    assert [row[0] for row in explorer._rows.rows] == state.gone[:12].tolist()
+    assert [row[0] for row in explorer._rows.rows] == state.discarded[:12].tolist()
     state.share = 0
     assert explorer._rows.rows == []
 
@@ -398,13 +398,13 @@ def test_a_data_frame_of_rivals_is_shown_beside_ours(people, measured):
     frame = pandas.DataFrame({"path": measured.names, "theirs": np.arange(10)})
     explorer = EvaluationExplorer(measured.table(), folder=people, scores=frame, quality="theirs")
     assert "theirs" in explorer._quality.options
-    assert explorer.state.gone.tolist() == [0]
+    assert explorer.state.discarded.tolist() == [0]
 
 
 def test_a_folder_without_a_table_is_measured(people):
     explorer = EvaluationExplorer(folder=people, aligned=True, share=0.2, quality="limit")
     assert explorer.state.table.about["model"] == "mini"
-    assert len(explorer.state.gone) == 2
+    assert len(explorer.state.discarded) == 2
 
 
 def test_a_visitors_kernel_loads_no_pandas():

@@ -19,7 +19,7 @@ from serfiq_widgets import Scorer
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.errors import CorruptModel, UnknownModel
 from serfiq_widgets.models import cards, download
-from serfiq_widgets.models.files import bring
+from serfiq_widgets.models.files import import_file
 from serfiq_widgets.resources import folder
 from serfiq_widgets.scoring.network import open_network
 
@@ -216,7 +216,7 @@ def test_what_is_no_regular_file_is_not_imported(own, store, tmp_path, monkeypat
     assert result.exit_code != 0
     assert not any(one.suffix == ".params" for one in store.rglob("*"))
     with pytest.raises(CorruptModel, match="no regular file"):
-        bring(path, card.files[-1], store)
+        import_file(path, card.files[-1], store)
 
 
 def test_a_licence_is_shown_and_accepted_once(own, store):

@@ -44,7 +44,7 @@ def mini():
 def expected(scorer):
     """Raw scores and embeddings of two faces."""
     faces = [find_face(path) for path in sample_images() if "_" not in path.stem]
-    return faces, scorer.scores(faces).raw, scorer.embed(faces)
+    return faces, scorer.score_batch(faces).raw, scorer.embed(faces)
 
 
 def weight(model, name, array):
@@ -350,7 +350,7 @@ SEVERAL = ("the second output", "classes first", "its length first", "an age fir
 
 def scored(path, faces):
     opened = Scorer(path, engine="onnxruntime", card=PIXELS)
-    return opened, opened.scores(faces).raw, opened.embed(faces)
+    return opened, opened.score_batch(faces).raw, opened.embed(faces)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -493,7 +493,7 @@ def test_a_checkpoint_of_another_form_has_the_networks_scores(expected, tmp_path
     np.testing.assert_allclose(theirs, raw, atol=EXACT)
     if "mxnet" not in {one.name for one in runtimes() if one.devices}:
         return
-    theirs = Scorer(path, engine="mxnet", card=PIXELS).scores(faces).raw
+    theirs = Scorer(path, engine="mxnet", card=PIXELS).score_batch(faces).raw
     np.testing.assert_allclose(theirs, raw, atol=EXACT)
 
 
@@ -591,7 +591,7 @@ def test_the_networks_of_others(shared, expected, recwarn):
     for path in sorted((shared / "cases" / "networks").iterdir()):
         if path.suffix == ".onnx":
             opened = Scorer(path, engine="onnxruntime")
-            raw[path.stem] = opened.scores(faces[:1]).raw.item()
+            raw[path.stem] = opened.score_batch(faces[:1]).raw.item()
             assert any("states no dropout layer" in note for note in opened.card.notes)
         else:
             with pytest.raises(CorruptModel, match=path.name.replace(".", r"\.")):
@@ -609,7 +609,7 @@ def test_engines_agree_on_the_networks_of_others(shared, expected):
     faces, _, _ = expected
     for path in sorted((shared / "cases" / "networks").glob("*.onnx")):
         ours, theirs = (
-            Scorer(path, engine=engine, device="cpu").scores(faces).raw
+            Scorer(path, engine=engine, device="cpu").score_batch(faces).raw
             for engine in ("onnxruntime", "torch")
         )
         np.testing.assert_allclose(theirs, ours, atol=1e-4, err_msg=path.name)
@@ -718,7 +718,7 @@ def test_scorers_can_be_copied_and_sent(scorer, expected, again):
     faces, raw, _ = expected
     other = again(scorer)
     assert repr(other) == repr(scorer)
-    np.testing.assert_allclose(other.scores(faces).raw, raw, atol=1e-6)
+    np.testing.assert_allclose(other.score_batch(faces).raw, raw, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")

@@ -50,12 +50,12 @@ def test_answers_are_those_of_a_scorer_of_ones_own(remote, scorer):
     assert (there.face.name, there.face.box) == (here.face.name, here.face.box)
     face = here.face
     close(remote.limit(face), scorer.limit(face))
-    close(remote.scores([face], 20).raw, scorer.scores([face], 20).raw)
+    close(remote.score_batch([face], 20).raw, scorer.score_batch([face], 20).raw)
     features = scorer.features([face])
     close(remote.features([face]), features, np.linalg.norm(features))
     close(remote.embed([face]), scorer.embed([face]))
     assert remote.masks(5).tolist() == scorer.masks(5).tolist()
-    close(remote.draws(face, 10, 3), scorer.draws(face, 10, 3))
+    close(remote.reseeded_scores(face, 10, 3), scorer.reseeded_scores(face, 10, 3))
     close(heatmap(remote, face, 4), heatmap(scorer, face, 4))
     first, bad = remote.score_many([COLLINS, b"no image"], 20)
     close(first.raw, here.raw)
@@ -70,7 +70,7 @@ explorer = Explorer({str(COLLINS)!r}, engine="onnxruntime")
 first = explorer.quality
 explorer.state.configure(seed=3)
 explorer.image = {str(MASK)!r}
-explorer.ruin = explorer.ruin.but(blur=2.0)
+explorer.ruin = explorer.ruin.replace(blur=2.0)
 heavy = [name for name in ("onnxruntime", "mxnet", "torch", "pandas") if name in sys.modules]
 state = explorer.state
 print(json.dumps([first, state.clean.quality, explorer.quality, state.message, heavy]))

@@ -83,13 +83,13 @@ def test_score_many_equals_one_by_one_and_goes_on(scorer):
 @pytest.mark.parametrize("passes", [2, 3, 100])
 def test_the_road_of_datasets_gives_the_same_numbers(scorer, passes):
     faces = [find_face(path) for path in sample_images()[:4]]
-    scores = scorer.scores(faces, passes)
+    scores = scorer.score_batch(faces, passes)
     for i, one in enumerate(scorer.score_many(faces, passes)):
         # the same float32 embeddings; sums of float64 in another order
         numbers = (scores.raw[i], scores.limit[i], scores.scaled[i], scores.low[i], scores.high[i])
         np.testing.assert_allclose(numbers, (one.raw, one.limit, one.scaled, *one.interval), 1e-9)
         assert scores.quality[i] == one.quality
-    assert np.isnan(scorer.scores(faces, passes, limit=False).limit).all()
+    assert np.isnan(scorer.score_batch(faces, passes, limit=False).limit).all()
 
 
 def test_ruined_samples_score_below_their_originals(scorer, y1_scorer):
@@ -216,6 +216,6 @@ def test_what_is_printed_is_one_line_of_numbers_without_the_face(scorer, collins
 def test_shared_masks_steady_versions_of_one_photo_and_not_other_faces(scorer):
     collins, hopper = (find_face(COLLINS.with_name(f"{who}.jpg")) for who in ("collins", "hopper"))
     noisy = replace(collins, pixels=Ruin(noise=12).apply(collins.pixels))
-    a, b, c = (scorer.draws(face, 10, 400) for face in (collins, noisy, hopper))
+    a, b, c = (scorer.reseeded_scores(face, 10, 400) for face in (collins, noisy, hopper))
     assert np.corrcoef(a, b)[0, 1] > 0.8
     assert np.corrcoef(a, c)[0, 1] < 0.4  # 0.19 ± 0.05, a standard error of 400 draws

@@ -76,11 +76,11 @@ def test_a_sweep_is_the_score_at_every_strength(face, scorer):
     curve = sweep(scorer, face, "blur", rest, points=5)
     assert curve.rest == rest
     for value, limit, quality in zip(curve.values, curve.raw, curve.qualities, strict=True):
-        pixels = rest.but(blur=float(value)).apply(face.pixels)
+        pixels = rest.replace(blur=float(value)).apply(face.pixels)
         result = scorer.score(replace(face, pixels=pixels), passes=2)
         assert limit == pytest.approx(result.limit, abs=1e-5)
         # a limit off by 1e-5 moves the quality by at most alpha/4 of it, in percent; and rounding
-        assert quality == pytest.approx(result.settled_quality, abs=0.51 + 25 * result.alpha * 1e-5)
+        assert quality == pytest.approx(result.best_quality, abs=0.51 + 25 * result.alpha * 1e-5)
 
 
 def test_the_swept_strength_of_the_rest_does_not_count(face, scorer):

@@ -32,7 +32,7 @@ def state(stranger):
 def test_the_state_has_no_quality_but_a_raw_score(state):
     assert state.result.raw == pytest.approx(0.7923, abs=0.001)
     assert state.quality is None
-    assert (state.result.said, state.result.shown_quality) == (
+    assert (state.result.in_words, state.result.shown_quality) == (
         f"raw score {state.result.raw:.4f}",
         NO_QUALITY,
     )
@@ -70,7 +70,7 @@ def test_the_lab_speaks_of_raw_scores(state):
     lab._sweep.click()
     figure = lab._plot.figure
     assert "raw score" in figure["layout"]["yaxis"]["title"]["text"]
-    assert figure["data"][1]["y"][0] == pytest.approx(state.everything.settled)
+    assert figure["data"][1]["y"][0] == pytest.approx(state.everything.best)
 
 
 def test_comparing_speaks_of_raw_scores(state):

@@ -122,10 +122,10 @@ def test_a_crowd_without_cookies_keeps_nobody_from_a_turn(clock, elsewhere):
             await enter(sessions, f"crowd {number}", clock)
         with pytest.raises(NoCapacity):
             await sessions.admit("honest")
-        for number in range(2 * module.MOST_WAITING):
+        for number in range(2 * module.MAX_WAITING):
             with pytest.raises(NoCapacity):
                 await sessions.admit(f"more {number}")
-        assert len(sessions._waiting) <= module.MOST_WAITING
+        assert len(sessions._waiting) <= module.MAX_WAITING
         clock.now += PUBLIC.connect_s + 1
         await _look_once(sessions)
         assert len(sessions) == 0

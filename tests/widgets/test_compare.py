@@ -11,7 +11,7 @@ from serfiq_widgets import ComparePanel, Explorer, PredictPanel, Ruin
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.resources import folder
 from serfiq_widgets.widgets.predict import CLEAR_GAP
-from serfiq_widgets.widgets.state import MOST_PINNED, ExplorerState
+from serfiq_widgets.widgets.state import MAX_PINNED, ExplorerState
 
 COLLINS, HOPPER, MASK = (
     folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper", "collins_mask")
@@ -43,7 +43,7 @@ def test_every_scored_face_is_an_entry_with_its_numbers(state, scorer):
 
 def test_a_full_tray_says_so(state):
     state.image = COLLINS
-    for passes in range(2, 2 + MOST_PINNED):
+    for passes in range(2, 2 + MAX_PINNED):
         state.passes = passes
         state.pin()
     with pytest.raises(BadSetting, match="pinned already"):
@@ -56,7 +56,7 @@ def test_two_faces_are_compared_under_the_same_masks(panel, scorer):
     one, two = scorer.embed([a.face, b.face])
     assert f">{float(one @ two):.3f}<" in said
     assert "A is the better one" in said
-    assert f"quality {a.settled_quality} against {b.settled_quality}" in said
+    assert f"quality {a.best_quality} against {b.best_quality}" in said
     assert f"{abs(a.limit - b.limit):.4f}" in said
     assert len(panel._clouds.figure["data"]) == 2
     assert panel._pictures.layout.display == ""
@@ -104,9 +104,9 @@ def test_names_of_files_are_text(state):
 
 def test_draws_are_other_masks_around_the_same_limit(scorer):
     face = scorer.score(COLLINS, 2).face
-    draws = scorer.draws(face, passes=100, count=40)
+    draws = scorer.reseeded_scores(face, passes=100, count=40)
     assert len(np.unique(draws)) == 40
-    np.testing.assert_allclose(draws, scorer.draws(face, passes=100, count=40), rtol=1e-6)
+    np.testing.assert_allclose(draws, scorer.reseeded_scores(face, passes=100, count=40), rtol=1e-6)
     # five standard errors of the mean of 40, and the closed form's own 0.3 %
     room = 5 * draws.std(ddof=1) / np.sqrt(40) + 0.003 * abs(np.log(2 / draws.mean() - 1))
     assert abs(draws.mean() - scorer.limit(face)) < room
@@ -117,7 +117,7 @@ def test_a_first_draw_is_the_score_under_the_next_seed(scorer):
 
     face = scorer.score(COLLINS, 2).face
     other = Scorer(engine="onnxruntime", seed=scorer.seed + 1).score(face, 30)
-    assert scorer.draws(face, passes=30, count=1)[0] == pytest.approx(other.raw, abs=1e-6)
+    assert scorer.reseeded_scores(face, passes=30, count=1)[0] == pytest.approx(other.raw, abs=1e-6)
 
 
 def test_the_explorers_pin_reaches_the_tray():
@@ -138,15 +138,13 @@ def test_questions_have_a_clear_answer_that_is_the_networks(state):
         panel.ask()
         left, right = panel._pair
         seen.add(panel._names)
-        assert (
-            abs(left.settled_quality - right.settled_quality) >= CLEAR_GAP - 1
-        )  # both are rounded
+        assert abs(left.best_quality - right.best_quality) >= CLEAR_GAP - 1  # both are rounded
         assert panel._answer.value == ""
         assert panel._plot.layout.display == "none"
         truth = int(right.limit > left.limit)
         panel.answer(truth)
         assert "<b>Yes." in panel._answer.value
-        assert f"quality {left.settled_quality}" in panel._answer.value
+        assert f"quality {left.best_quality}" in panel._answer.value
         panel.answer(1 - truth)  # a second vote changes nothing
     assert (panel.right, panel.asked) == (6, 6)
     assert len(seen) == 6

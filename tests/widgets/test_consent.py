@@ -152,7 +152,7 @@ def test_own_photos_are_kept_only_so_far(explorer, monkeypatch):
 
     gallery = next(w for w in widgets(explorer) if isinstance(w, Gallery))
     one = explorer.state.source.size
-    monkeypatch.setattr(module, "MOST_OWN_BYTES", 2 * one)
+    monkeypatch.setattr(module, "MAX_OWN_BYTES", 2 * one)
     for seed in (2, 3):
         explorer.state.image = Photo(marked(seed)[0], f"{seed}.png")
     assert [item["label"] for item in gallery.items[-2:]] == ["2", "3"]

@@ -1,6 +1,7 @@
 """The Explorer without a browser: its state, what it shows, and what visitors may send."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import traitlets
@@ -176,7 +177,7 @@ def test_several_uploads_stay_in_the_gallery(explorer):
 
 
 def test_own_photos_are_kept_up_to_a_number(explorer, monkeypatch):
-    monkeypatch.setattr("serfiq_widgets.widgets.explorer.MOST_OWN", 2)
+    monkeypatch.setattr("serfiq_widgets.widgets.explorer.MAX_OWN", 2)
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         upload(explorer, MASK.read_bytes(), name=name)
     labels = [item["label"] for item in explorer._gallery.items]
@@ -252,6 +253,6 @@ def test_strangers_choose_no_network_engine_or_device(monkeypatch):
     before = explorer.state.scorer.options
     explorer.state.configure(engine="mxnet", device="cuda", model="other", detector="mtcnn", seed=3)
     assert explorer.state.message == ""
-    assert explorer.state.scorer.options == {**before, "seed": 3}
+    assert explorer.state.scorer.options == replace(before, seed=3)
     TakeHomePanel(state=explorer.state).apply("model=mini&seed=4&rate=0.2")
     assert (explorer.state.scorer.seed, explorer.state.scorer.rate) == (4, 0.2)

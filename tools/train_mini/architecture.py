@@ -17,7 +17,7 @@ CROP = (20, 124, 4, 108)  # top, bottom, left, right
 STEM, STEM_KERNEL = 32, 7
 DIMENSIONS, RATE = 128, 0.4
 EPSILON = 2e-5  # of both batch norms
-MOST_MULTIPLY_ADDS, MOST_BYTES = 300_000_000, 15_000_000  # of a bundled network
+MAX_MULTIPLY_ADDS, MAX_BYTES = 300_000_000, 15_000_000  # of a bundled network
 
 LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 

@@ -26,8 +26,8 @@ from tools.train_mini.architecture import (
     DIMENSIONS,
     EPSILON,
     FIRST_SIDE,
-    MOST_BYTES,
-    MOST_MULTIPLY_ADDS,
+    MAX_BYTES,
+    MAX_MULTIPLY_ADDS,
     RATE,
     SIDE,
     STEM,
@@ -191,12 +191,12 @@ def write_checkpoint(folder: Path, arrays: Arrays, name: str = "mini") -> Path:
     BadSetting
         The network is larger or slower than a bundled one may be, or a weight does not fit.
     """
-    if (work := multiply_adds()) > MOST_MULTIPLY_ADDS:
-        raise BadSetting(f"{work} multiply-adds are more than {MOST_MULTIPLY_ADDS}.")
+    if (work := multiply_adds()) > MAX_MULTIPLY_ADDS:
+        raise BadSetting(f"{work} multiply-adds are more than {MAX_MULTIPLY_ADDS}.")
     content = write_params(to_float16(arrays))
     text = symbol()
-    if len(content) + len(text) > MOST_BYTES:
-        raise BadSetting(f"{len(content)} bytes are more than the {MOST_BYTES} of a bundled model.")
+    if len(content) + len(text) > MAX_BYTES:
+        raise BadSetting(f"{len(content)} bytes are more than the {MAX_BYTES} of a bundled model.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}-0000.params").write_bytes(content)
     path = folder / f"{name}-symbol.json"

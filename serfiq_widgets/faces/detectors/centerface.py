@@ -19,7 +19,7 @@ from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 
 SIDES = (640, 1280)  # longer sides at which faces are looked for: large ones, then small ones
 THRESHOLD = 0.5
-MOST_PIXELS = 1_000_000  # the network takes 180 MB for as many
+MAX_PIXELS = 1_000_000  # the network takes 180 MB for as many
 SMALL = 200_000  # pixels; what it takes for more of them goes back to the system
 
 
@@ -53,7 +53,7 @@ class CenterFace:
         height, width = pixels.shape[:2]
         found: list[Detection] = []
         for side in SIDES:
-            size = fitted(width, height, side, MOST_PIXELS)
+            size = fitted(width, height, side, MAX_PIXELS)
             found += [one for one in self._look(pixels, size) if not _is_among(one, found)]
             if size == (width, height):
                 break

@@ -36,7 +36,7 @@ from serfiq_widgets.models import files
 Array = NDArray[np.float32]
 
 LONGEST = 2560  # longer side at which faces are looked for
-LEAST_FACE = 50  # pixels, there; with 20 the landmarks in LFW photos move by less than 1 %
+MIN_FACE = 50  # pixels, there; with 20 the landmarks in LFW photos move by less than 1 %
 PYRAMID = 0.709  # each level's side, as a share of the one before
 CELL, STRIDE = 12, 2  # P-Net sees 12 x 12 pixels per cell, every two pixels
 R_SIDE, O_SIDE, PATCH_SIDE = 24, 48, 24
@@ -44,7 +44,7 @@ P_LEAST, R_LEAST, O_LEAST = 0.6, 0.7, 0.8  # confidence
 SAME_IN_LEVEL, SAME = 0.5, 0.7  # overlap above which two boxes are one face
 PATCH = 0.25  # side of a landmark's patch, as a share of the box's
 FARTHEST = 0.35  # how far L-Net may move a landmark, as a share of its patch
-MOST_PROPOSALS, MOST_FACES = 1000, 300  # so that no photo makes the work explode
+MAX_PROPOSALS, MAX_FACES = 1000, 300  # so that no photo makes the work explode
 
 MEAN, SCALE = 127.5, 0.0078125
 SHAPES: dict[str, tuple[int | str, ...]] = {
@@ -107,12 +107,12 @@ class Mtcnn:
         """
         levels = [np.empty((0, 9), np.float32)]  # box, moves, confidence
         height, width = photo.shape[:2]
-        scale = CELL / LEAST_FACE
+        scale = CELL / MIN_FACE
         while min(height, width) * scale >= CELL:
             small = shrunk(photo, (round(width * scale), round(height * scale)))
             moves, sure = self._p.run(None, {"data": normalised(small[None])})
             rows, columns = np.nonzero(sure[0, 1] > P_LEAST)
-            found, order = best(sure[0, 1, rows, columns], MOST_PROPOSALS)
+            found, order = best(sure[0, 1, rows, columns], MAX_PROPOSALS)
             rows, columns = rows[order], columns[order]
             corner = STRIDE * np.stack([columns, rows], axis=1)
             cells = np.concatenate([corner, corner + CELL], axis=1).astype(np.float32) / scale
@@ -120,7 +120,7 @@ class Mtcnn:
             levels.append(level[suppress(cells, found, SAME_IN_LEVEL)])
             scale *= PYRAMID
         every = np.concatenate(levels)
-        confidence, order = best(every[:, 8], MOST_PROPOSALS)
+        confidence, order = best(every[:, 8], MAX_PROPOSALS)
         every = every[order]
         every = every[suppress(every[:, :4], confidence, SAME)]
         return squared(moved(every[:, :4], every[:, 4:8]))
@@ -128,7 +128,7 @@ class Mtcnn:
     def _sift(self, photo: NDArray[np.uint8], boxes: Array) -> Array:
         """R-Net: the squares that look like faces, moved nearer to them."""
         moves, sure = _run(self._r, crops(photo, boxes, R_SIDE))
-        confidence, order = best(sure[:, 1], MOST_FACES, R_LEAST)
+        confidence, order = best(sure[:, 1], MAX_FACES, R_LEAST)
         boxes, moves = boxes[order], moves[order]
         keep = suppress(boxes, confidence, SAME)
         return squared(moved(boxes[keep], moves[keep]))
@@ -136,7 +136,7 @@ class Mtcnn:
     def _look(self, photo: NDArray[np.uint8], boxes: Array) -> tuple[Array, Array, Array]:
         """O-Net: boxes (N, 4), confidence (N,) and landmarks (N, 5, 2) of the faces."""
         points, moves, sure = _run(self._o, crops(photo, boxes, O_SIDE))
-        confidence, order = best(sure[:, 1], MOST_FACES, O_LEAST)
+        confidence, order = best(sure[:, 1], MAX_FACES, O_LEAST)
         boxes, moves, points = boxes[order], moves[order], points[order]
         sides = boxes[:, 2:] - boxes[:, :2]
         marks = boxes[:, None, :2] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]

@@ -20,7 +20,7 @@ from serfiq_widgets.models.cards import Card, cards
 CANVAS = 640  # the network's own height and width
 SIDES = (640, 320)  # longer side of the photo on it; the second if no face was found: those known
 # to the network are about 10 to 300 pixels wide
-THRESHOLD, OVERLAP, MOST = 0.6, 0.3, 1000
+THRESHOLD, OVERLAP, MAX_FACES = 0.6, 0.3, 1000
 
 
 class YuNet:
@@ -59,7 +59,7 @@ class YuNet:
             )
         buffer = np.frombuffer(path.read_bytes(), np.uint8)
         self._network: Any = cv2.FaceDetectorYN.create(
-            "onnx", buffer, np.empty(0, np.uint8), (CANVAS, CANVAS), THRESHOLD, OVERLAP, MOST
+            "onnx", buffer, np.empty(0, np.uint8), (CANVAS, CANVAS), THRESHOLD, OVERLAP, MAX_FACES
         )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:

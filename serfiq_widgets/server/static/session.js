@@ -3,8 +3,12 @@
 // start when nobody is there.
 
 (() => {
-  const { texts, leaves, kiosk, idle, warning } = JSON.parse(document.getElementById("serfiq-session-settings").textContent);
-  const { baseUrl, kernelId } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+  const { texts, leaves, kiosk, idle, warning } = JSON.parse(
+    document.getElementById("serfiq-session-settings").textContent,
+  );
+  const { baseUrl, kernelId } = JSON.parse(
+    document.getElementById("jupyter-config-data").textContent,
+  );
   const CHECK_MS = 2000;
   const SOON_MS = 400; // after a first failure, and between two checks when people do something
   const PATIENCE_MS = 5000; // with a server that does not answer
@@ -33,7 +37,9 @@
   try {
     document.body.dataset.kept = sessionStorage.getItem(KEPT) ?? "";
     sessionStorage.removeItem(KEPT);
-  } catch { /* a browser that stores nothing begins with the first sample */ }
+  } catch {
+    /* a browser that stores nothing begins with the first sample */
+  }
 
   const show = (words, detail, label, act) => {
     text.textContent = words;
@@ -47,7 +53,9 @@
   const keep = () => {
     try {
       sessionStorage.setItem(KEPT, settings() ?? "");
-    } catch { /* as above */ }
+    } catch {
+      /* as above */
+    }
   };
   const reload = () => {
     over = true;
@@ -85,9 +93,14 @@
     let state = null;
     try {
       const address = `${baseUrl}alive/${kernelId}${used ? "?used=1" : ""}`;
-      const reply = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      const reply = await fetch(address, {
+        cache: "no-store",
+        signal: AbortSignal.timeout(PATIENCE_MS),
+      });
       if (reply.ok) state = await reply.json();
-    } catch { /* no answer */ }
+    } catch {
+      /* no answer */
+    }
     checking = false;
     if (over) return;
     if (state?.over) return end(state.over);
@@ -102,9 +115,15 @@
   setInterval(check, CHECK_MS);
   addEventListener("online", check);
   addEventListener("offline", check);
-  addEventListener("pagehide", () => { over = true; });
-  addEventListener("pageshow", ({ persisted }) => { if (persisted) again(); }); // its kernel has ended
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) check(); });
+  addEventListener("pagehide", () => {
+    over = true;
+  });
+  addEventListener("pageshow", ({ persisted }) => {
+    if (persisted) again();
+  }); // its kernel has ended
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) check();
+  });
 
   const touch = ({ isTrusted, type }) => {
     if (!isTrusted) return; // what plays by itself is nobody
@@ -119,9 +138,13 @@
 
   if (!kiosk) return;
   document.documentElement.classList.add("serfiq-kiosk");
-  addEventListener("pointerdown", () => {
-    document.documentElement.requestFullscreen?.().catch(() => {});
-  }, { once: true });
+  addEventListener(
+    "pointerdown",
+    () => {
+      document.documentElement.requestFullscreen?.().catch(() => {});
+    },
+    { once: true },
+  );
   setInterval(() => {
     if (over || fresh || failed >= TRIES) return;
     const left = Math.ceil(idle - (performance.now() - touched) / 1000);

@@ -31,15 +31,19 @@ function render({ model, el }) {
 
   const open = async () => {
     if (!navigator.mediaDevices?.getUserMedia) {
-      says.textContent = "The browser shows cameras only to pages on this machine or over HTTPS. Upload a photo instead.";
+      says.textContent =
+        "The browser shows cameras only to pages on this machine or over HTTPS. Upload a photo instead.";
       return;
     }
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 480 }, facingMode: "user" } });
+      stream = await navigator.mediaDevices.getUserMedia({
+        video: { width: { ideal: 480 }, facingMode: "user" },
+      });
     } catch (error) {
-      says.textContent = error.name === "NotAllowedError"
-        ? "The camera was not allowed. Allow it beside the page's address, or upload a photo."
-        : "No camera was found. Upload a photo instead.";
+      says.textContent =
+        error.name === "NotAllowedError"
+          ? "The camera was not allowed. Allow it beside the page's address, or upload a photo."
+          : "No camera was found. Upload a photo instead.";
       return;
     }
     video.srcObject = stream;
@@ -75,10 +79,13 @@ function render({ model, el }) {
   const again = () => {
     clearTimeout(timer);
     if (!stream || !model.get("live")) return;
-    timer = setTimeout(() => {
-      shoot("live");
-      timer = setTimeout(again, PATIENCE_MS); // in case that an answer is lost
-    }, Math.max(0, 1000 / MOST_PER_S - (performance.now() - sent)));
+    timer = setTimeout(
+      () => {
+        shoot("live");
+        timer = setTimeout(again, PATIENCE_MS); // in case that an answer is lost
+      },
+      Math.max(0, 1000 / MOST_PER_S - (performance.now() - sent)),
+    );
   };
 
   const toggle = button("Use the camera", () => (stream ? close() : open()));

@@ -15,7 +15,9 @@ function render({ model, el }) {
     el.parentElement.querySelector(".serfiq-takers button")?.focus();
   });
   el.append(text, button);
-  const show = () => { el.hidden = !document.body.dataset.voila || model.get("given"); };
+  const show = () => {
+    el.hidden = !document.body.dataset.voila || model.get("given");
+  };
   model.on("change:given", show);
   show();
   return () => model.off("change:given", show);

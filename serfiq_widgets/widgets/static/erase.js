@@ -15,7 +15,9 @@ function render({ model, el }) {
   document.addEventListener("serfiq-erase", erase);
   const answer = () => {
     says.textContent = "Erased";
-    setTimeout(() => { says.textContent = ""; }, 3000);
+    setTimeout(() => {
+      says.textContent = "";
+    }, 3000);
   };
   model.on("msg:custom", answer);
   return () => {

@@ -25,7 +25,10 @@ function render({ model, el }) {
     if (movable) {
       el.tabIndex = 0;
       el.setAttribute("role", "group");
-      el.setAttribute("aria-label", "The square lies here: drag it, or move it with the arrow keys");
+      el.setAttribute(
+        "aria-label",
+        "The square lies here: drag it, or move it with the arrow keys",
+      );
     } else {
       el.removeAttribute("tabindex");
       el.removeAttribute("role");
@@ -33,12 +36,18 @@ function render({ model, el }) {
     }
   };
   const put = (x, y) => {
-    model.set("place", [x, y].map((value) => Math.min(SIDE, Math.max(0, Math.round(value)))));
+    model.set(
+      "place",
+      [x, y].map((value) => Math.min(SIDE, Math.max(0, Math.round(value)))),
+    );
     model.save_changes();
   };
   const point = (event) => {
     const box = face.getBoundingClientRect();
-    put(((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE);
+    put(
+      ((event.clientX - box.left) / box.width) * SIDE,
+      ((event.clientY - box.top) / box.height) * SIDE,
+    );
   };
   el.addEventListener("pointerdown", (event) => {
     if (!model.get("movable")) return;
@@ -60,7 +69,8 @@ function render({ model, el }) {
   for (const name of ["face", "overlay", "strength", "movable"]) model.on(`change:${name}`, show);
   show();
   return () => {
-    for (const name of ["face", "overlay", "strength", "movable"]) model.off(`change:${name}`, show);
+    for (const name of ["face", "overlay", "strength", "movable"])
+      model.off(`change:${name}`, show);
   };
 }
 

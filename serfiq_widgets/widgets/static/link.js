@@ -13,7 +13,9 @@ function render({ model, el }) {
     box.select();
     await navigator.clipboard?.writeText(box.value);
     button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy the link"; }, 1500);
+    setTimeout(() => {
+      button.textContent = "Copy the link";
+    }, 1500);
   });
   el.append(box, button);
   const show = () => {

@@ -14,7 +14,12 @@ function render({ model, el }) {
     boxes.forEach(([left, top, width, height], index) => {
       const box = document.createElement(boxes.length > 1 ? "button" : "div");
       box.className = "serfiq-box";
-      Object.assign(box.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * width}%`, height: `${100 * height}%` });
+      Object.assign(box.style, {
+        left: `${100 * left}%`,
+        top: `${100 * top}%`,
+        width: `${100 * width}%`,
+        height: `${100 * height}%`,
+      });
       if (boxes.length > 1) {
         box.type = "button";
         box.setAttribute("aria-label", `Face ${index + 1} of ${boxes.length}`);
@@ -36,7 +41,9 @@ function render({ model, el }) {
   const traits = ["src", "boxes", "landmarks", "chosen"];
   for (const name of traits) model.on(`change:${name}`, show);
   show();
-  return () => { for (const name of traits) model.off(`change:${name}`, show); };
+  return () => {
+    for (const name of traits) model.off(`change:${name}`, show);
+  };
 }
 
 export default { render };

@@ -13,7 +13,9 @@ async function load(model) {
   const library = await other(model, "library");
   const fetched = library.get("address"); // of the page's server
   if (fetched) {
-    await new Promise((done) => { setTimeout(done, PAINT_MS); });
+    await new Promise((done) => {
+      setTimeout(done, PAINT_MS);
+    });
     return (await import(new URL(fetched, location.href).href)).default;
   }
   const zipped = new Blob([library.get("source")]).stream();
@@ -27,9 +29,16 @@ async function load(model) {
 // Okabe and Ito's colours, as figures/style.py writes them, and the page's variables for them.
 const COLOURS = { "#0072B2": "--sq-accent", "#D55E00": "--sq-warn", "#009E73": "--sq-sure" };
 const CONFIG = { displayModeBar: false, responsive: true };
-const ARRAYS = { f4: Float32Array, f8: Float64Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u1: Uint8Array };
+const ARRAYS = {
+  f4: Float32Array,
+  f8: Float64Array,
+  i4: Int32Array,
+  i2: Int16Array,
+  i1: Int8Array,
+  u1: Uint8Array,
+};
 
-function unpacked(key, value) {
+function unpacked(_key, value) {
   if (!value?.bdata) return value;
   const bytes = Uint8Array.from(atob(value.bdata), (letter) => letter.charCodeAt(0));
   const array = new ARRAYS[value.dtype](bytes.buffer);
@@ -43,7 +52,13 @@ function themed(figure, element) {
   for (const [colour, name] of Object.entries(COLOURS)) text = text.replaceAll(colour, value(name));
   const { data, layout, film } = JSON.parse(text, unpacked);
   const line = value("--sq-line");
-  const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true });
+  const axis = (own) => ({
+    ...own,
+    gridcolor: line,
+    linecolor: line,
+    zerolinecolor: line,
+    automargin: true,
+  });
   const look = {
     autosize: true,
     font: { family: style.fontFamily, size: 12, color: value("--sq-ink") },
@@ -72,7 +87,8 @@ function cut({ data, film }, t, chosen) {
   if (film.pick) {
     const [source, mark] = film.pick;
     for (const key of ["x", "y", "z"]) {
-      if (shown[source][key]) shown[mark][key] = chosen < passes ? shown[source][key].slice(chosen, chosen + 1) : [];
+      if (shown[source][key])
+        shown[mark][key] = chosen < passes ? shown[source][key].slice(chosen, chosen + 1) : [];
     }
   }
   return shown;
@@ -92,7 +108,8 @@ async function render({ model, el }) {
   const bar = document.createElement("div");
   bar.className = "serfiq-save";
   el.append(area, bar);
-  const Plotly = await (globalThis.serfiqPlotly ??= load(model));
+  globalThis.serfiqPlotly ??= load(model); // all plots of a page wait for one
+  const Plotly = await globalThis.serfiqPlotly;
   const clock = await other(model, "clock");
 
   let look = null;
@@ -116,8 +133,13 @@ async function render({ model, el }) {
     const x = clock?.get("value");
     return clock && !look.film ? shapes.map((shape) => ({ ...shape, x0: x, x1: x })) : shapes;
   };
-  const soon = () => { frame ||= requestAnimationFrame(draw); };
-  const anew = () => { look = null; soon(); };
+  const soon = () => {
+    frame ||= requestAnimationFrame(draw);
+  };
+  const anew = () => {
+    look = null;
+    soon();
+  };
 
   const put = (chosen) => {
     model.set("chosen", chosen);
@@ -125,13 +147,16 @@ async function render({ model, el }) {
   };
   const choose = ({ curveNumber, pointNumber }) => {
     const pick = look.film?.pick;
-    if (!pick || !pick.includes(curveNumber)) return;
+    if (!pick?.includes(curveNumber)) return;
     put(curveNumber === pick[1] || pointNumber === model.get("chosen") ? -1 : pointNumber);
   };
   if (model.get("choosable")) {
     el.tabIndex = 0;
     el.setAttribute("role", "group");
-    el.setAttribute("aria-label", `${model.get("label")}: the arrow keys choose a dot, Escape lets it go`);
+    el.setAttribute(
+      "aria-label",
+      `${model.get("label")}: the arrow keys choose a dot, Escape lets it go`,
+    );
     el.addEventListener("keydown", ({ key, target }) => {
       const passes = clock ? clock.get("value") : look.film.passes;
       const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
@@ -144,7 +169,10 @@ async function render({ model, el }) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = format.toUpperCase();
-    button.setAttribute("aria-label", `Save this picture as ${button.textContent}: ${model.get("label")}`);
+    button.setAttribute(
+      "aria-label",
+      `Save this picture as ${button.textContent}: ${model.get("label")}`,
+    );
     button.addEventListener("click", () => save(Plotly, area, el, model.get("name"), format));
     bar.append(button);
   }
@@ -155,7 +183,10 @@ async function render({ model, el }) {
   // sent to Python, which works meanwhile.
   const move = () => {
     if (!look || look.film || !area.data) return draw();
-    const places = lines().flatMap(({ x0, x1 }, i) => [[`shapes[${i}].x0`, x0], [`shapes[${i}].x1`, x1]]);
+    const places = lines().flatMap(({ x0, x1 }, i) => [
+      [`shapes[${i}].x0`, x0],
+      [`shapes[${i}].x1`, x1],
+    ]);
     if (places.length) Plotly.relayout(area, Object.fromEntries(places));
   };
   const follow = () => queueMicrotask(move);

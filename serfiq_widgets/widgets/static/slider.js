@@ -31,7 +31,8 @@ function render({ model, el }) {
   const show = () => {
     for (const element of [range, number]) {
       for (const name of ["min", "max", "step"]) element[name] = model.get(name);
-      if (element !== document.activeElement || element === range) element.value = model.get("value");
+      if (element !== document.activeElement || element === range)
+        element.value = model.get("value");
     }
     el.style.setProperty("--sq-done", (range.value - range.min) / (range.max - range.min));
   };
@@ -41,8 +42,13 @@ function render({ model, el }) {
     model.save_changes();
   };
   range.addEventListener("input", () => put(range.valueAsNumber));
-  number.addEventListener("input", () => { if (number.validity.valid) put(number.valueAsNumber); });
-  number.addEventListener("change", () => { put(number.valueAsNumber); number.value = model.get("value"); });
+  number.addEventListener("input", () => {
+    if (number.validity.valid) put(number.valueAsNumber);
+  });
+  number.addEventListener("change", () => {
+    put(number.valueAsNumber);
+    number.value = model.get("value");
+  });
 
   let timer = 0;
   if (model.get("playable")) {
@@ -62,7 +68,10 @@ function render({ model, el }) {
       timer = setInterval(tick, TICK_MS);
     });
     play.className = "serfiq-play";
-    const next = button("Step", "One pass more", () => { stop(); step(); });
+    const next = button("Step", "One pass more", () => {
+      stop();
+      step();
+    });
     next.className = "serfiq-step";
     el.append(play, next);
     el.classList.add("serfiq-playable");

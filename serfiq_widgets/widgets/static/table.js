@@ -9,7 +9,8 @@ function render({ model, el }) {
   let rising = true;
   const show = () => {
     const rows = model.get("rows").map((cells, index) => ({ cells, index }));
-    if (column >= 0) rows.sort((a, b) => (rising ? 1 : -1) * compare(a.cells[column], b.cells[column]));
+    if (column >= 0)
+      rows.sort((a, b) => (rising ? 1 : -1) * compare(a.cells[column], b.cells[column]));
     const table = document.createElement("table");
     const caption = table.createCaption();
     caption.textContent = model.get("caption");
@@ -59,7 +60,9 @@ function render({ model, el }) {
   const traits = ["rows", "columns", "places", "caption", "action"];
   for (const name of traits) model.on(`change:${name}`, show);
   show();
-  return () => { for (const name of traits) model.off(`change:${name}`, show); };
+  return () => {
+    for (const name of traits) model.off(`change:${name}`, show);
+  };
 }
 
 export default { render };

@@ -79,14 +79,19 @@ function render({ model, el }) {
     step = 0;
     place();
   });
-  back.addEventListener("click", () => { step -= 1; place(); });
+  back.addEventListener("click", () => {
+    step -= 1;
+    place();
+  });
   next.addEventListener("click", () => {
     if (step === model.get("steps").length - 1) return end();
     step += 1;
     place();
   });
   skip.addEventListener("click", end);
-  note.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
+  note.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") end();
+  });
   return () => {
     sizes.disconnect();
     unlight();

@@ -24,7 +24,8 @@ function render({ model, el }) {
   input.hidden = true;
   const button = document.createElement("button");
   button.type = "button";
-  const icon = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 16V5m0 0-5 5m5-5 5 5M4 17v3h16v-3"/></svg>';
+  const icon =
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 16V5m0 0-5 5m5-5 5 5M4 17v3h16v-3"/></svg>';
   button.innerHTML = icon;
   button.append(model.get("label"));
   button.addEventListener("click", () => input.click());

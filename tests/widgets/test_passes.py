@@ -16,10 +16,10 @@ from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.widgets.camera import CameraFeed
 from serfiq_widgets.widgets.elements import Slider
 from serfiq_widgets.widgets.face_card import FaceCard, photo_traits
+from serfiq_widgets.widgets.passes import FormulaView, PassesSlider
 from serfiq_widgets.widgets.settings import SettingsPanel
 from serfiq_widgets.widgets.state import ExplorerState
 from serfiq_widgets.widgets.take_home import TakeHomePanel
-from serfiq_widgets.widgets.views import FormulaView, PassesSlider
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
 

@@ -6,80 +6,21 @@ Each can stand alone in a notebook, or beside others on one shared state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
 from serfiq_widgets import figures
 from serfiq_widgets.figures import Film, captions
-from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult
-from serfiq_widgets.widgets.elements import Notice, Plot, Readout, Slider
+from serfiq_widgets.widgets.base import StateView, heading
+from serfiq_widgets.widgets.elements import Plot, Readout, Slider
 from serfiq_widgets.widgets.errors_shown import show_errors
-from serfiq_widgets.widgets.state import MOST_PASSES, ExplorerState
+from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
 
 if TYPE_CHECKING:
     from serfiq_widgets.faces.alignment import AlignedFace
     from serfiq_widgets.images.read import ImageSource
-
-
-class StateView(w.VBox):
-    """Shows something of an `ExplorerState`: a given one, or one of its own.
-
-    Parameters
-    ----------
-    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
-        The photo.
-    state : ExplorerState, optional
-        A state to share with other views. Without one the view has its own.
-    model, engine, device, seed, detector
-        As for `Scorer`, when the view has its own state.
-
-    Attributes
-    ----------
-    state : ExplorerState
-        Its traits ``image``, ``ruin``, ``passes``, ``result`` and ``quality`` can be observed.
-    """
-
-    def __init__(
-        self,
-        image: ImageSource | AlignedFace | None = None,
-        *,
-        state: ExplorerState | None = None,
-        model: str | Path = "mini",
-        engine: str = "auto",
-        device: str = "auto",
-        seed: int = 0,
-        detector: str = "centerface",
-    ) -> None:
-        self.alone = state is None
-        self.state = state or ExplorerState(
-            open_scorer(model, engine, device, seed, detector=detector)
-        )
-        super().__init__()
-        parts = self.build()
-        if self.alone:
-            notice = Notice()
-            self.state.observe(lambda change: notice.say(change["new"]), "message")
-            parts = [notice, *parts, *self.accessories()]
-            self.add_class("serfiq")
-        self.children = parts
-        if image is not None:
-            self.state.image = image
-
-    def build(self) -> list[w.Widget]:
-        """Make the widgets and let them follow the state; the base has none."""
-        return []
-
-    def accessories(self) -> list[w.Widget]:
-        """Make what the view needs besides, when it stands alone."""
-        return []
-
-
-def heading(title: str, text: str) -> str:
-    """Return a picture's title and its one sentence, as HTML."""
-    return f"<h3>{title}</h3><p>{text}</p>"
 
 
 class PassesSlider(Slider):
@@ -87,7 +28,7 @@ class PassesSlider(Slider):
 
     def __init__(self, state: ExplorerState) -> None:
         super().__init__(
-            "Dropout passes T", state.passes, least=2, most=MOST_PASSES, step=1, playable=True
+            "Dropout passes T", state.passes, least=2, most=SLIDER_PASSES, step=1, playable=True
         )
         self.add_class("serfiq-passes")
         state.observe(lambda change: setattr(self, "value", change["new"]), "passes")

@@ -1,0 +1,80 @@
+"""ScoreRow: one line of a table of scores, and the table's schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+ImageFile = str | Path | BinaryIO
+"""An image by its path, or open."""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of a score table; the numbers are None where ``error`` says why.
+
+    Attributes
+    ----------
+    path : str
+        The image, as it was named or found.
+    quality : int
+        Quality component value, 0..100; none where the network is not calibrated.
+    raw, low, high : float
+        The score of the authors' code and its 95 % interval (none for two passes).
+    limit : float
+        The raw score of infinitely many passes; none where the head is not affine.
+    scaled : float
+        Logistic stretch of ``raw`` to 0..1; none where the network is not calibrated.
+    faces : int
+        How many faces the photo holds; the largest central one was scored.
+    box, detector : str
+        Its left, top, right and bottom in photo pixels, and who found it; none for a face that
+        was given aligned.
+    passes, seed : int
+        Dropout passes T, and the seed of their masks.
+    model, model_sha256 : str
+        The network, and the hash of its weights.
+    calibrated : bool
+        Whether its alpha and r are its own: else there is no quality. In every row.
+    sha256 : str
+        Hash of the image's file; there for every file that could be read.
+    engine, device, precision : str
+        What ran the network, where, and what it computed in.
+    ms : float
+        Milliseconds of work on this image; several images are under way at a time.
+    error : str
+        What was wrong and what to try; none if all went well.
+    """
+
+    path: str
+    quality: int | None = None
+    raw: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    scaled: float | None = None
+    faces: int | None = None
+    box: str | None = None
+    detector: str | None = None
+    passes: int | None = None
+    seed: int | None = None
+    model: str | None = None
+    model_sha256: str | None = None
+    calibrated: bool | None = None
+    sha256: str | None = None
+    engine: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    ms: float | None = None
+    error: str | None = None
+
+
+def score_schema() -> Any:
+    """Return the Arrow schema of `ScoreRow`."""
+    import pyarrow as pa
+
+    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    return pa.schema(
+        [(field.name, kinds[str(field.type).partition(" ")[0]]) for field in fields(ScoreRow)]
+    )

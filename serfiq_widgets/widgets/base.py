@@ -1,0 +1,91 @@
+"""What all views are: widgets that are built once, and follow a state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ipywidgets as w
+
+from serfiq_widgets.scoring.remote import open_scorer
+from serfiq_widgets.widgets.elements import Notice
+from serfiq_widgets.widgets.state import ExplorerState
+
+if TYPE_CHECKING:
+    from serfiq_widgets.faces.alignment import AlignedFace
+    from serfiq_widgets.images.read import ImageSource
+
+
+class View(w.VBox):
+    """Widgets that follow a state; a subclass sets its state, then calls this ``__init__``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children = self.build()
+        self.connect()
+
+    def build(self) -> list[w.Widget]:
+        """Make the widgets; the base has none."""
+        return []
+
+    def connect(self) -> None:
+        """Let the widgets and the state follow each other, where `build` has not."""
+
+
+class StateView(View):
+    """Shows something of an `ExplorerState`: a given one, or one of its own.
+
+    Parameters
+    ----------
+    image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
+        The photo.
+    state : ExplorerState, optional
+        A state to share with other views. Without one the view has its own.
+    model, engine, device, seed, detector
+        As for `Scorer`, when the view has its own state.
+
+    Attributes
+    ----------
+    state : ExplorerState
+        Its traits ``image``, ``ruin``, ``passes``, ``result`` and ``quality`` can be observed.
+    """
+
+    def __init__(
+        self,
+        image: ImageSource | AlignedFace | None = None,
+        *,
+        state: ExplorerState | None = None,
+        model: str | Path = "mini",
+        engine: str = "auto",
+        device: str = "auto",
+        seed: int = 0,
+        detector: str = "centerface",
+    ) -> None:
+        self.alone = state is None
+        self.state = state or ExplorerState(
+            open_scorer(model, engine, device, seed, detector=detector)
+        )
+        super().__init__()
+        if self.alone:
+            notice = Notice()
+            self.state.observe(lambda change: notice.say(change["new"]), "message")
+            self.children = [notice, *self.children, *self.accessories()]
+            self.add_class("serfiq")
+        if image is not None:
+            self.state.image = image
+
+    def accessories(self) -> list[w.Widget]:
+        """Make what the view needs besides, when it stands alone."""
+        return []
+
+
+def heading(title: str, text: str) -> str:
+    """Return a picture's title and its one sentence, as HTML."""
+    return f"<h3>{title}</h3><p>{text}</p>"
+
+
+def picture(title: str, text: str, *parts: w.Widget) -> w.VBox:
+    """Return a picture, or several parts of one, under its title and its one sentence."""
+    box = w.VBox([w.HTML(heading(title, text)), *parts])
+    box.add_class("serfiq-picture")
+    return box
