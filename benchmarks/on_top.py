@@ -95,7 +95,8 @@ def own_scores(
     head, rate = scorer.network.head, scorer.rate
     means = []
     for row in features:
-        distances = robustness.pairwise_distances(scorer.engine.passes(row, scorer.masks(100)))
+        passes = robustness.normalise(scorer.engine.passes(row, scorer.masks(100)))
+        distances = robustness.pairwise_distances(passes)
         means.append(distances.sum() / (100 * 99))
     limits = robustness.limit_distances(features, head.weight, head.bias, rate)
     return robustness.raw_score(means), robustness.raw_score(limits)

@@ -97,6 +97,8 @@ def load(path: str | Path) -> OnTop:
     try:
         content = path.read_bytes()
         arrays, card = unpack_arrays(content, key=CARD, most=MAX_BYTES)
+        if not card:
+            raise ValueError("it has no card")
         weights = [np.asarray(arrays[f"weight{i}"], np.float32) for i in range(len(arrays))]
         top = from_matrices(weights, **card, sha256=hashlib.sha256(content).hexdigest())
     except UNSOUND as error:

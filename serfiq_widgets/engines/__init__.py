@@ -101,9 +101,10 @@ class Engine(Protocol):
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M).
+        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M).
 
-        M is F for an affine head; an on-top head has a mask for the inputs of each layer.
+        They are not scaled to length 1: the control variates need their lengths. M is F for an
+        affine head; an on-top head has a mask for the inputs of each layer.
         """
         ...
 
@@ -184,7 +185,8 @@ def spread(
         if several is None
         else several(features, masks)
     )
-    sums = [robustness.pairwise_distances(one).sum(axis=1) for one in embeddings]
+    unit = map(robustness.normalise, embeddings)
+    sums = [robustness.pairwise_distances(one).sum(axis=1) for one in unit]
     return features, np.array(sums).reshape(-1, len(masks)) / (len(masks) - 1)
 
 

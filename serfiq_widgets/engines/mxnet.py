@@ -140,10 +140,11 @@ class MxnetEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         if self._on_top is not None:
-            return normalise(self._on_top(features, masks, self._keep))
-        return self.embed(masks * (features / np.float32(self._keep)))
+            return self._on_top(features, masks, self._keep)
+        kept = masks * (features / np.float32(self._keep))
+        return self._run(self._head, "features", kept)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""

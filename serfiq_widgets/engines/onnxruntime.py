@@ -204,9 +204,9 @@ class OnnxEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         if self._dropout is None:
-            return normalise(self._head(features, masks, self._keep))
+            return self._head(features, masks, self._keep)
         (embeddings,) = self.passes_of_several(features[None], masks)
         return embeddings
 
@@ -221,7 +221,7 @@ class OnnxEngine:
         for first in range(0, len(kept), SEVERAL):
             few = kept[first : first + SEVERAL]
             (embeddings,) = self._dropout.run(None, {"features": few, "masks": masks})
-            yield from map(normalise, embeddings)
+            yield from embeddings
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""

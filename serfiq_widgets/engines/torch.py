@@ -151,14 +151,14 @@ class TorchEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Unit embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         with self._running():
             return _home(self._embeddings(self._put(features[None]), self._expanded(masks))[0])
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
         with self._running():
-            return _home(self._embeddings(self._put(features), None)[:, 0])
+            return _home(self._unit(self._embeddings(self._put(features), None)[:, 0]))
 
     def spread(
         self, faces: NDArray[np.uint8], masks: NDArray[np.bool_]
@@ -169,7 +169,9 @@ class TorchEngine:
             held = self._expanded(masks)
             size = held.numel() * self._layers[0][0].element_size()
             chunks = features.split(max(1, CHUNK_BYTES // size))
-            means = [self._mean_distances(self._embeddings(rows, held)) for rows in chunks]
+            means = [
+                self._mean_distances(self._unit(self._embeddings(rows, held))) for rows in chunks
+            ]
             return _home(features), _home(self._torch.cat(means))
 
     @contextmanager
@@ -251,7 +253,7 @@ class TorchEngine:
         return self._masks[: len(packed)]
 
     def _embeddings(self, features: Any, masks: Any) -> Any:
-        """Unit embeddings (N, T, D) float32 of features (N, F) under masks (T, M), or under none.
+        """Embeddings (N, T, D) float32 of features (N, F) under masks (T, M), or under none.
 
         The same sums as in `checkpoints.heads.Head`; only the products are in low precision.
         """
@@ -267,6 +269,11 @@ class TorchEngine:
             x = (x.to(self._dtype) @ weight.T).float() + bias
             x = torch.tanh(x) if tanh else x
             first = last
+        return x
+
+    def _unit(self, x: Any) -> Any:
+        """Scale vectors (..., D) to length 1."""
+        torch = self._torch
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x / length.clamp_min(torch.finfo(torch.float32).tiny)
 

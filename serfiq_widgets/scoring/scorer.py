@@ -271,7 +271,8 @@ class Scorer:
         if self.network.head.is_affine:
             return self._limits(features)
         masks = self.masks(BEST_PASSES)
-        return np.array([robustness.score_of(self.engine.passes(row, masks)) for row in features])
+        passes = (robustness.normalise(self.engine.passes(row, masks)) for row in features)
+        return np.array([robustness.score_of(embeddings) for embeddings in passes])
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site.
@@ -314,7 +315,8 @@ class Scorer:
         scores = np.empty(count)
         for i in range(count):
             masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
-            scores[i] = robustness.score_of(self.engine.passes(features, masks))
+            embeddings = robustness.normalise(self.engine.passes(features, masks))
+            scores[i] = robustness.score_of(embeddings)
         return scores
 
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
@@ -367,7 +369,7 @@ class Scorer:
         timings: dict[str, float],
     ) -> QualityResult:
         clock = [perf_counter()]
-        embeddings = self.engine.passes(features, self.masks(passes))
+        embeddings = robustness.normalise(self.engine.passes(features, self.masks(passes)))
         clock.append(perf_counter())
         distances = robustness.pairwise_distances(embeddings)
         mean = robustness.running_mean_distance(distances)

@@ -121,7 +121,7 @@ def test_a_bad_file_is_counted(scorer, crops):
     assert len(done.raw) == PEOPLE
     (error,) = done.errors
     assert "broken.jpg" in error
-    assert calls == [(i + 1, PEOPLE + 1) for i in range(PEOPLE + 1)]
+    assert calls == [(PEOPLE + 1, PEOPLE + 1)]  # they are one chunk
     assert done.population == f"{PEOPLE} faces of crops; {RULE}, T=100"
     assert (done.before.alpha, done.before.r) == (60, 0.765)
     good = [path for path in images if path.name != "broken.jpg"]

@@ -84,7 +84,11 @@ def compare(checkpoint, face, seeds, *, whole):
         theirs.append(score_of(rb.normalise(mx.nd.Flatten(output).asnumpy())))
     features = scorer.features([face])[0]
     ours = [
-        score_of(scorer.engine.passes(features, rb.draw_masks(PASSES, N_FEATURES, RATE, seed)))
+        score_of(
+            rb.normalise(
+                scorer.engine.passes(features, rb.draw_masks(PASSES, N_FEATURES, RATE, seed))
+            )
+        )
         for seed in seeds
     ]
     error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / len(seeds))
