@@ -81,8 +81,8 @@ def evaluate(
     """Error versus discard: FNMR while the images of lowest quality are left out.
 
     FOLDER holds one sub-folder per person; or it is a file that --save wrote. Qualities: SER-FIQ's
-    raw score (serfiq), its exact limit, length of the embedding (norm), sharpness, brightness,
-    random, and an oracle that knows the errors. --pairs is LFW's pairs.txt, or a table with
+    raw score (serfiq), its closed form (limit), length of the embedding (norm), sharpness,
+    brightness, random, and an oracle that knows the errors. --pairs is LFW's list or a table with
     path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
     may hold arrays labels and paths too.
     """

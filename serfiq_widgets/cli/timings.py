@@ -78,7 +78,7 @@ def measure(
     rounds: int = 60,
     seconds: float = 10.0,
 ) -> dict[str, Any]:
-    """Time embedding, score, exact limit and the reference's way.
+    """Time embedding, score, closed form and the reference's way.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def measure(
     -------
     dict
         ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is a
-        score with its interval, ``limit_ms`` the exact limit; `Scorer.score` gives both.
+        score with its interval, ``limit_ms`` the best estimate (`Scorer.best_scores`).
         ``reference_ms`` is the reference's way, T copies through the whole network, on the same
         engine. ``peak_mb`` is the most memory that this process held before it took the
         reference's way, in megabytes, None where the system does not say. Stages of the way

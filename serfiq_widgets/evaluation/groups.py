@@ -22,7 +22,7 @@ from serfiq_widgets.evaluation.bias import Labels
 
 MAX_GROUPS, PLACES = 24, 4
 DECADES = tuple(range(0, 100, 10))
-SCORES = ("quality", "raw", "limit")  # what is saved of a score, best known first
+SCORES = ("quality", "controlled", "raw", "limit")  # what is saved of a score, best known first
 ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")

@@ -36,7 +36,7 @@ from serfiq_widgets.scoring.scorer import Scorer
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.models.cards import Card
-    from serfiq_widgets.scoring.results import QualityResult, Scores
+    from serfiq_widgets.scoring.results import Passes, QualityResult, Scores
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class RemoteScorer:
     def score_batch(
         self,
         faces: list[AlignedFace],
-        passes: int = 100,
+        passes: Passes = 100,
         *,
         limit: bool = True,
         embed: bool = False,
