@@ -153,11 +153,14 @@ def check_precision(name: str, device: str, wanted: str, able: tuple[str, ...]) 
     return wanted
 
 
+Known = Callable[[NDArray[np.float32]], Moments | None]
+
+
 def spread(
     engine: Engine,
     faces: NDArray[np.uint8],
     masks: NDArray[np.bool_],
-    known: Callable[[NDArray[np.float32]], Moments | None],
+    known: Known | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Run trunk and passes of many faces and return only how far apart the passes lie.
 
@@ -171,7 +174,7 @@ def spread(
         Aligned faces, RGB.
     masks : (T, M) ndarray of bool
         The same for all faces; T at least 2.
-    known : callable
+    known : callable, optional
         Returns `control_variates.moments` of features (N, F), or None where there are none.
 
     Returns
@@ -187,7 +190,7 @@ def spread(
         features, plain, sums = own(faces, masks, known)
         return features, plain.astype(np.float64), sums
     features = engine.trunk(faces)
-    return features, *spread_of(engine, features, masks, known(features))
+    return features, *spread_of(engine, features, masks, known(features) if known else None)
 
 
 def spread_of(

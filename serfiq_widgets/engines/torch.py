@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.control_variates import Moments
-from serfiq_widgets.engines import Normalisation, Runtime, check_precision
+from serfiq_widgets.engines import Known, Normalisation, Runtime, check_precision
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, one_line
 
 if TYPE_CHECKING:
@@ -165,14 +165,14 @@ class TorchEngine:
         self,
         faces: NDArray[np.uint8],
         masks: NDArray[np.bool_],
-        known: Callable[[NDArray[np.float32]], Moments | None],
+        known: Known | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
         """Features of many faces, and how far apart their passes lie; see `engines.spread`."""
         torch = self._torch
         with self._running():
             features = self._features(faces)
             home = _home(features)
-            moments = known(home)
+            moments = known(home) if known else None
             held = self._expanded(masks)
             size = held.numel() * self._layers[0][0].element_size()
             step = max(1, CHUNK_BYTES // size)

@@ -239,7 +239,7 @@ def test_on_the_bundled_table_the_score_deserves_trust(table):
         _, _, high = result.difference("serfiq", rival)
         assert high < 0, rival
     _, _, high = result.difference("limit", "serfiq")
-    assert high > 0  # the exact limit is not worse within the band
+    assert high > 0  # the closed form is not worse within the band
     assert result.curves["limit"].pauc(0.3) < result.curves["serfiq"].pauc(0.3)
 
 
