@@ -5,7 +5,7 @@
 FACES is a folder of aligned faces; MODEL is a name or the file of a network with an affine head
 (SFace as its makers quantised it in blocks must be stored as float32 first). Faces are taken evenly
 from the folder, as they are, under every degradation at its end, in shuffled tiles, and as noise.
-Every seed's masks serve all faces, and its first T passes are those of the smaller T. Prints, as
+Every face has seeds of its own, and a seed's first T passes are those of the smaller T. Prints, as
 Markdown, for every kind and number of passes: the standard deviation of the raw score, plain and
 controlled, and how many times smaller the variance is; the bias, against the mean of the plain
 passes of all seeds and against that of the controlled ones; how often the 95 % interval holds that
@@ -99,9 +99,11 @@ def measure(
     plain, controlled, low, high = (np.empty(shape) for _ in range(4))
     safe = {name: np.empty(shape[:2], bool) for name in closed}
     index = np.array(passes) - 1
-    for seed in range(seeds):
-        masks = robustness.draw_masks(passes[-1], head.n_features, rate, seed)
-        for i, row in enumerate(features):
+    for i, row in enumerate(features):
+        for seed in range(seeds):
+            # masks of its own for each face: of shared ones, all faces would have the same luck
+            own_seed = i * seeds + seed
+            masks = robustness.draw_masks(passes[-1], head.n_features, rate, own_seed)
             embeddings = head(row, masks, 1.0 - rate)
             distances = robustness.pairwise_distances(robustness.normalise(embeddings))
             plain[i, seed] = robustness.raw_score(robustness.running_mean_distance(distances))[
@@ -111,9 +113,10 @@ def measure(
             found = cv.running_estimate(cv.controlled_distances(embeddings, own), own)
             controlled[i, seed] = found.raw[index]
             low[i, seed], high[i, seed] = found.interval()[index].T
-            few = cv.Estimate(*(part[FEW - 1 : FEW] for part in vars(found).values()))
+            few = found.interval()[FEW - 1 : FEW]
             for name, limits in closed.items():
-                safe[name][i, seed] = cv.closed_form_is_safe(limits[i : i + 1], few)[0]
+                raw = robustness.raw_score(limits[i : i + 1])
+                safe[name][i, seed] = cv.closed_form_is_safe(raw, few)[0]
     forms = {name: robustness.raw_score(form) for name, form in closed.items()}
     return Measured(plain, controlled, low, high, safe, forms)
 
@@ -164,7 +167,7 @@ def report(kinds: dict[str, Measured], passes: tuple[int, ...]) -> None:
     print("|---" * 6 + "|")
     for name, one in kinds.items():
         gaps = one.percent(one.controlled)[:, :, -1] - one.percent(one.plain)[:, :, -1]
-        per_seed = gaps.mean(axis=0)
+        per_seed = gaps.mean(axis=0)  # of independent faces
         cells = [f"{per_seed.mean():+.4f} ± {per_seed.std(ddof=1) / len(per_seed) ** 0.5:.4f}"]
         errors = {
             key: one.percent(form[:, None, None])[:, 0, 0] for key, form in one.closed.items()

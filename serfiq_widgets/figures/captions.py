@@ -59,7 +59,7 @@ NUMBERS = """\
     <dt>closed form, T \u2192 \u221e</dt>
     <dd><span class="serfiq-limit">{limit}</span></dd>
   </dl>
-  <small>{interval}</small>
+  <small>{interval}. The quality is that of the {kind} score.</small>
 </div>"""
 METER = '<meter min="0" max="100" value="{}" aria-label="quality"></meter>'
 SCALE = "of 100<br>quality"
@@ -96,12 +96,14 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
         "meter": [METER.format(value) if own else "" for value in quality],
         "passes": written(t, "d"),
         "published": published if own else none,
-        "kind": always("controlled" if result.is_controlled else "as published"),
+        "kind": always("controlled" if result.is_controlled else "published"),
         "best": written(best, ".4f"),
         "raw": written(raw, ".4f"),
         "limit": always(_closed_form(result)),
         "interval": [
-            NO_INTERVAL if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
+            NO_INTERVAL
+            if np.isnan(low)
+            else f"95 % interval of the raw score: {low:.4f} to {high:.4f}"
             for low, high in ends
         ],
         "total": written(mean * pairs, ".1f"),
