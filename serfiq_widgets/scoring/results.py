@@ -140,7 +140,164 @@ class QualityResult:
         return self.closed_form
 
     @property
-    def shown_quality(quality: int | None) -> str:
+    def closed_form_is_safe(self) -> bool:
+        """Whether the interval of five controlled passes bears the closed form out."""
+        at = min(SAFE_PASSES, self.passes) - 1
+        ends = self.running_controlled_interval[at : at + 1]
+        return bool(closed_form_is_safe(np.array([self.closed_form]), ends)[0])
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether there is a controlled score: the head is affine."""
+        return bool(np.isfinite(self.running_controlled[-1]))
+
+    @property
+    def best_kind(self) -> str:
+        """Which estimate `best` is: "controlled", or "raw" under a head that is not affine."""
+        return "controlled" if self.is_controlled else "raw"
+
+    @property
+    def running_best(self) -> NDArray[np.float64]:
+        """`best` after t passes (T,); the first entry is NaN."""
+        return self.running_controlled if self.is_controlled else self.running
+
+    @property
+    def running_best_interval(self) -> NDArray[np.float64]:
+        """95 % interval of `running_best` (T, 2); NaN for t < 3."""
+        return self.running_controlled_interval if self.is_controlled else self.running_interval
+
+    @property
+    def best(self) -> float:
+        """The best estimate there is of the raw score of infinitely many passes.
+
+        The one rule for every number that people see: the controlled score, and where there is
+        none the score as it is published.
+        """
+        return float(self.running_best[-1])
+
+    @property
+    def best_interval(self) -> tuple[float, float]:
+        """95 % interval of `best`."""
+        return _pair(self.running_best_interval[-1])
+
+    @property
+    def scaled(self) -> float:
+        """Logistic stretch of `best` to 0..1."""
+        return float(robustness.scaled_score(self.best, self.alpha, self.r))
+
+    @property
+    def quality(self) -> int:
+        """``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1."""
+        return robustness.quality_component(self.scaled)
+
+    @property
+    def quality_margin(self) -> float:
+        """Half the 95 % interval of the quality, in quality points; NaN for T = 2."""
+        return float(robustness.quality_margin(self.best_interval, self.alpha, self.r))
+
+    @property
+    def published_quality(self) -> int:
+        """The quality that `raw` alone gives, as published: it varies with the masks."""
+        scaled = robustness.scaled_score(self.raw, self.alpha, self.r)
+        return robustness.quality_component(float(scaled))
+
+    @property
+    def shown_quality(self) -> str:
+        """`quality` as people are shown it: a number, or a dash if it would mean nothing."""
+        return shown_quality(self.quality if self.calibrated else None)
+
+    def wipe(self) -> None:
+        """Overwrite face, features and embeddings: freed memory keeps what stood in it."""
+        for array in (self.face.pixels, self.features, self.embeddings, self.distances):
+            if array.flags.writeable:
+                array.fill(0)
+
+    @property
+    def mean_distance(self) -> float:
+        """Mean pairwise distance of the embeddings, the exponent in `raw`."""
+        return float(np.log(2.0 / self.raw - 1.0))
+
+    @property
+    def in_words(self) -> str:
+        """The score in words: the quality, or `best` where a quality would mean nothing."""
+        return f"quality {self.quality}" if self.calibrated else f"raw score {self.best:.4f}"
+
+
+def _pair(ends: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = ends
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The numbers of many faces, without what they come from; see `QualityResult` for each.
+
+    Attributes
+    ----------
+    raw, low, high : (N,) ndarray of float64
+        The score as published, and the ends of its interval.
+    controlled, controlled_low, controlled_high : (N,) ndarray of float64
+        The controlled score and its interval; NaN under a head that is not affine.
+    closed_form : (N,) ndarray of float64
+        NaN there too, or where it was not asked for.
+    scaled : (N,) ndarray of float64
+        Logistic stretch of `best` to 0..1.
+    margin : (N,) ndarray of float64
+        Half the 95 % interval of the quality, in quality points.
+    quality : (N,) ndarray of int64
+    passes : (N,) ndarray of int64
+        Dropout passes T that were made.
+    embeddings : (N, D) ndarray of float32 or None
+        Without dropout and not scaled to length 1, if they were asked for; under an on-top head
+        those of its base.
+    """
+
+    raw: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    controlled: NDArray[np.float64]
+    controlled_low: NDArray[np.float64]
+    controlled_high: NDArray[np.float64]
+    closed_form: NDArray[np.float64]
+    scaled: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    quality: NDArray[np.int64]
+    passes: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None = None
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """The best estimate of each face, by the rule of `QualityResult.best`."""
+        return best_of(self.raw, self.controlled)
+
+    def where(self, keep: NDArray[np.bool_]) -> Scores:
+        """Return the faces for which ``keep`` (N,) is true."""
+        columns: dict[str, Any] = {
+            name: None if column is None else column[keep] for name, column in vars(self).items()
+        }
+        return Scores(**columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the faces of several batches, in order; of none, none."""
+        if not parts:
+            none = np.empty(0)
+            numbers: dict[str, Any] = dict.fromkeys(NUMBERS, none)
+            whole = none.astype(np.int64)
+            return cls(**numbers, quality=whole, passes=whole)
+        columns: dict[str, Any] = {}
+        for name, first in vars(parts[0]).items():
+            every = [getattr(part, name) for part in parts]
+            columns[name] = None if first is None else np.concatenate(every)
+        return cls(**columns)
+
+
+def best_of(plain: NDArray[np.float64], controlled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the controlled scores (..., N), and the plain ones where there are none."""
+    return np.where(np.isnan(controlled), plain, controlled)
+
+
+def shown_quality(quality: int | None) -> str:
     """Return a quality as people are shown it; a dash where there is none."""
     return NO_QUALITY if quality is None else str(quality)
 
