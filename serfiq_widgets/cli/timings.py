@@ -113,7 +113,7 @@ def measure(
     faces = list(islice(cycle(_faces()), batch))
     jobs: dict[str, Job] = {
         "embedding": lambda: scorer.embed(faces),
-        "score": lambda: scorer.score_batch(faces, passes, limit=False),
+        "score": lambda: scorer.score_batch(faces, passes),
         "limit": lambda: scorer.best_scores(faces),
     }
     for job in WARM_UP * list(jobs.values()):

@@ -67,7 +67,6 @@ class FaceScorer(Protocol):
         faces: list[AlignedFace],
         passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores: ...
 

@@ -37,14 +37,11 @@ def known_moments(
     return moments(usable, head.weight, head.bias, rate, terms=terms)
 
 
-def closed_forms(
-    features: NDArray[np.float32], head: Head, rate: float, terms: LimitTerms | None
-) -> NDArray[np.float64]:
-    """Return the closed forms (N,) of raw scores; NaN under a head that is not affine."""
-    if not head.is_affine:
-        return np.full(len(features), np.nan)
-    distances = robustness.limit_distances(features, head.weight, head.bias, rate, terms=terms)
-    return robustness.raw_score(distances)
+def closed_forms(known: Moments | None, empty: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the closed forms (N,) of raw scores; NaN where features are empty, or none known."""
+    if known is None:
+        return np.full(len(empty), np.nan)
+    return np.where(empty, np.nan, robustness.raw_score(known.distances))
 
 
 def running_estimates(

@@ -159,11 +159,10 @@ class RemoteScorer:
         faces: list[AlignedFace],
         passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only."""
-        scores: Scores = self._call("score_batch", faces, passes, limit=limit, embed=embed)
+        scores: Scores = self._call("score_batch", faces, passes, embed=embed)
         return scores
 
     def limit(self, face: AlignedFace) -> float:

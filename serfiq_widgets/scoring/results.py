@@ -51,7 +51,7 @@ class QualityResult:
         The same of the controlled score; NaN under a head that is not affine.
     closed_form : float
         An approximation of the raw score of infinitely many passes that needs no pass
-        (`robustness.limit_distances`); NaN under a head that is not affine.
+        (`control_variates.Moments.distances`); NaN under a head that is not affine.
     calibrated : bool
         Whether alpha and r are the network's own. Where they are not, ``scaled`` and ``quality``
         mean nothing and are not shown (`shown_quality`); ``raw`` compares photos all the same.

@@ -225,7 +225,6 @@ class Scorer:
         faces: list[AlignedFace],
         passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only: the fast path for datasets.
@@ -240,8 +239,6 @@ class Scorer:
         passes : int or "auto"
             Dropout passes T, 2 to 2000; or as many as bring the interval of a face's quality within
             half a quality point.
-        limit : bool
-            Compute the closed forms too, which are NaN otherwise.
         embed : bool
             Also give the embeddings.
         """
@@ -255,15 +252,12 @@ class Scorer:
         else:
             pixels = np.stack([face.pixels for face in faces])
             features, means, sums = spread(self.engine, pixels, self.masks(passes), self._known)
-            plain, controlled = estimates(means, sums, self._known(features))
+            known = self._known(features)
+            plain, controlled = estimates(means, sums, known)
             made = np.full(len(faces), passes)
         empty = robustness.empty_features(features)
         for numbers in (plain, controlled):
             numbers[:, empty] = np.nan
-        closed_form = np.full(len(faces), np.nan)
-        if limit:
-            usable = np.where(empty[:, None], 0, features)
-            closed_form = np.where(empty, np.nan, self._limits(usable))
         best, *ends = best_of(plain, controlled)
         card = self.card
         scaled = robustness.scaled_score(best, card.alpha, card.r)
@@ -271,9 +265,8 @@ class Scorer:
         quality = np.rint(100 * np.nan_to_num(scaled)).astype(np.int64)
         head = self.network.head
         embeddings = None if not embed else head(features) if head.is_affine else features
-        columns = dict(
-            zip(NUMBERS, [*plain, *controlled, closed_form, scaled, margin], strict=True)
-        )
+        rows = [*plain, *controlled, closed_forms(known, empty), scaled, margin]
+        columns = dict(zip(NUMBERS, rows, strict=True))
         return Scores(**columns, quality=quality, passes=made, embeddings=embeddings)
 
     def limit(self, face: AlignedFace) -> float:
@@ -285,16 +278,26 @@ class Scorer:
             The head is not affine, so there is none.
         """
         _ = self.network.head.weight
-        return float(self._limits(self.features([face]))[0])
+        known = self._known(self.features([face]))
+        return float(closed_forms(known, np.array([False]))[0])
 
     def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
 
         They are `Scores.best` of few passes, and of more under an on-top head, which has no
         control variates; all under the same masks.
+
+        Raises
+        ------
+        CorruptModel
+            The network makes nothing of a face.
         """
         few = self.network.head.is_affine
-        return self.score_batch(faces, BEST_PASSES if few else PLAIN_PASSES, limit=False).best
+        best = self.score_batch(faces, BEST_PASSES if few else PLAIN_PASSES).best
+        for face, nothing in zip(faces, np.isnan(best), strict=True):
+            if nothing:
+                raise nothing_made(self.network.name, face)
+        return best
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site.
@@ -343,10 +346,6 @@ class Scorer:
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
-    def _limits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Closed forms of raw scores (N,) of features (N, F); NaN under a head that has none."""
-        return closed_forms(features, self.network.head, self.rate, self._terms)
-
     def _known(self, features: NDArray[np.float32]) -> Moments | None:
         """What is known of the passes of features (N, F); None under a head that is not affine."""
         return known_moments(features, self.network.head, self.rate, self._terms)
@@ -360,7 +359,7 @@ class Scorer:
         features = self._trunk(faces)
         nothing = robustness.empty_features(features)
         clock.append(perf_counter())
-        limits = self._limits(np.where(nothing[:, None], 0, features))
+        known = self._known(features)
         clock.append(perf_counter())
         trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
@@ -368,21 +367,19 @@ class Scorer:
             if empty
             else self._result(
                 face,
-                row,
-                float(limit),
+                features[i],
+                None if known is None else known.of(slice(i, i + 1)),
                 passes,
                 {"face": image.ms, "trunk": float(trunk_ms), "limit": float(limit_ms)},
             )
-            for image, face, empty, row, limit in zip(
-                images, faces, nothing, features, limits, strict=True
-            )
+            for i, (image, face, empty) in enumerate(zip(images, faces, nothing, strict=True))
         ]
 
     def _result(
         self,
         face: AlignedFace,
         features: NDArray[np.float32],
-        limit: float,
+        known: Moments | None,
         passes: int,
         timings: dict[str, float],
     ) -> QualityResult:
@@ -391,7 +388,7 @@ class Scorer:
         clock.append(perf_counter())
         unit = robustness.normalise(embeddings)
         distances = robustness.pairwise_distances(unit)
-        running = running_estimates(distances, embeddings, self._known(features[None]))
+        running = running_estimates(distances, embeddings, known)
         clock.append(perf_counter())
         passes_ms, spread_ms = np.diff(clock) * 1e3
         return QualityResult(
@@ -400,7 +397,7 @@ class Scorer:
             embeddings=unit,
             distances=distances,
             **running,
-            closed_form=limit,
+            closed_form=float(closed_forms(known, np.array([False]))[0]),
             seed=self.seed,
             model=self.card.name,
             model_sha256=self.network.sha256,

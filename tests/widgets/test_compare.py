@@ -57,7 +57,7 @@ def test_two_faces_are_compared_under_the_same_masks(panel, scorer):
     assert f">{float(one @ two):.3f}<" in said
     assert "A is the better one" in said
     assert f"quality {a.quality} against {b.quality}" in said
-    assert f"{abs(a.limit - b.limit):.4f}" in said
+    assert f"{abs(a.best - b.best):.4f}" in said
     assert len(panel._clouds.figure["data"]) == 2
     assert panel._pictures.layout.display == ""
 
