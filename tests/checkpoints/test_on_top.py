@@ -188,7 +188,7 @@ BROKEN = {
 def test_a_broken_head_is_refused_by_name(tmp_path, case):
     path = tmp_path / "top.npz"
     BROKEN[case](path)
-    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is not an on-top head"):
         on_top.load(path)
 
 
@@ -202,7 +202,7 @@ def test_an_array_that_says_it_is_huge(tmp_path):
         np.save(card, np.array(SOUND))
         archive.writestr("card.npy", card.getvalue())
         archive.writestr("weight0.npy", head.getvalue() + bytes(64))
-    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is not an on-top head"):
         on_top.load(path)
 
 
