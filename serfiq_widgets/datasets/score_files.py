@@ -1,4 +1,4 @@
-"""Many images at once: every image is scored, one row each; a bad one is a row with its error."""
+"""Scoring of many images, one row each; a bad image gives a row with its error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def score_files(
     scorer : Scorer
         The model, engine and seed.
     paths : iterable of str, Path or file object
-        From `find_images` or `walk`; read as far as the work has come.
+        For example from `find_images` or `walk`; read step by step during the work.
     passes : int
         Dropout passes T.
     aligned : bool
@@ -53,9 +53,9 @@ def row_chunks(
 
 
 def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]:
-    """Return all that the rows of one run have in common, as text and numbers.
+    """Return the common settings of all rows of a run, as text and numbers.
 
-    Rows of equal settings can stand in one table, wherever they were computed.
+    Rows with equal settings can be in one table, wherever they were computed.
     """
     plain = {
         name: value
@@ -82,7 +82,7 @@ def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]
 
 
 def digest_of(path: ImageFile) -> str | None:
-    """Return the SHA-256 of an image's file as `ScoreRow` has it; None if it cannot be read."""
+    """Return the SHA-256 of an image's file for `ScoreRow`; None if it cannot be read."""
     try:
         return hashlib.sha256(read_bytes(path, name_of(path))).hexdigest()
     except SerfiqError:
@@ -100,7 +100,7 @@ def _rows(scorer: Scorer, scored: ScoredImages, passes: int) -> list[ScoreRow]:
         "device": scorer.engine.device,
         "precision": scorer.engine.precision,
     }
-    if not scorer.calibrated:  # numbers that mean nothing are left out
+    if not scorer.calibrated:  # omit meaningless numbers
         shared |= {"quality": None, "scaled": None}
     rows: list[ScoreRow] = []
     done = 0
@@ -117,7 +117,7 @@ def _rows(scorer: Scorer, scored: ScoredImages, passes: int) -> list[ScoreRow]:
 
 
 def _numbers(scores: Scores, place: int) -> dict[str, Any]:
-    """Return the numbers of one face; None for what there is not."""
+    """Return the numbers of one face; None for missing ones."""
     names = ("raw", "low", "high", "limit", "scaled")
     numbers = {name: float(getattr(scores, name)[place]) for name in names}
     known = {name: None if math.isnan(value) else value for name, value in numbers.items()}

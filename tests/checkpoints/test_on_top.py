@@ -246,7 +246,7 @@ def test_scores_of_embeddings_on_the_command_line(head_file, tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n")
     result = run("score-embeddings", head_file, tmp_path / "bad.csv")
     assert result.exit_code == 2
-    assert "'bad.csv' holds no embeddings" in result.output
+    assert "'bad.csv' contains no embeddings" in result.output
 
 
 def people(count=6, each=12, n=16, seed=0):

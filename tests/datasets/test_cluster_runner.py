@@ -129,7 +129,7 @@ def test_a_cluster_that_lost_its_workers_says_so(monkeypatch, chunks):
     ):
         runner = ClusterRunner(client, OPTIONS, 5, aligned=True)
         client.retire_workers(list(client.scheduler_info()["workers"]))
-        with pytest.raises(ClusterUnavailable, match="are gone"):
+        with pytest.raises(ClusterUnavailable, match="have ended"):
             list(runner.score(chunks))
         with pytest.raises(ClusterUnavailable, match="no worker"):
             ClusterRunner(client, OPTIONS)
