@@ -207,7 +207,7 @@ def test_a_saved_evaluation_is_evaluated_again_and_drawn(people, tmp_path):
     [
         ((), "Name a folder"),
         (("--labels", __file__), "needs --embeddings"),
-        (("--embeddings", __file__, "--labels", __file__, "--pairs", __file__), "excludes a folder"),
+        (("--embeddings", __file__, "--labels", __file__, "--pairs", __file__), "excludes a"),
         ((__file__,), "is no saved evaluation"),
         ((Path(__file__).parent, "--fmr", "0"), "fmr"),
         ((Path(__file__).parent, "--plot", "page.txt"), "ends in .html"),
