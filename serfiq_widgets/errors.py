@@ -40,7 +40,7 @@ class PackageMissing(SerfiqError):
 
 
 class BadTable(SerfiqError):
-    """A table cannot be read or written, or lacks a column; the message names both."""
+    """A table cannot be read or written, or has no such column; the message names both."""
 
 
 class ClusterUnavailable(SerfiqError):

@@ -80,15 +80,13 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
             raise CorruptModel(f"'{path.name}' {_OTHER}")
         if not epochs:
             raise CorruptModel(
-                f"'{path.name}' has no weights: '{prefix}-0000.params' should lie beside it."
+                f"'{path.name}' has no weights: '{prefix}-0000.params' should be beside it."
             )
         params = epochs[-1]
     symbol = path.with_name(f"{prefix}-symbol.json")
     for file in (symbol, params):
         if not file.is_file():
-            raise CorruptModel(
-                f"'{path.name}' is half a model: '{file.name}' should lie beside it."
-            )
+            raise CorruptModel(f"'{path.name}' is half a model: '{file.name}' should be beside it.")
     return symbol, params
 
 

@@ -110,7 +110,7 @@ class Builder:
             value = next((self.params[one] for one in names if one in self.params), None)
             if value is None:
                 raise CorruptModel(
-                    f"'{self.name}' needs the parameter '{name}', which its file lacks."
+                    f"'{self.name}' needs the parameter '{name}', which is not in its file."
                 )
             if value.dtype.kind != "f":
                 raise CorruptModel(

@@ -105,7 +105,7 @@ def _pooling(n: Node) -> str:
         room = size + 2 * pad - window
         last = (-(-room // step) if full else room // step) * step  # the start of the last window
         if room < 0 or last >= size + pad + pad * counted:
-            raise ValueError("its windows lie in the padding")
+            raise ValueError("a window has only padding")
         end.append(max(last + window - size - pad - pad * counted, 0))
     if counted:  # the mean includes these zeros, but not further ones
         zeros = n.whole("pads", [0, 0, *begin, 0, 0, *begin])
@@ -233,7 +233,7 @@ def _softmax(n: Node) -> str:
 def _clip(n: Node) -> str:
     low, high = float(n.get("a_min")), float(n.get("a_max"))
     if low > high:
-        raise ValueError(f"a_min {low:g} lies above a_max {high:g}")
+        raise ValueError(f"a_min {low:g} is above a_max {high:g}")
     return n.emit("Clip", n.input(0), n.constant("a_min", low), n.constant("a_max", high))
 
 

@@ -97,7 +97,7 @@ def _take_in(tensor: onnx.TensorProto, path: Path, beside: dict[str, bytes], lef
         file = path.parent / location
         if not file.is_file():
             raise CorruptModel(
-                f"'{path.name}' keeps weights in '{location}', which should lie beside it."
+                f"'{path.name}' keeps weights in '{location}', which should be beside it."
             )
         if file.stat().st_size > left - sum(map(len, beside.values())):
             raise CorruptModel(f"'{path.name}' and '{location}' hold more than {MAX_BYTES} bytes.")

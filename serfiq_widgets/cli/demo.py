@@ -14,7 +14,7 @@ LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to use.  [default: 8866]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
 @click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
-@click.option("--base-url", default="/", help="Its path behind a proxy: /user/me/proxy/8866/.")
+@click.option("--base-url", default="/", help="The path behind a proxy: /user/me/proxy/8866/.")
 @click.option("--public", is_flag=True, help="Serve the public: protected, with limits.")
 @click.option("--address", help="With --public: the address to listen on.  [default: 127.0.0.1]")
 @click.option("--token", help="With --public: visitors' token; generated if not given.")

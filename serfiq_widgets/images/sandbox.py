@@ -32,7 +32,7 @@ PATIENCE_S = 15  # until the answer: a busy machine may be slow
 START_S = 20  # until the process is ready; a busy machine may be slow
 IDLE_S = 60
 MAX_TEXT = 2000  # bytes of an error text
-KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds a secret
+KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # no secrets
 CHILD = """\
 import sys
 sys.path.insert(0, {!r})

@@ -271,7 +271,7 @@ def _pour(
         try:
             block = response.read1(min(BLOCK, most - done))
         except (OSError, HTTPException) as error:
-            raise _BrokenOff(f"The connection broke off after {done} bytes ({error}).") from error
+            raise _BrokenOff(f"The connection failed after {done} bytes ({error}).") from error
         if not block:
             break
         out.write(block)

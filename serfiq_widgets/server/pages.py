@@ -27,7 +27,7 @@ SESSION = {  # for session.js
     "over": "This session has ended: what is shown is old.",
     "kept": KEPT,
     "anew": "Starting again runs the page from its beginning.",
-    "warning": "Is anybody there? The demo starts anew in {} s. Touch the screen to go on.",
+    "warning": "Is anybody there? The demo restarts in {} s. Touch the screen to continue.",
     "stay": "Go on",
 }
 PAGE = """<!doctype html>

@@ -391,7 +391,7 @@ def test_weights_may_lie_beside_the_file(mini, expected, tmp_path):
     with pytest.raises(CorruptModel, match=r"'net.onnx.data' does not hold the weights"):
         load_network(path)
     data.unlink()
-    with pytest.raises(CorruptModel, match=r"'net.onnx.data', which should lie beside it"):
+    with pytest.raises(CorruptModel, match=r"'net.onnx.data', which should be beside it"):
         load_network(path)
     (tmp_path / "elsewhere").write_bytes(whole)
     data.symlink_to(tmp_path / "elsewhere")

@@ -278,7 +278,7 @@ def _check_files(folder: Path) -> None:
     names = [f"{name}{end}" for name in SHAPES for end in ("-symbol.json", "-0001.params")]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        lacks = "none is there" if missing == names else f"missing: {', '.join(missing)}"
+        lacks = "none was found" if missing == names else f"missing: {', '.join(missing)}"
         raise EngineUnavailable(
             "MTCNN needs eight files, det1, det2, det3 and det4, each with -symbol.json and "
             f"-0001.params, in the folder {folder}: {lacks}. Copy them from deploy/mtcnn-model of "
