@@ -3,7 +3,7 @@
 Usage: detectors.py PHOTOS.zip [MODEL]. The zip holds photos of one main face each. Prints a line
 for every detector whose files are here (`serfiq doctor` lists them). Distances are those of the
 five landmarks from CenterFace's, averaged over the five: in pixels of the aligned face, and as a
-share of the distance between the eyes. Scores are exact limits of the same photos.
+share of the distance between the eyes. Scores are closed forms of the same photos.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def main() -> None:
         trunk, score = interleaved(
             [
                 lambda pixels=pixels: scorer.engine.trunk(pixels),
-                lambda faces=faces: scorer.score_batch(faces, wanted.passes, limit=False),
+                lambda faces=faces: scorer.score_batch(faces, wanted.passes),
             ],
             wanted.rounds,
         )

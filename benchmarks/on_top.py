@@ -66,7 +66,7 @@ def main() -> None:
     scores = {
         "on top": on_top.score_embeddings(top, embeddings[chosen])["raw"],
         f"{scorer.card.name}, T=100": own,
-        f"{scorer.card.name}, exact limit": limit,
+        f"{scorer.card.name}, closed form": limit,
         "length of the embedding": lengths,
         "random": np.random.default_rng(0).random(len(chosen)),
     }
@@ -91,7 +91,7 @@ def trunk(scorer: Scorer, paths: list[Path]) -> Iterator[NDArray[np.float32]]:
 def own_scores(
     scorer: Scorer, features: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Raw scores of the network itself: T=100, and the exact limit."""
+    """Raw scores of the network itself: T=100, and the closed form."""
     head, rate = scorer.network.head, scorer.rate
     means = []
     for row in features:

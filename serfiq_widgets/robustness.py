@@ -165,9 +165,10 @@ def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
 
 
 def score_of(embeddings: NDArray[np.float32]) -> float:
-    """Return the raw score of one face's embeddings (T, D), T at least 2."""
+    """Return the raw score of one face's passes (T, D), of any length, T at least 2."""
     passes = len(embeddings)
-    return float(raw_score(pairwise_distances(embeddings).sum() / (passes * (passes - 1))))
+    distances = pairwise_distances(normalise(embeddings))
+    return float(raw_score(distances.sum() / (passes * (passes - 1))))
 
 
 def score_interval(
@@ -315,6 +316,12 @@ def scaled_score(raw: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
     """Logistic stretch of the raw score to 0..1: 1 / (1 + exp(-alpha (raw - r)))."""
     scaled: NDArray[np.float64] = np.tanh(0.5 * alpha * (np.asarray(raw, dtype=np.float64) - r))
     return 0.5 * (1.0 + scaled)
+
+
+def quality_margin(ends: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
+    """Half the intervals (N,) of qualities, in quality points, from ends (N, 2) of raw scores."""
+    margins: NDArray[np.float64] = 50 * np.ptp(scaled_score(ends, alpha, r), axis=-1)
+    return margins
 
 
 def quality_component(scaled: float) -> int:

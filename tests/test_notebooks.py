@@ -46,4 +46,4 @@ def test_the_lessons_solutions_run(path):
         for code in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
             exec(compile(code, path.name, "exec"), names)  # noqa: S102
         solved += solution
-    assert solved == 3
+    assert solved >= 3

@@ -1,4 +1,4 @@
-"""The recipe in torch: the student and its export, the exact limit, labels, stages, commands.
+"""The recipe in torch: the student and its export, the closed form, labels, stages, commands.
 
 Training needs torch, and dlib's weights the package face_recognition_models; what needs them skips
 without.

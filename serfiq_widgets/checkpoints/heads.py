@@ -58,7 +58,7 @@ class Head:
 
     @property
     def is_affine(self) -> bool:
-        """Whether the head is one matrix and one vector, and so has a closed-form limit."""
+        """Whether the head is one matrix and one vector, so that its passes' moments are known."""
         return len(self.layers) == 1 and not self.layers[0].tanh and not self.shift
 
     @property
@@ -79,7 +79,7 @@ class Head:
 
     def _only(self) -> Layer:
         if not self.is_affine:
-            raise BadSetting("An on-top head has several layers, so it has no exact limit.")
+            raise BadSetting("An on-top head has several layers, so it has no closed form.")
         return self.layers[0]
 
     @property

@@ -80,9 +80,9 @@ def evaluate(
 ) -> None:
     """Compute error versus discard: FNMR while images of the lowest quality are discarded.
 
-    FOLDER has one sub-folder per person, or is a file written by --save. The qualities are the
-    SER-FIQ raw score (serfiq), its exact limit, the embedding length (norm), sharpness, brightness,
-    random, and an oracle that knows the errors. --pairs is LFW's pairs.txt, or a table with
+    FOLDER has one sub-folder per person, or is a file written by --save. Qualities: the SER-FIQ
+    raw score (serfiq), its closed form (limit), the embedding length (norm), sharpness,
+    brightness, random, and an oracle that knows the errors. --pairs is LFW's list or a table with
     path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
     may also have arrays labels and paths.
     """

@@ -88,6 +88,7 @@ def _from_folder(
     from serfiq_widgets.evaluation import groups as bias_groups
     from serfiq_widgets.evaluation.measure import measure
     from serfiq_widgets.scoring.calibration import Stretch
+    from serfiq_widgets.scoring.results import best_of
 
     scorer = open_scorer(model)
     images_of(folder)
@@ -95,10 +96,14 @@ def _from_folder(
         measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
     failed = len(measured.errors)
     raw = measured.qualities["serfiq"]
+    none = np.full(len(raw), np.nan)
+    controlled = measured.qualities.get("controlled", none)
+    best = best_of(raw, controlled)
     numbers = {
-        "quality": Stretch(scorer.card.alpha, scorer.card.r).qualities(raw),
+        "quality": Stretch(scorer.card.alpha, scorer.card.r).qualities(best),
         "raw": raw,
-        "limit": measured.qualities.get("limit", np.full(len(raw), np.nan)),
+        "controlled": controlled,
+        "limit": measured.qualities.get("limit", none),
     }
     columns: dict[str, list[Any]] = {
         name: [*values.tolist(), *[math.nan] * failed] for name, values in numbers.items()

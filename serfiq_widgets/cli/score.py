@@ -23,18 +23,35 @@ if TYPE_CHECKING:
     from serfiq_widgets.datasets.rows import ImageFile, ScoreRow
     from serfiq_widgets.datasets.score_table import Runner, Summary
     from serfiq_widgets.datasets.sources import Folders, Table
+    from serfiq_widgets.scoring.results import Passes
 
 FAILED = 1
-SHOWN = ("quality", "raw", "low", "high", "faces")
+SHOWN = {"quality": "quality", "\u00b1": "margin", "controlled": "controlled", "raw": "raw"}
 # NumPy's matrix products are small here; waiting threads only take CPU time from others.
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+def _passes(_context: click.Context, _option: click.Parameter, value: str) -> Passes:
+    """Return a number of passes, or "auto"."""
+    if value == "auto":
+        return "auto"
+    try:
+        return int(value)
+    except ValueError as error:
+        raise click.BadParameter(f"'{value}' is neither a whole number nor auto.") from error
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
-@click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
+@click.option(
+    "--passes",
+    default="100",
+    show_default=True,
+    callback=_passes,
+    help="Dropout passes, 2 to 2000; auto: until the interval is within half a point.",
+)
 @engine_options
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
 @click.option("--card", type=click.Path(path_type=Path), help="TOML card of your own network.")
@@ -42,7 +59,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
 )
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
-@click.option("--limit", is_flag=True, help="Also show the score of infinitely many passes.")
+@click.option("--limit", is_flag=True, help="Also show the closed form of infinitely many passes.")
 @click.option(
     "--format",
     "form",
@@ -61,7 +78,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def score(
     paths: tuple[str, ...],
     model: str,
-    passes: int,
+    passes: Passes,
     engine: str,
     device: str,
     precision: str,
@@ -89,9 +106,9 @@ def score(
     from serfiq_widgets.datasets.score_table import score_dataset
     from serfiq_widgets.datasets.sources import open_source
     from serfiq_widgets.datasets.tables import SUFFIXES
-    from serfiq_widgets.scoring.results import check_passes
+    from serfiq_widgets.scoring.results import check_passes_or_auto
 
-    check_passes(passes)
+    check_passes_or_auto(passes)
     source = open_source(paths, column)
     reads = chain(source.files(), (model, card))
     check_out(out, "--out", (*SUFFIXES, ".json", ".txt"), reads)
@@ -142,7 +159,7 @@ def _what_came(
 
 
 def _runner(
-    scheduler: str | None, options: dict[str, Any], passes: int, *, aligned: bool, quiet: bool
+    scheduler: str | None, options: dict[str, Any], passes: Passes, *, aligned: bool, quiet: bool
 ) -> Runner:
     """Return a runner: this process, or the workers of a Dask cluster."""
     from serfiq_widgets.cli.terminal import open_scorer, say_notes
@@ -192,14 +209,16 @@ def _columns(limit: bool) -> list[str]:
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
     from serfiq_widgets.scoring.results import shown_quality
 
-    names = [*SHOWN, *(["limit"] if limit else [])]
+    columns = SHOWN | {"faces": "faces"} | ({"limit": "limit"} if limit else {})
+    names = list(columns)
     table = new_table("image", *names, right=names)
     for row in rows:
         if row.error:
             table.add_row(row.path, "-", *[""] * (len(names) - 1))
         else:
-            shown = (_cell(getattr(row, name)) for name in names[1:])
-            table.add_row(row.path, shown_quality(row.quality), *shown)
+            margin = "" if row.margin is None else f"{row.margin:.1f}"
+            shown = (_cell(getattr(row, columns[name])) for name in names[2:])
+            table.add_row(row.path, shown_quality(row.quality), margin, *shown)
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
     return render(table) + (f"{lines.lstrip()}\n" if failed else "")

@@ -78,7 +78,7 @@ def measure(
     rounds: int = 60,
     seconds: float = 10.0,
 ) -> dict[str, Any]:
-    """Time embedding, score, exact limit and the reference method.
+    """Time embedding, score, closed form and the reference method.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def measure(
     -------
     dict
         ``embedding_ms`` is trunk and head once, without dropout: the minimum. ``score_ms`` is a
-        score with its interval, ``limit_ms`` the exact limit; `Scorer.score` computes both.
+        score with its interval, ``limit_ms`` the best estimate (`Scorer.best_scores`).
         ``reference_ms`` is the reference method, T copies through the whole network, on the same
         engine. ``peak_mb`` is the peak memory of this process before the reference method, in
         megabytes, or None if the system does not report it. The stages of a photo (``decode_ms`` to
@@ -113,7 +113,7 @@ def measure(
     faces = list(islice(cycle(_faces()), batch))
     jobs: dict[str, Job] = {
         "embedding": lambda: scorer.embed(faces),
-        "score": lambda: scorer.score_batch(faces, passes, limit=False),
+        "score": lambda: scorer.score_batch(faces, passes),
         "limit": lambda: scorer.best_scores(faces),
     }
     for job in WARM_UP * list(jobs.values()):

@@ -29,7 +29,7 @@ from serfiq_widgets.images.read import is_address
 from serfiq_widgets.models import cards
 from serfiq_widgets.scoring.cluster import ask, cached_scorer, import_distributed, pack, translated
 from serfiq_widgets.scoring.contract import ScorerOptions
-from serfiq_widgets.scoring.results import check_passes
+from serfiq_widgets.scoring.results import Passes, check_passes_or_auto
 
 POLL_S, LONELY_S = 5, 60  # interval of checks, and timeout without any worker
 AHEAD = 2  # pending chunks per thread of the workers
@@ -71,11 +71,11 @@ class ClusterRunner:
     """
 
     def __init__(
-        self, client: Any, options: dict[str, Any], passes: int = 100, *, aligned: bool = False
+        self, client: Any, options: dict[str, Any], passes: Passes = 100, *, aligned: bool = False
     ) -> None:
         import_distributed()
         self._client = client
-        self._passes, self._aligned = check_passes(passes), aligned
+        self._passes, self._aligned = check_passes_or_auto(passes), aligned
         self._packed = pack(ScorerOptions(**options))
         self.settings: dict[str, Any]
         self.settings, self.card = ask(client, describe, self._packed, self._passes, aligned)
@@ -150,14 +150,14 @@ class ClusterRunner:
 # The following functions run on the workers.
 
 
-def describe(packed: bytes, passes: int, aligned: bool) -> tuple[dict[str, Any], cards.Card]:
+def describe(packed: bytes, passes: Passes, aligned: bool) -> tuple[dict[str, Any], cards.Card]:
     """Return the common settings of rows (`settings_of`), and the network's card."""
     scorer, _ = cached_scorer(packed)
     return settings_of(scorer, passes, aligned=aligned), scorer.card
 
 
 def _score(
-    packed: bytes, settings: dict[str, Any], paths: list[str], passes: int, aligned: bool
+    packed: bytes, settings: dict[str, Any], paths: list[str], passes: Passes, aligned: bool
 ) -> list[ScoreRow]:
     scorer, turn = cached_scorer(packed)
     own = settings_of(scorer, passes, aligned=aligned)

@@ -20,12 +20,17 @@ class ScoreRow:
         The image, as named or found.
     quality : int
         Quality component value, 0..100; None if the network is not calibrated.
+    margin : float
+        Half the 95 % interval of the quality, in quality points.
     raw, low, high : float
         The score of the authors' code and its 95 % interval (None for two passes).
+    controlled, controlled_low, controlled_high : float
+        The score with control variates and its 95 % interval, from which the quality is computed;
+        None if the head is not affine: then the quality is computed from ``raw``.
     limit : float
-        The raw score of infinitely many passes; None if the head is not affine.
+        The closed form of the raw score of infinitely many passes; None if the head is not affine.
     scaled : float
-        Logistic stretch of ``raw`` to 0..1; None if the network is not calibrated.
+        Logistic stretch of that score to 0..1; None if the network is not calibrated.
     faces : int
         Number of faces in the photo; the largest central one was scored.
     box, detector : str
@@ -49,9 +54,13 @@ class ScoreRow:
 
     path: str
     quality: int | None = None
+    margin: float | None = None
     raw: float | None = None
     low: float | None = None
     high: float | None = None
+    controlled: float | None = None
+    controlled_low: float | None = None
+    controlled_high: float | None = None
     limit: float | None = None
     scaled: float | None = None
     faces: int | None = None

@@ -14,13 +14,19 @@ from serfiq_widgets.errors import SerfiqError, plain_text
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.read_faces import chunked
 from serfiq_widgets.images.read import name_of, read_bytes
-from serfiq_widgets.scoring.results import Scores, check_passes
+from serfiq_widgets.scoring.results import Passes, Scores, check_passes_or_auto
 from serfiq_widgets.scoring.score_images import ScoredImages, score_chunks
 from serfiq_widgets.scoring.scorer import Scorer
 
+NUMBERS = {  # of a row, and what they are called in `Scores`
+    **{name: name for name in ("raw", "low", "high", "controlled")},
+    **{name: name for name in ("controlled_low", "controlled_high", "scaled", "margin")},
+    "limit": "closed_form",
+}
+
 
 def score_files(
-    scorer: Scorer, paths: Iterable[ImageFile], passes: int = 100, *, aligned: bool = False
+    scorer: Scorer, paths: Iterable[ImageFile], passes: Passes = 100, *, aligned: bool = False
 ) -> Iterator[ScoreRow]:
     """Score files in order, one row each.
 
@@ -30,8 +36,8 @@ def score_files(
         The model, engine and seed.
     paths : iterable of str, Path or file object
         For example from `find_images` or `walk`; read step by step during the work.
-    passes : int
-        Dropout passes T.
+    passes : int or "auto"
+        Dropout passes T; see `Scorer.score_batch`.
     aligned : bool
         The files are aligned face crops: skip detection.
     """
@@ -42,17 +48,17 @@ def score_files(
 def row_chunks(
     scorer: Scorer,
     chunks: Iterable[Sequence[ImageFile]],
-    passes: int = 100,
+    passes: Passes = 100,
     *,
     aligned: bool = False,
     turn: AbstractContextManager[Any] | None = None,
 ) -> Iterator[list[ScoreRow]]:
     """Score files chunk by chunk; see `score_files`, and `score_chunks` for ``turn``."""
     for scored in score_chunks(scorer, chunks, passes, aligned=aligned, turn=turn):
-        yield _rows(scorer, scored, passes)
+        yield _rows(scorer, scored)
 
 
-def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]:
+def settings_of(scorer: Scorer, passes: Passes, *, aligned: bool) -> dict[str, Any]:
     """Return the common settings of all rows of a run, as text and numbers.
 
     Rows with equal settings can be in one table, wherever they were computed.
@@ -76,7 +82,7 @@ def settings_of(scorer: Scorer, passes: int, *, aligned: bool) -> dict[str, Any]
         "rate": scorer.rate,
         "alpha": card.alpha,
         "r": card.r,
-        "passes": check_passes(passes),
+        "passes": check_passes_or_auto(passes),
         "aligned": aligned,
     }
 
@@ -89,10 +95,9 @@ def digest_of(path: ImageFile) -> str | None:
         return None
 
 
-def _rows(scorer: Scorer, scored: ScoredImages, passes: int) -> list[ScoreRow]:
+def _rows(scorer: Scorer, scored: ScoredImages) -> list[ScoreRow]:
     """Return one row per file."""
     shared = {
-        "passes": passes,
         "seed": scorer.seed,
         "model": scorer.card.name,
         "model_sha256": scorer.network.sha256,
@@ -101,7 +106,7 @@ def _rows(scorer: Scorer, scored: ScoredImages, passes: int) -> list[ScoreRow]:
         "precision": scorer.engine.precision,
     }
     if not scorer.calibrated:  # omit meaningless numbers
-        shared |= {"quality": None, "scaled": None}
+        shared |= {"quality": None, "scaled": None, "margin": None}
     rows: list[ScoreRow] = []
     done = 0
     for image in scored.images:
@@ -118,10 +123,9 @@ def _rows(scorer: Scorer, scored: ScoredImages, passes: int) -> list[ScoreRow]:
 
 def _numbers(scores: Scores, place: int) -> dict[str, Any]:
     """Return the numbers of one face; None for missing ones."""
-    names = ("raw", "low", "high", "limit", "scaled")
-    numbers = {name: float(getattr(scores, name)[place]) for name in names}
+    numbers = {name: float(getattr(scores, of)[place]) for name, of in NUMBERS.items()}
     known = {name: None if math.isnan(value) else value for name, value in numbers.items()}
-    return known | {"quality": int(scores.quality[place])}
+    return known | {"quality": int(scores.quality[place]), "passes": int(scores.passes[place])}
 
 
 def _about(face: AlignedFace) -> dict[str, Any]:

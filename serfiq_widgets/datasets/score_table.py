@@ -44,6 +44,7 @@ from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.faces.detectors import open_detector
 from serfiq_widgets.faces.read_faces import chunked
 from serfiq_widgets.images.outputs import check_out
+from serfiq_widgets.scoring.results import Passes
 from serfiq_widgets.scoring.score_images import Progress
 from serfiq_widgets.scoring.scorer import Scorer
 
@@ -72,7 +73,7 @@ class Runner(Protocol):
 class LocalRunner:
     """Scores in this process; takes the parameters of `score_files`."""
 
-    def __init__(self, scorer: Scorer, passes: int = 100, *, aligned: bool = False) -> None:
+    def __init__(self, scorer: Scorer, passes: Passes = 100, *, aligned: bool = False) -> None:
         self.card = scorer.card
         self.settings = settings_of(scorer, passes, aligned=aligned)
         self._scorer, self._passes, self._aligned = scorer, passes, aligned
@@ -242,7 +243,7 @@ def _write_arrow(path: Path, source: Folders | Table, rows: Iterator[dict[str, A
 
 def score_table(
     table: pd.DataFrame | Paths,
-    passes: int = 100,
+    passes: Passes = 100,
     *,
     column: str = "path",
     aligned: bool = False,
@@ -258,8 +259,9 @@ def score_table(
         A frame keeps its index and columns; columns that scores have, too, become ``own_...``.
         Paths in a frame are relative to the current folder. The path of a table or folder, or
         several paths, are read as by ``serfiq score``.
-    passes : int
-        Dropout passes T, 2 to 2000.
+    passes : int or "auto"
+        Dropout passes T, 2 to 2000; "auto": until the interval of each quality is within half a
+        quality point.
     column : str
         The column of paths; instead of ``path``, also ``file``, ``filename`` or ``image``.
     aligned : bool

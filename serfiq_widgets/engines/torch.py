@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.engines import Normalisation, Runtime, check_precision
+from serfiq_widgets.control_variates import Moments
+from serfiq_widgets.engines import Known, Normalisation, Runtime, check_precision
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable, one_line
 
 if TYPE_CHECKING:
@@ -161,18 +162,29 @@ class TorchEngine:
             return _home(self._unit(self._embeddings(self._put(features), None)[:, 0]))
 
     def spread(
-        self, faces: NDArray[np.uint8], masks: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return features of many faces and mean distances of passes; see `engines.spread`."""
+        self,
+        faces: NDArray[np.uint8],
+        masks: NDArray[np.bool_],
+        known: Known | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+        """Return features of many faces and distances of passes; see `engines.spread`."""
+        torch = self._torch
         with self._running():
             features = self._features(faces)
+            home = _home(features)
+            moments = known(home) if known else None
             held = self._expanded(masks)
             size = held.numel() * self._layers[0][0].element_size()
-            chunks = features.split(max(1, CHUNK_BYTES // size))
-            means = [
-                self._mean_distances(self._unit(self._embeddings(rows, held))) for rows in chunks
-            ]
-            return _home(features), _home(self._torch.cat(means))
+            step = max(1, CHUNK_BYTES // size)
+            plain, sums = [], []
+            for first in range(0, len(faces), step):
+                embeddings = self._embeddings(features[first : first + step], held)
+                plain.append(self._mean_distances(self._unit(embeddings)))
+                if moments is not None:
+                    some = moments.of(slice(first, first + step))
+                    sums.append(self._pair_sums(embeddings, some))
+            none = np.full((3, len(faces)), np.nan)
+            return home, _home(torch.cat(plain)), _home(torch.cat(sums, 1)) if sums else none
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -290,6 +302,36 @@ class TorchEngine:
         distances = (squares[:, :, None] + squares[:, None] - 2 * gram).clamp_min(0).sqrt()
         distances.diagonal(dim1=1, dim2=2).zero_()
         return distances.sum(2) / (distances.shape[1] - 1)
+
+    def _pair_sums(self, embeddings: Any, known: Moments) -> Any:
+        """Return `control_variates.pair_sums`, in float64 where the device has it."""
+        torch = self._torch
+        exact = torch.float32 if self._place.type == "mps" else torch.float64
+        x = embeddings.to(exact)
+
+        def column(values: NDArray[np.float64]) -> Any:
+            return torch.tensor(values, dtype=exact, device=self._place).reshape(-1, 1, 1)
+
+        scatters = column((known.scatter > 0).astype(np.float64))
+        n, m, gap = column(known.total), column(known.square), column(known.gap)
+        tau = column(np.where(known.scatter > 0, known.scatter / known.total, 1.0))
+        gram = x @ x.mT
+        squares = gram.diagonal(dim1=1, dim2=2).clone()
+        lengths = squares.clamp_min(torch.finfo(exact).tiny).sqrt()
+        cosines = gram / (lengths[:, :, None] * lengths[:, None])
+        units = (squares > 0).to(exact)
+        plain = (units[:, :, None] + units[:, None] - 2 * cosines).clamp_min(0).sqrt()
+        c = 1 - tau
+        w = squares / n[:, :, 0] - 1
+        half = (w[:, :, None] + w[:, None]) / 2
+        product = (gram - m) / n
+        first = c * half - product
+        second = product * half - 1.5 * c * half**2 + 0.5 * c * w[:, :, None] * w[:, None]
+        luck = (2 * tau).sqrt() * ((first + second) / (2 * tau) - first**2 / (8 * tau**2))
+        off = plain - scatters * (luck - gap) - column(known.distances)
+        off.diagonal(dim1=1, dim2=2).zero_()
+        rows = off.sum(2)
+        return torch.stack([rows.sum(1) / 2, (off**2).sum((1, 2)) / 2, (rows**2).sum(1)])
 
 
 def _home(tensor: Any) -> NDArray[Any]:

@@ -22,8 +22,8 @@ from serfiq_widgets.evaluation.bias import Labels
 
 MAX_GROUPS, PLACES = 24, 4
 DECADES = tuple(range(0, 100, 10))
-SCORES = ("quality", "raw", "limit")  # saved score columns, in order of preference
-ATTRIBUTES = ("age", "gender", "ethnicity")  # attributes in UTKFace's file names
+SCORES = ("quality", "controlled", "raw", "limit")  # what is saved of a score, best known first
+ATTRIBUTES = ("age", "gender", "ethnicity")  # what UTKFace's file names say
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")
 UTKFACE = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+")

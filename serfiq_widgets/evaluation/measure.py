@@ -38,8 +38,8 @@ class Measured:
     embeddings : (N, D) ndarray of float32
         Unscaled embeddings of the network; for an on-top head, those of its base network.
     qualities : dict of str to (N,) ndarray of float64
-        ``serfiq`` (raw score of the passes), ``limit`` (of infinitely many passes, if it exists),
-        ``norm`` of the embedding, ``sharpness``, ``brightness``.
+        ``serfiq`` (raw score as published), ``controlled`` and ``limit`` (the closed form; both
+        where the head is affine), ``norm`` of the embedding, ``sharpness``, ``brightness``.
     errors : tuple of str
         Reasons why the other images could not be used.
     about : dict
@@ -105,10 +105,11 @@ def measure(
     scores = Scores.joined(parts)
     vectors = np.asarray(scores.embeddings)
     sharp, bright = np.array(looks).T
-    qualities = {"serfiq": scores.raw, "limit": scores.limit, "norm": embedding_norm(vectors)}
+    qualities = {"controlled": scores.controlled, "serfiq": scores.raw}
+    qualities |= {"limit": scores.closed_form, "norm": embedding_norm(vectors)}
     qualities |= {"sharpness": sharp, "brightness": bright}
-    if np.isnan(scores.limit).all():
-        del qualities["limit"]
+    if not scorer.network.head.is_affine:
+        del qualities["controlled"], qualities["limit"]
     return Measured(
         names=tuple(path.relative_to(folder).as_posix() for path in used),
         people=tuple(path.parent.name for path in used),

@@ -17,6 +17,7 @@ from serfiq_widgets.figures.compare import clouds_figure, draws_figure
 from serfiq_widgets.figures.evaluation import caption, det_figure, discard_figure, scores_figure
 from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.passes import (
+    INTERVALS,
     distance_film,
     on_sphere,
     principal,
@@ -29,6 +30,7 @@ from serfiq_widgets.figures.style import BLUE, GREEN, ORANGE
 __all__ = [
     "BLUE",
     "GREEN",
+    "INTERVALS",
     "ORANGE",
     "Film",
     "calibration_figure",

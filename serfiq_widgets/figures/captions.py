@@ -27,10 +27,13 @@ DISTANCES = (
     "<b>The score uses only their mean: the further left, the better.</b>"
 )
 RUNNING = (
-    "The score after each pass, with its 95 % interval. "
-    "<b>It settles on the dashed line</b>, which needs no dropout pass at all."
+    "The score after each pass. <b>As published it wanders; controlled it is level from the fifth "
+    "pass:</b> what is known of the masks exactly is subtracted from each distance."
 )
-ABOUT_FORMULA = "From distances to quality, <b>with the numbers of this face.</b>"
+ABOUT_FORMULA = (
+    "From distances to quality as it is published, <b>with the numbers of this face.</b> The large "
+    "number uses the controlled distances instead."
+)
 CONSENT = (
     "<b>Your own photo or camera?</b> It is scored on the machine that serves this page, in memory "
     "only: neither stored nor sent on, and gone when you press <i>Erase now</i> or leave. "
@@ -43,61 +46,87 @@ CHOOSE = (
 
 NUMBERS = """\
 <div class="serfiq-numbers">
-  <div><span class="serfiq-quality">{quality}</span> <span>{scale}</span></div>
+  <div><span class="serfiq-quality">{quality}</span>
+  <span class="serfiq-margin">{margin}</span> <span>{scale}</span></div>
   {meter}
   <dl>
-    <dt>raw score</dt><dd><span class="serfiq-raw">{raw}</span></dd>
-    <dt>exact limit, T \u2192 \u221e</dt>
+    <dt>as published, {passes} passes</dt>
+    <dd><span class="serfiq-published">{published}</span></dd>
+    <dt>raw score, {kind}</dt>
+    <dd><span class="serfiq-best">{best}</span></dd>
+    <dt>raw score, as published</dt>
+    <dd><span class="serfiq-raw">{raw}</span></dd>
+    <dt>closed form, T \u2192 \u221e</dt>
     <dd><span class="serfiq-limit">{limit}</span></dd>
   </dl>
-  <small>{interval}</small>
+  <small>{interval}. The quality is that of the {kind} score.</small>
 </div>"""
 METER = '<meter min="0" max="100" value="{}" aria-label="quality"></meter>'
 SCALE = "of 100<br>quality"
 NO_SCALE = "no quality: this network<br>is not calibrated"
 NO_LIMIT = "none: several layers"
+INTERVAL = "95 % interval of the raw score: {:.4f} to {:.4f}"
 NO_INTERVAL = "an interval needs three passes"
+UNSAFE = "{} (not safe here)"
 
 
 def readings(result: QualityResult) -> dict[str, list[str]]:
     """Return the numbers after 2, 3, ... T passes, as `NUMBERS` and `FORMULA` hold them."""
     t = np.arange(2, result.passes + 1)
     pairs = t * (t - 1) // 2
-    raw = result.running[1:]
+    raw, best = result.running[1:], result.running_best[1:]
     mean = np.log(2.0 / raw - 1.0)
-    scaled = robustness.scaled_score(raw, result.alpha, result.r)
+    plain, scaled = (robustness.scaled_score(x, result.alpha, result.r) for x in (raw, best))
+    ends = result.running_best_interval[1:]
+    margins = robustness.quality_margin(ends, result.alpha, result.r)
 
     def written(values: Iterable[float], form: str) -> list[str]:
         return [format(value, form) for value in values]
 
-    def always(value: float, form: str) -> list[str]:
-        return [format(value, form)] * len(t)
+    def always(text: str) -> list[str]:
+        return [text] * len(t)
 
-    quality = [str(robustness.quality_component(value)) for value in scaled]
-    none = [NO_QUALITY] * len(t)
     own = result.calibrated
+    none = always(NO_QUALITY)
+    quality = [str(robustness.quality_component(value)) for value in scaled]
+    published = [str(robustness.quality_component(value)) for value in plain]
     return {
         "quality": quality if own else none,
-        "scale": [SCALE if own else NO_SCALE] * len(t),
+        "margin": [shown_margin(value) if own else "" for value in margins],
+        "scale": always(SCALE if own else NO_SCALE),
         "meter": [METER.format(value) if own else "" for value in quality],
+        "passes": written(t, "d"),
+        "published": published if own else none,
+        "kind": always("controlled" if result.is_controlled else "published"),
+        "best": written(best, ".4f"),
         "raw": written(raw, ".4f"),
-        "limit": [_limit(result)] * len(t),
+        "limit": always(_closed_form(result)),
         "interval": [
-            NO_INTERVAL if np.isnan(low) else f"95 % interval {low:.4f} to {high:.4f}"
-            for low, high in result.running_interval[1:]
+            NO_INTERVAL
+            if np.isnan(low)
+            else f"95 % interval of the raw score: {low:.4f} to {high:.4f}"
+            for low, high in ends
         ],
         "total": written(mean * pairs, ".1f"),
         "pairs": written(pairs, ","),
         "mean": written(mean, ".4f"),
-        "alpha": always(result.alpha, "g"),
-        "r": always(result.r, "g"),
-        "scaled": written(scaled, ".4f") if own else none,
-        "hundredfold": written(100 * scaled, ".2f") if own else none,
+        "alpha": always(format(result.alpha, "g")),
+        "r": always(format(result.r, "g")),
+        "scaled": written(plain, ".4f") if own else none,
+        "hundredfold": written(100 * plain, ".2f") if own else none,
     }
 
 
-def _limit(result: QualityResult) -> str:
-    return NO_LIMIT if np.isnan(result.limit) else f"{result.limit:.4f}"
+def shown_margin(margin: float) -> str:
+    """Return half an interval in quality points as people are shown it; "" if it is not known."""
+    return "" if np.isnan(margin) else f"\u00b1 {margin:.1f}"
+
+
+def _closed_form(result: QualityResult) -> str:
+    if np.isnan(result.closed_form):
+        return NO_LIMIT
+    text = f"{result.closed_form:.4f}"
+    return text if result.closed_form_is_safe else UNSAFE.format(text)
 
 
 def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
@@ -181,7 +210,7 @@ def _formula() -> str:
             "quality",
             rounded("<mn>100</mn><mi>q</mi>"),
             rounded(number("hundredfold")),
-            "quality",
+            "published",
         ),
     ]
     return f'<dl class="serfiq-formula">{"".join(rows)}</dl>'
@@ -219,12 +248,11 @@ def comparison(
     a, b = results
     gap = a.best - b.best
     better = "A" if gap > 0 else "B"
-    where = f"after {a.passes} passes" if np.isnan(a.limit) else "at the exact limit"
     verdict = (
         "Both are equally good for this network."
-        if a.best_in_words == b.best_in_words
-        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f} {where}: "
-        f"{a.best_in_words} against {b.best_in_words.rpartition(' ')[2]}."
+        if a.in_words == b.in_words
+        else f"<b>{better} is the better one for recognition</b>, by {abs(gap):.4f}: "
+        f"{a.in_words} against {b.in_words.rpartition(' ')[2]}."
     )
     both = " ".join(
         f'<span class="serfiq-letter-{letter}">{letter}</span> {escape(name)}'

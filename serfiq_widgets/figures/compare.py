@@ -62,7 +62,7 @@ def draws_figure(
     draws : two (N,) ndarrays of float64
         Raw scores of A and of B, from `Scorer.reseeded_scores`.
     best : two floats
-        What they settle on (`QualityResult.best`), drawn as dashed lines.
+        Their best estimates (`QualityResult.best`), drawn as dashed lines.
     """
     every = np.concatenate([*draws, best])
     pad = 0.08 * (every.max() - every.min()) + 1e-4

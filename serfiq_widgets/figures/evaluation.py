@@ -25,13 +25,14 @@ MERGED = 16  # bins of a histogram that are drawn as one
 PAGE_HEIGHT = 480
 DISCARD = (
     "What is left of FNMR as the images of lowest quality are discarded: SER-FIQ's raw score "
-    "(serfiq) and its exact limit beside simpler qualities and chance; shaded: 95 % of bootstraps "
-    "over people."
+    "(serfiq) and its closed form (limit) beside simpler qualities and chance; shaded: 95 % of "
+    "bootstraps over people."
 )
 SCORES = "Two images of one person (genuine) and of two people (impostor)."
 MIN_SHARE = 1e-4  # of a histogram, in percent, that the logarithmic axis shows
 LOOKS: dict[str, tuple[str, str]] = {
-    "serfiq": (BLUE, "solid"),
+    "controlled": (BLUE, "solid"),
+    "serfiq": ("#56B4E9", "solid"),
     "limit": (ORANGE, "dash"),
     "norm": (GREEN, "dot"),
     "sharpness": ("#CC79A7", "dashdot"),

@@ -21,6 +21,7 @@ SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces,
 DISTANCE_REACH = 1.2
 DISTANCE_BINS = 48
 BAND = "rgba(70, 150, 210, 0.22)"
+NARROW = "rgba(213, 94, 0, 0.3)"
 CROSS = {"color": ORANGE, "symbol": "x-thin", "line": {"width": 3, "color": ORANGE}}
 
 
@@ -237,56 +238,35 @@ def _histograms(distances: NDArray[np.float64], edges: NDArray[np.float64]) -> N
     return np.asarray(shares, np.float32)
 
 
-def running_film(result: QualityResult) -> Film:
-    """Draw the raw score after each pass, its 95 % band and the exact limit."""
+INTERVALS = {"controlled": "controlled", "plain": "as published", "both": "both"}
+
+
+def running_film(result: QualityResult, interval: str = "controlled") -> Film:
+    """Draw the raw score after each pass, as published and controlled, and the closed form.
+
+    ``interval`` says whose 95 % band is drawn: one of `INTERVALS`.
+    """
     t = np.arange(1, result.passes + 1, dtype=np.int32)
-    running = result.running.astype(np.float32)
-    low, high = result.running_interval.T.astype(np.float32)
+    controlled = result.is_controlled
+    bands = [
+        (result.running_interval, BAND, interval != "controlled" or not controlled),
+        (result.running_controlled_interval, NARROW, controlled and interval != "plain"),
+    ]
     late = result.running_interval[min(9, result.passes - 1) :]
     ends = [*late[np.isfinite(late)], *result.running[1:], result.best]
-    known = np.isfinite(result.limit)  # an on-top head has no limit: its line is empty
     pad = 0.1 * (max(ends) - min(ends)) + 1e-4
-    edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    curves = [
+        ("as published", BLUE, result.running),
+        ("controlled", ORANGE, result.running_controlled),
+    ]
+    traces: list[dict[str, Any]] = []
+    for ends_of, colour, shown in bands:
+        traces += _band(t, ends_of, colour, shown=shown)
+    traces.append(_level("closed form", result.closed_form, result.passes))
+    traces += [_running(name, t, values, colour) for name, colour, values in curves]
+    traces += [_now(t, values, colour) for _, colour, values in curves]
     figure = go.Figure(
-        [
-            {**edge, "name": "low end", "x": t[2:], "y": low[2:], "showlegend": False},
-            {
-                **edge,
-                "name": "95 % interval",
-                "x": t[2:],
-                "y": high[2:],
-                "fill": "tonexty",
-                "fillcolor": BAND,
-            },
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "exact limit",
-                "x": [2, result.passes] if known else [],
-                "y": [result.limit, result.limit] if known else [],
-                "hovertemplate": "exact limit %{y:.4f}<extra></extra>",
-                "line": {"color": GREEN, "width": 2, "dash": "dash"},
-            },
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "score so far",
-                "x": t[1:],
-                "y": running[1:],
-                "hovertemplate": "%{x} passes: %{y:.4f}<extra></extra>",
-                "line": {"color": BLUE, "width": 2},
-            },
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "now",
-                "x": t[-1:],
-                "y": running[-1:],
-                "hoverinfo": "skip",
-                "showlegend": False,
-                "marker": {"color": BLUE, "size": 10},
-            },
-        ],
+        traces,
         layout(
             x={"range": [0, result.passes + 4], "title": title("passes T")},
             y={
@@ -298,5 +278,75 @@ def running_film(result: QualityResult) -> Film:
             **LEGEND_ABOVE,
         ),
     )
-    now = {"x": t[:, None], "y": running[:, None]}
-    return Film(figure, result.passes, {0: 2, 1: 2, 3: 1}, {4: now})
+    now = {
+        7 + i: {"x": t[:, None], "y": values.astype(np.float32)[:, None]}
+        for i, (_, _, values) in enumerate(curves)
+        if np.isfinite(values[-1])
+    }
+    return Film(figure, result.passes, dict.fromkeys(range(4), 2) | {5: 1, 6: 1}, now)
+
+
+def _band(
+    t: NDArray[np.int32], ends: NDArray[np.float64], colour: str, *, shown: bool
+) -> list[dict[str, Any]]:
+    """Return the low end of an interval, and the area up to its high end."""
+    low, high = ends.T.astype(np.float32)
+    edge = {
+        "type": "scatter",
+        "mode": "lines",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "visible": shown,
+        "x": t[2:],
+    }
+    filled = {"fill": "tonexty", "fillcolor": colour}
+    return [
+        {**edge, "name": "low end", "y": low[2:]},
+        {**edge, "name": "95 % interval", "y": high[2:], **filled},
+    ]
+
+
+def _level(name: str, value: float, passes: int) -> dict[str, Any]:
+    """Return a dashed line at one height, empty where there is none."""
+    known = bool(np.isfinite(value))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": [2, passes] if known else [],
+        "y": [value, value] if known else [],
+        "hovertemplate": f"{name} %{{y:.4f}}<extra></extra>",
+        "line": {"color": GREEN, "width": 2, "dash": "dash"},
+    }
+
+
+def _running(
+    name: str, t: NDArray[np.int32], values: NDArray[np.float64], colour: str
+) -> dict[str, Any]:
+    """Return the curve of a score over passes, empty where there is none."""
+    first = 1 if np.isfinite(values[-1]) else len(t)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": t[first:],
+        "y": values[first:].astype(np.float32),
+        "hovertemplate": f"{name}, %{{x}} passes: %{{y:.4f}}<extra></extra>",
+        "line": {"color": colour, "width": 2},
+    }
+
+
+def _now(t: NDArray[np.int32], values: NDArray[np.float64], colour: str) -> dict[str, Any]:
+    """Return the dot at the end of such a curve."""
+    last = slice(-1, None) if np.isfinite(values[-1]) else slice(0, 0)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "now",
+        "x": t[last],
+        "y": values[last].astype(np.float32),
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "marker": {"color": colour, "size": 10},
+    }

@@ -68,8 +68,9 @@ METHOD = f"""\
 <p>{CAUTION}</p>
 <p>SER-FIQ looks at each face many times with other features of the network switched off (dropout),
 and calls it good if the embeddings stay together. Raw scores of a network crowd in a narrow range;
-a logistic curve spreads them to the quality from 0 to 100. The exact limit is the raw score of
-infinitely many passes. Made with serfiq_widgets {__version__}; cite the method as</p>
+a logistic curve spreads them to the quality from 0 to 100. The controlled score estimates the
+raw score of infinitely many passes with control variates; its closed form approximates it. Made
+with serfiq_widgets {__version__}; cite the method as</p>
 <pre>{escape(CITE)}</pre>"""
 
 
@@ -152,7 +153,7 @@ def _summary(table: ScoreTable, known: Any, threshold: float) -> str:
         "engine, device": ", ".join(filter(None, (_only(table, "engine"), _only(table, "device")))),
         "median quality": f"{np.median(known):.0f}",
         f"below {threshold:g}": f"{(known < threshold).mean():.1%}",
-        "median exact limit": _median(table, "limit"),
+        "median closed form": _median(table, "limit"),
     }
     return "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>"

@@ -27,7 +27,7 @@ def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": f"{what} at the exact limit",
+                "name": what,
                 "x": sweep.values,
                 "y": sweep.qualities if sweep.calibrated else sweep.raw,
                 "hovertemplate": f"%{{x:.3~g}}: {what} %{{y:.3~g}}<extra></extra>",
@@ -45,7 +45,7 @@ def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
         ],
         layout(
             x={"range": [strength.least, strength.most], "title": title(strength.title)},
-            y={"range": ends, "title": title(f"{what}, T \u2192 \u221e")},
+            y={"range": ends, "title": title(what)},
         ),
     )
 

@@ -171,7 +171,7 @@ def calibrate(
     """
     check_size(len(images))
     scored = score_images(scorer, images, passes, aligned=aligned, progress=progress)
-    raw, errors = scored.scores.raw, scored.errors
+    raw, errors = scored.scores.best, scored.errors
     try:
         after = fit(raw)
     except BadSetting as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.models.cards import Card
 from serfiq_widgets.scoring.network import Settings
-from serfiq_widgets.scoring.results import QualityResult, Scores
+from serfiq_widgets.scoring.results import Passes, QualityResult, Scores
 
 if TYPE_CHECKING:
     from serfiq_widgets.errors import SerfiqError
@@ -65,9 +65,8 @@ class FaceScorer(Protocol):
     def score_batch(  # noqa: D102
         self,
         faces: list[AlignedFace],
-        passes: int = 100,
+        passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores: ...
 

@@ -66,7 +66,7 @@ ALIKE = (
     "weights are not trained."
 )
 TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
-ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no exact limit."
+ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no control variates."
 UNSTATED = (
     "'{}' states no dropout layer with a rate (exports leave it out); {:g} before its last layer "
     "'{}' is assumed. If it was trained without dropout, say so in its card."

@@ -36,7 +36,7 @@ from serfiq_widgets.scoring.scorer import Scorer
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
     from serfiq_widgets.models.cards import Card
-    from serfiq_widgets.scoring.results import QualityResult, Scores
+    from serfiq_widgets.scoring.results import Passes, QualityResult, Scores
 
 log = logging.getLogger(__name__)
 
@@ -157,13 +157,12 @@ class RemoteScorer:
     def score_batch(
         self,
         faces: list[AlignedFace],
-        passes: int = 100,
+        passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only."""
-        scores: Scores = self._call("score_batch", faces, passes, limit=limit, embed=embed)
+        scores: Scores = self._call("score_batch", faces, passes, embed=embed)
         return scores
 
     def limit(self, face: AlignedFace) -> float:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
 from serfiq_widgets.checks import check_whole
+from serfiq_widgets.control_variates import closed_form_is_safe
 from serfiq_widgets.errors import CorruptModel
 from serfiq_widgets.faces.alignment import AlignedFace
 
+Passes = int | Literal["auto"]
+"""A number of passes, or as many as a narrow interval needs (`Scorer.score_batch`)."""
 MIN_PASSES, MAX_PASSES = 2, 2000
+SAFE_PASSES = 5  # that decide whether the closed form is safe
+NUMBERS = (  # of `Scores`, all (N,) float64
+    *("raw", "low", "high", "controlled", "controlled_low", "controlled_high"),
+    *("closed_form", "scaled", "margin"),
+)
 NO_QUALITY = "\u2013"  # what stands for the quality of a network that is not calibrated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QualityResult:
     """One scored face, with all that is needed to trace the number.
+
+    There are three estimates of one number, the raw score of infinitely many passes: `raw` as it is
+    published, `controlled` and `closed_form`. What people are shown comes from `best`.
 
     Attributes
     ----------
@@ -33,20 +44,14 @@ class QualityResult:
     distances : (T, T) ndarray of float64
         Their pairwise Euclidean distances.
     running : (T,) ndarray of float64
-        Raw score after t passes; the first entry is NaN.
+        Raw score after t passes, as published; the first entry is NaN.
     running_interval : (T, 2) ndarray of float64
         95 % interval of `running`; NaN for t < 3.
-    raw : float
-        The score of the authors' code after all passes.
-    interval : tuple of float
-        95 % interval of `raw`: where the score of infinitely many passes is expected.
-    limit : float
-        The raw score of infinitely many passes, in closed form; NaN where the head is not affine,
-        for then there is none.
-    scaled : float
-        Logistic stretch of `raw` to 0..1.
-    quality : int
-        ``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1.
+    running_controlled, running_controlled_interval : (T,) and (T, 2) ndarray of float64
+        The same of the controlled score; NaN under a head that is not affine.
+    closed_form : float
+        An approximation of the raw score of infinitely many passes that needs no pass
+        (`control_variates.Moments.distances`); NaN under a head that is not affine.
     calibrated : bool
         Whether alpha and r are the network's own. Where they are not, ``scaled`` and ``quality``
         mean nothing and are not shown (`shown_quality`); ``raw`` compares photos all the same.
@@ -62,12 +67,9 @@ class QualityResult:
     distances: NDArray[np.float64]
     running: NDArray[np.float64]
     running_interval: NDArray[np.float64]
-    raw: float
-    interval: tuple[float, float]
-    limit: float
-    scaled: float
-    quality: int
-    passes: int
+    running_controlled: NDArray[np.float64]
+    running_controlled_interval: NDArray[np.float64]
+    closed_form: float
     seed: int
     model: str
     model_sha256: str
@@ -83,11 +85,12 @@ class QualityResult:
 
     def __repr__(self) -> str:
         """One line of numbers: a saved notebook shall not keep a face that nobody meant to save."""
+        low, high = self.best_interval
         return (
-            f"QualityResult({self.face.name!r}, quality={self.shown_quality}, raw={self.raw:.4f}, "
-            f"interval=({self.interval[0]:.4f}, {self.interval[1]:.4f}), limit={self.limit:.4f}, "
-            f"passes={self.passes}, model={self.model!r}, engine={self.engine!r}, "
-            f"device={self.device!r})"
+            f"QualityResult({self.face.name!r}, quality={self.shown_quality}, "
+            f"{self.best_kind}={self.best:.4f}, interval=({low:.4f}, {high:.4f}), "
+            f"raw={self.raw:.4f}, passes={self.passes}, model={self.model!r}, "
+            f"engine={self.engine!r}, device={self.device!r})"
         )
 
     def at(self, passes: int) -> QualityResult:
@@ -96,21 +99,107 @@ class QualityResult:
         Scoring with that number gives the same within 1e-6, which is what float32 rounds.
         """
         passes = check_passes(passes, most=self.passes)
-        raw = float(self.running[passes - 1])
-        low, high = self.running_interval[passes - 1]
-        scaled = float(robustness.scaled_score(raw, self.alpha, self.r))
         return replace(
             self,
             embeddings=self.embeddings[:passes],
             distances=self.distances[:passes, :passes],
             running=self.running[:passes],
             running_interval=self.running_interval[:passes],
-            raw=raw,
-            interval=(float(low), float(high)),
-            scaled=scaled,
-            quality=robustness.quality_component(scaled),
-            passes=passes,
+            running_controlled=self.running_controlled[:passes],
+            running_controlled_interval=self.running_controlled_interval[:passes],
         )
+
+    @property
+    def passes(self) -> int:
+        """Dropout passes T."""
+        return len(self.running)
+
+    @property
+    def raw(self) -> float:
+        """The score of the authors' code after all passes."""
+        return float(self.running[-1])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `raw`: where the score of infinitely many passes is expected."""
+        return _pair(self.running_interval[-1])
+
+    @property
+    def controlled(self) -> float:
+        """The raw score with control variates (`robustness.controlled_distances`), or NaN."""
+        return float(self.running_controlled[-1])
+
+    @property
+    def controlled_interval(self) -> tuple[float, float]:
+        """95 % interval of `controlled`."""
+        return _pair(self.running_controlled_interval[-1])
+
+    @property
+    def limit(self) -> float:
+        """Another name of `closed_form`."""
+        return self.closed_form
+
+    @property
+    def closed_form_is_safe(self) -> bool:
+        """Whether the interval of five controlled passes bears the closed form out."""
+        at = min(SAFE_PASSES, self.passes) - 1
+        ends = self.running_controlled_interval[at : at + 1]
+        return bool(closed_form_is_safe(np.array([self.closed_form]), ends)[0])
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether there is a controlled score: the head is affine."""
+        return bool(np.isfinite(self.running_controlled[-1]))
+
+    @property
+    def best_kind(self) -> str:
+        """Which estimate `best` is: "controlled", or "raw" under a head that is not affine."""
+        return "controlled" if self.is_controlled else "raw"
+
+    @property
+    def running_best(self) -> NDArray[np.float64]:
+        """`best` after t passes (T,); the first entry is NaN."""
+        return self.running_controlled if self.is_controlled else self.running
+
+    @property
+    def running_best_interval(self) -> NDArray[np.float64]:
+        """95 % interval of `running_best` (T, 2); NaN for t < 3."""
+        return self.running_controlled_interval if self.is_controlled else self.running_interval
+
+    @property
+    def best(self) -> float:
+        """The best estimate there is of the raw score of infinitely many passes.
+
+        The one rule for every number that people see: the controlled score, and where there is
+        none the score as it is published.
+        """
+        return float(self.running_best[-1])
+
+    @property
+    def best_interval(self) -> tuple[float, float]:
+        """95 % interval of `best`."""
+        return _pair(self.running_best_interval[-1])
+
+    @property
+    def scaled(self) -> float:
+        """Logistic stretch of `best` to 0..1."""
+        return float(robustness.scaled_score(self.best, self.alpha, self.r))
+
+    @property
+    def quality(self) -> int:
+        """``round(100 * scaled)``, the quality component value of ISO/IEC 29794-1."""
+        return robustness.quality_component(self.scaled)
+
+    @property
+    def quality_margin(self) -> float:
+        """Half the 95 % interval of the quality, in quality points; NaN for T = 2."""
+        return float(robustness.quality_margin(self.best_interval, self.alpha, self.r))
+
+    @property
+    def published_quality(self) -> int:
+        """The quality that `raw` alone gives, as published: it varies with the masks."""
+        scaled = robustness.scaled_score(self.raw, self.alpha, self.r)
+        return robustness.quality_component(float(scaled))
 
     @property
     def shown_quality(self) -> str:
@@ -125,31 +214,18 @@ class QualityResult:
 
     @property
     def mean_distance(self) -> float:
-        """Mean pairwise distance of the embeddings, the exponent in the score."""
+        """Mean pairwise distance of the embeddings, the exponent in `raw`."""
         return float(np.log(2.0 / self.raw - 1.0))
 
     @property
-    def best(self) -> float:
-        """What faces are best compared by: `limit` where there is one, else `raw`."""
-        return self.raw if np.isnan(self.limit) else self.limit
-
-    @property
-    def best_quality(self) -> int:
-        """`best` as a quality component value, 0..100."""
-        scaled = robustness.scaled_score(self.best, self.alpha, self.r)
-        return robustness.quality_component(float(scaled))
-
-    @property
     def in_words(self) -> str:
-        """The score in words: the quality, or the raw score where a quality would mean nothing."""
-        return f"quality {self.quality}" if self.calibrated else f"raw score {self.raw:.4f}"
+        """The score in words: the quality, or `best` where a quality would mean nothing."""
+        return f"quality {self.quality}" if self.calibrated else f"raw score {self.best:.4f}"
 
-    @property
-    def best_in_words(self) -> str:
-        """`best` in words, as `in_words`."""
-        if self.calibrated:
-            return f"quality {self.best_quality}"
-        return f"raw score {self.best:.4f}"
+
+def _pair(ends: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = ends
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +234,19 @@ class Scores:
 
     Attributes
     ----------
-    raw, low, high, limit, scaled : (N,) ndarray of float64
-        ``low`` and ``high`` are the ends of the interval.
+    raw, low, high : (N,) ndarray of float64
+        The score as published, and the ends of its interval.
+    controlled, controlled_low, controlled_high : (N,) ndarray of float64
+        The controlled score and its interval; NaN under a head that is not affine.
+    closed_form : (N,) ndarray of float64
+        NaN there too, or where it was not asked for.
+    scaled : (N,) ndarray of float64
+        Logistic stretch of `best` to 0..1.
+    margin : (N,) ndarray of float64
+        Half the 95 % interval of the quality, in quality points.
     quality : (N,) ndarray of int64
+    passes : (N,) ndarray of int64
+        Dropout passes T that were made.
     embeddings : (N, D) ndarray of float32 or None
         Without dropout and not scaled to length 1, if they were asked for; under an on-top head
         those of its base.
@@ -169,10 +255,20 @@ class Scores:
     raw: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    limit: NDArray[np.float64]
+    controlled: NDArray[np.float64]
+    controlled_low: NDArray[np.float64]
+    controlled_high: NDArray[np.float64]
+    closed_form: NDArray[np.float64]
     scaled: NDArray[np.float64]
+    margin: NDArray[np.float64]
     quality: NDArray[np.int64]
+    passes: NDArray[np.int64]
     embeddings: NDArray[np.float32] | None = None
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """The best estimate of each face, by the rule of `QualityResult.best`."""
+        return best_of(self.raw, self.controlled)
 
     def where(self, keep: NDArray[np.bool_]) -> Scores:
         """Return the faces for which ``keep`` (N,) is true."""
@@ -186,7 +282,9 @@ class Scores:
         """Return the faces of several batches, in order; of none, none."""
         if not parts:
             none = np.empty(0)
-            return cls(none, none, none, none, none, none.astype(np.int64))
+            numbers: dict[str, Any] = dict.fromkeys(NUMBERS, none)
+            whole = none.astype(np.int64)
+            return cls(**numbers, quality=whole, passes=whole)
         columns: dict[str, Any] = {}
         for name, first in vars(parts[0]).items():
             every = [getattr(part, name) for part in parts]
@@ -194,9 +292,19 @@ class Scores:
         return cls(**columns)
 
 
+def best_of(plain: NDArray[np.float64], controlled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the controlled scores (..., N), and the plain ones where there are none."""
+    return np.where(np.isnan(controlled), plain, controlled)
+
+
 def shown_quality(quality: int | None) -> str:
     """Return a quality as people are shown it; a dash where there is none."""
     return NO_QUALITY if quality is None else str(quality)
+
+
+def check_passes_or_auto(passes: Passes) -> Passes:
+    """Return "auto", or the number of passes as `check_passes` does."""
+    return "auto" if passes == "auto" else check_passes(passes)
 
 
 def check_passes(passes: SupportsIndex, most: int = MAX_PASSES) -> int:

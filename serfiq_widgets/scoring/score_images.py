@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.read_faces import CHUNK, ReadFace, chunked, read_faces
-from serfiq_widgets.scoring.results import Scores, check_passes, nothing_made
+from serfiq_widgets.scoring.results import Passes, Scores, check_passes_or_auto, nothing_made
 from serfiq_widgets.scoring.scorer import BATCH, Scorer
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ScoredImages:
 def score_chunks(
     scorer: Scorer,
     chunks: Iterable[Sequence[ImageSource | AlignedFace]],
-    passes: int = 100,
+    passes: Passes = 100,
     *,
     aligned: bool = False,
     embed: bool = False,
@@ -70,8 +70,8 @@ def score_chunks(
         The network, on its engine.
     chunks : iterable of sequences of images
         From `chunked`; read as far as the work has come.
-    passes : int
-        Dropout passes T.
+    passes : int or "auto"
+        Dropout passes T; see `Scorer.score_batch`.
     aligned : bool
         The images are aligned face crops: skip detection.
     embed : bool
@@ -79,7 +79,7 @@ def score_chunks(
     turn : context manager, optional
         Entered while the network works: a lock, where several share one scorer.
     """
-    passes = check_passes(passes)
+    passes = check_passes_or_auto(passes)
     for images in read_faces(chunks, aligned=aligned, detector=scorer.detector):
         with turn or nullcontext():
             scored = _score(scorer, images, passes, embed)
@@ -89,7 +89,7 @@ def score_chunks(
 def score_images(
     scorer: Scorer,
     images: Sequence[ImageSource | AlignedFace],
-    passes: int = 100,
+    passes: Passes = 100,
     *,
     aligned: bool = False,
     progress: Progress | None = None,
@@ -146,7 +146,7 @@ def _without_faces(images: Iterable[ReadFace]) -> list[ReadFace]:
     return [replace(image, face=None) for image in images]
 
 
-def _score(scorer: Scorer, images: list[ReadFace], passes: int, embed: bool) -> ScoredImages:
+def _score(scorer: Scorer, images: list[ReadFace], passes: Passes, embed: bool) -> ScoredImages:
     """Score the faces of a chunk, in batches that suit the device."""
     found = [(i, image.face) for i, image in enumerate(images) if image.face is not None]
     size = BATCH if scorer.engine.device == "cpu" else CHUNK

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.checkpoints.heads import MAX_RATE, MIN_RATE
 from serfiq_widgets.checks import check_number, check_whole
+from serfiq_widgets.control_variates import Moments
 from serfiq_widgets.engines import open_engine, spread
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces.alignment import AlignedFace
@@ -27,11 +28,22 @@ from serfiq_widgets.faces.read_faces import ReadFace, chunked, read_faces
 from serfiq_widgets.images.read import several
 from serfiq_widgets.models.cards import GIVEN, Card, dropout_rate
 from serfiq_widgets.scoring.contract import ScorerOptions
+from serfiq_widgets.scoring.estimates import (
+    closed_forms,
+    estimate_adaptively,
+    estimates,
+    known_moments,
+    running_estimates,
+)
 from serfiq_widgets.scoring.network import Settings, open_network
 from serfiq_widgets.scoring.results import (
+    NUMBERS,
+    Passes,
     QualityResult,
     Scores,
+    best_of,
     check_passes,
+    check_passes_or_auto,
     nothing_made,
 )
 
@@ -40,7 +52,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 BATCH = 16
-BEST_PASSES = 200
+BEST_PASSES, PLAIN_PASSES = 32, 200  # of `Scorer.best_scores`, with and without control variates
 
 
 class Scorer:
@@ -211,9 +223,8 @@ class Scorer:
     def score_batch(
         self,
         faces: list[AlignedFace],
-        passes: int = 100,
+        passes: Passes = 100,
         *,
-        limit: bool = True,
         embed: bool = False,
     ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only: the fast path for datasets.
@@ -225,33 +236,41 @@ class Scorer:
         ----------
         faces : list of AlignedFace
             One batch.
-        passes : int
-            Dropout passes T, 2 to 2000.
-        limit : bool
-            Compute the exact limits too, which are NaN otherwise.
+        passes : int or "auto"
+            Dropout passes T, 2 to 2000; or as many as bring the interval of a face's quality within
+            half a quality point.
         embed : bool
             Also give the embeddings.
         """
-        passes = check_passes(passes)
-        pixels = np.stack([face.pixels for face in faces])
-        features, means = spread(self.engine, pixels, self.masks(passes))
-        means = np.where(robustness.empty_features(features)[:, None], np.nan, means)
-        mean = means.mean(axis=1)
-        raw = robustness.raw_score(mean)
-        error = robustness.standard_error(means)
-        low, high = robustness.score_interval(mean, error, passes).T
-        scaled = robustness.scaled_score(raw, self.card.alpha, self.card.r)
-        features = np.where(np.isnan(raw)[:, None], 0, features)
-        limits = self._limits(features) if limit else np.full(len(faces), np.nan)
-        limits = np.where(np.isnan(raw), np.nan, limits)
-        known = np.nan_to_num(scaled)
-        quality = np.array([robustness.quality_component(one) for one in known], np.int64)
+        passes = check_passes_or_auto(passes)
+        if passes == "auto":
+            features = self._trunk(faces)
+            known = self._known(features)
+            plain, controlled, made = estimate_adaptively(
+                self.engine, features, self.masks, known, self.card
+            )
+        else:
+            pixels = np.stack([face.pixels for face in faces])
+            features, means, sums = spread(self.engine, pixels, self.masks(passes), self._known)
+            known = self._known(features)
+            plain, controlled = estimates(means, sums, known)
+            made = np.full(len(faces), passes)
+        empty = robustness.empty_features(features)
+        for numbers in (plain, controlled):
+            numbers[:, empty] = np.nan
+        best, *ends = best_of(plain, controlled)
+        card = self.card
+        scaled = robustness.scaled_score(best, card.alpha, card.r)
+        margin = robustness.quality_margin(np.transpose(ends), card.alpha, card.r)
+        quality = np.rint(100 * np.nan_to_num(scaled)).astype(np.int64)
         head = self.network.head
         embeddings = None if not embed else head(features) if head.is_affine else features
-        return Scores(raw, low, high, limits, scaled, quality, embeddings)
+        rows = [*plain, *controlled, closed_forms(known, empty), scaled, margin]
+        columns = dict(zip(NUMBERS, rows, strict=True))
+        return Scores(**columns, quality=quality, passes=made, embeddings=embeddings)
 
     def limit(self, face: AlignedFace) -> float:
-        """Return the exact-limit raw score of one aligned face, without drawing a mask.
+        """Return the closed form of one aligned face's raw score, without drawing a mask.
 
         Raises
         ------
@@ -259,20 +278,26 @@ class Scorer:
             The head is not affine, so there is none.
         """
         _ = self.network.head.weight
-        return float(self._limits(self.features([face]))[0])
+        known = self._known(self.features([face]))
+        return float(closed_forms(known, np.array([False]))[0])
 
     def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
 
-        Exact limits, without drawing a mask; under an on-top head, which has none, scores of
-        ``BEST_PASSES`` passes, all under the same masks.
+        They are `Scores.best` of few passes, and of more under an on-top head, which has no
+        control variates; all under the same masks.
+
+        Raises
+        ------
+        CorruptModel
+            The network makes nothing of a face.
         """
-        features = self.features(faces)
-        if self.network.head.is_affine:
-            return self._limits(features)
-        masks = self.masks(BEST_PASSES)
-        passes = (robustness.normalise(self.engine.passes(row, masks)) for row in features)
-        return np.array([robustness.score_of(embeddings) for embeddings in passes])
+        few = self.network.head.is_affine
+        best = self.score_batch(faces, BEST_PASSES if few else PLAIN_PASSES).best
+        for face, nothing in zip(faces, np.isnan(best), strict=True):
+            if nothing:
+                raise nothing_made(self.network.name, face)
+        return best
 
     def features(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Features (N, F) float32 of aligned faces: the trunk's output at the dropout site.
@@ -315,23 +340,15 @@ class Scorer:
         scores = np.empty(count)
         for i in range(count):
             masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
-            embeddings = robustness.normalise(self.engine.passes(features, masks))
-            scores[i] = robustness.score_of(embeddings)
+            scores[i] = robustness.score_of(self.engine.passes(features, masks))
         return scores
 
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
-    def _limits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Exact-limit raw scores (N,) of features (N, F); NaN under a head that has none."""
-        head = self.network.head
-        if not head.is_affine:
-            return np.full(len(features), np.nan)
-        return robustness.raw_score(
-            robustness.limit_distances(
-                features, head.weight, head.bias, self.rate, terms=self._terms
-            )
-        )
+    def _known(self, features: NDArray[np.float32]) -> Moments | None:
+        """What is known of the passes of features (N, F); None under a head that is not affine."""
+        return known_moments(features, self.network.head, self.rate, self._terms)
 
     def _results(self, images: list[ReadFace], passes: int) -> list[QualityResult | SerfiqError]:
         """Score images that have a face, one result or error each."""
@@ -342,7 +359,7 @@ class Scorer:
         features = self._trunk(faces)
         nothing = robustness.empty_features(features)
         clock.append(perf_counter())
-        limits = self._limits(np.where(nothing[:, None], 0, features))
+        known = self._known(features)
         clock.append(perf_counter())
         trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
@@ -350,47 +367,37 @@ class Scorer:
             if empty
             else self._result(
                 face,
-                row,
-                float(limit),
+                features[i],
+                None if known is None else known.of(slice(i, i + 1)),
                 passes,
                 {"face": image.ms, "trunk": float(trunk_ms), "limit": float(limit_ms)},
             )
-            for image, face, empty, row, limit in zip(
-                images, faces, nothing, features, limits, strict=True
-            )
+            for i, (image, face, empty) in enumerate(zip(images, faces, nothing, strict=True))
         ]
 
     def _result(
         self,
         face: AlignedFace,
         features: NDArray[np.float32],
-        limit: float,
+        known: Moments | None,
         passes: int,
         timings: dict[str, float],
     ) -> QualityResult:
         clock = [perf_counter()]
-        embeddings = robustness.normalise(self.engine.passes(features, self.masks(passes)))
+        embeddings = self.engine.passes(features, self.masks(passes))
         clock.append(perf_counter())
-        distances = robustness.pairwise_distances(embeddings)
-        mean = robustness.running_mean_distance(distances)
-        running = robustness.raw_score(mean)
-        bands = robustness.score_interval(mean, robustness.running_standard_error(distances))
+        unit = robustness.normalise(embeddings)
+        distances = robustness.pairwise_distances(unit)
+        running = running_estimates(distances, embeddings, known)
         clock.append(perf_counter())
         passes_ms, spread_ms = np.diff(clock) * 1e3
-        scaled = float(robustness.scaled_score(running[-1], self.card.alpha, self.card.r))
         return QualityResult(
             face=face,
             features=features,
-            embeddings=embeddings,
+            embeddings=unit,
             distances=distances,
-            running=running,
-            running_interval=bands,
-            raw=float(running[-1]),
-            interval=(float(bands[-1, 0]), float(bands[-1, 1])),
-            limit=limit,
-            scaled=scaled,
-            quality=robustness.quality_component(scaled),
-            passes=passes,
+            **running,
+            closed_form=float(closed_forms(known, np.array([False]))[0]),
             seed=self.seed,
             model=self.card.name,
             model_sha256=self.network.sha256,

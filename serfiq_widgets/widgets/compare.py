@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
 
 PASSES, DRAWS = 100, 60
-COLUMNS = ["face", "quality", "raw", "low", "high", "limit", "passes", "seed", "model"]
+COLUMNS = [
+    *("face", "quality", "controlled", "controlled_low", "controlled_high"),
+    *("raw", "low", "high", "limit", "passes", "seed", "model"),
+]
 INVITATION = (
     "Pin two faces: the one shown now with the button, or earlier ones in the table below. "
     "A face and its ruined self make a good pair."
@@ -35,8 +38,8 @@ CLOUDS = (
     "people. Wide: it is not sure of what it sees.</b>"
 )
 SCORES = (
-    "The raw score of each, had the masks been drawn otherwise, 60 times. <b>Where the two "
-    "overlap, {} passes cannot tell which is better;</b> where they settle (dashed) can."
+    "The raw score as published, had the masks been drawn otherwise, 60 times. <b>Where the two "
+    "overlap, {} passes cannot tell which is better;</b> the controlled scores (dashed) can."
 )
 
 
@@ -199,5 +202,7 @@ def said(entry: Entry) -> str:
     """Return an entry's quality in words, or its raw score where it has none."""
     quality = entry.result["quality"]
     if isinstance(quality, float):
-        return f"raw score {entry.result['raw']:.4f}"
+        best = entry.result["controlled"]
+        best = entry.result["raw"] if _shown(best) == "" else best
+        return f"raw score {best:.4f}"
     return f"quality {quality}"

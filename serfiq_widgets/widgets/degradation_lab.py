@@ -19,7 +19,7 @@ from serfiq_widgets.widgets.face_card import FaceCard
 WHAT = "Ruin it and watch"
 ASK = "What is done to the face before the network sees it."
 INVITATION = "How does the quality answer over the whole range of one of them?"
-CURVE = "Quality at the exact limit over the whole range; <b>the diamond is this face.</b>"
+CURVE = "Quality over the whole range; <b>the diamond is this face.</b>"
 SQUARE = "Drag the square on the face, or move it with the arrow keys."
 
 
@@ -117,7 +117,7 @@ class DegradationLab(StateView):
         answer = (
             ASK
             if self.state.ruin.is_neutral
-            else f"<b>{words}</b> The raw score was {before.raw:.4f} and is {result.raw:.4f}."
+            else f"<b>{words}</b> The raw score was {before.best:.4f} and is {result.best:.4f}."
         )
         self._head.value = f'<h3>{WHAT}</h3><p class="serfiq-ruined">{answer}</p>'
         self._follow()
@@ -137,7 +137,7 @@ class DegradationLab(StateView):
         if ruin.replace(**{curve.name: STRENGTHS[curve.name].neutral}) != curve.rest:
             self._forget({})
             return
-        height = everything.best_quality if curve.calibrated else everything.best
+        height = everything.quality if curve.calibrated else everything.best
         now = (getattr(ruin, curve.name), height)
         self._plot.show(figures.sweep_figure(curve, now))
         self._plot.layout.display, self._about.value = "", f"<p>{CURVE}</p>"

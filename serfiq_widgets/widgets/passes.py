@@ -131,14 +131,30 @@ class DistanceView(PassesView):
 
 
 class RunningScoreView(PassesView):
-    """The score after each pass, its interval and the exact limit.
+    """The score after each pass, plain and controlled, with intervals.
 
     Takes the parameters of `StateView`.
     """
 
     TITLE, TEXT, NAME = "Running score", captions.RUNNING, "serfiq-running-score"
-    LABEL = "Running score over passes, with interval and exact limit"
-    film = staticmethod(figures.running_film)
+    LABEL = "Running score over passes, as published and controlled, with intervals"
+
+    def build(self) -> list[w.Widget]:
+        """Add the switch between the intervals."""
+        self._interval = w.ToggleButtons(
+            options=[(words, name) for name, words in figures.INTERVALS.items()],
+            description="95 % interval",
+        )
+        self._interval.add_class("serfiq-interval")
+        self._interval.observe(show_errors(self.state, lambda _: self.show()), "value")
+        head, plot = super().build()
+        return [head, self._interval, plot]
+
+    def film(self, result: QualityResult) -> Film:
+        """Return both curves, and the interval that was chosen."""
+        switch = self._interval.layout
+        switch.display = "" if result.is_controlled else "none"
+        return figures.running_film(result, self._interval.value)
 
 
 class Numbers(Readout):

@@ -157,11 +157,10 @@ class PredictPanel(StateView):
             button.disabled = True
         verdict = "Yes." if side == truth else "No."
         word = ("left", "right")[truth]
-        where = "" if np.isnan(left.limit) else " (both at the exact limit)"
         self._answer.value = (
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
-            f"Left: {escape(self._names[0])}, {left.best_in_words}. "
-            f"Right: {escape(self._names[1])}, {right.best_in_words}{where}. "
+            f"Left: {escape(self._names[0])}, {left.in_words}. "
+            f"Right: {escape(self._names[1])}, {right.in_words}. "
             f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
         )
         self._plot.show(figures.clouds_figure(left, right, ("left", "right")))

@@ -242,7 +242,7 @@ class ExplorerState(HasMessage):
         if self.result is None:
             return None
         result = self.result
-        low, high = result.interval
+        (low, high), ends = result.interval, result.controlled_interval
         numbers: dict[str, str | int | float] = {
             "model": result.model,
             "seed": result.seed,
@@ -250,7 +250,10 @@ class ExplorerState(HasMessage):
             "raw": result.raw,
             "low": low,
             "high": high,
-            "limit": result.limit,
+            "controlled": result.controlled,
+            "controlled_low": ends[0],
+            "controlled_high": ends[1],
+            "limit": result.closed_form,
             "quality": result.quality if result.calibrated else float("nan"),
         }
         words = self.ruin.describe()

@@ -33,7 +33,10 @@ TAKE_HOME = (
     "Pictures are saved with the buttons on them. The link carries settings, never a face; scores "
     "and page hold no photo unless you tick it."
 )
-COLUMNS = ("name", "quality", "raw", "low", "high", "limit", "passes", "seed", "model")
+COLUMNS = (
+    *("name", "quality", "controlled", "controlled_low", "controlled_high"),
+    *("raw", "low", "high", "limit", "passes", "seed", "model"),
+)
 NUMBERS = {"passes": int, "seed": int, "rate": float, "alpha": float, "r": float}
 
 

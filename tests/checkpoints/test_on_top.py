@@ -84,8 +84,8 @@ def test_what_an_on_top_head_is_traced_to(head_file, scorer):
     assert top.card.title == "on-top head on mini"
     assert top.card.population == "nobody"
     assert top.network.sha256 not in (scorer.network.sha256, on_top.load(head_file).sha256)
-    assert any("no exact limit" in note for note in top.card.notes)
-    with pytest.raises(BadSetting, match="no exact limit"):
+    assert any("no control variates" in note for note in top.card.notes)
+    with pytest.raises(BadSetting, match="no closed form"):
         top.limit(find_face(sample_images()[0]))
 
 

@@ -60,14 +60,14 @@ def test_the_table_names_file_quality_and_error(photos):
     assert result.exit_code == 1
     assert "broken.png' is broken" in result.output
     line = next(line for line in result.output.splitlines() if "a.JPG" in line)
-    assert " 84 " in line
+    assert re.search(r" 86 +0\.\d+ ", line)  # the quality and its margin
 
 
 def test_out_writes_the_file_instead(photos, tmp_path):
     result = run("score", photos / "a.JPG", "--format", "csv", "--out", tmp_path / "scores.csv")
     assert result.exit_code == 0
     assert result.stdout == ""
-    assert (tmp_path / "scores.csv").read_text().startswith("path,quality,raw,")
+    assert (tmp_path / "scores.csv").read_text().startswith("path,quality,margin,raw,")
 
 
 def test_two_passes_have_no_interval(photos):

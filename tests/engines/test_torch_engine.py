@@ -6,6 +6,7 @@ The tests of CUDA run where torch sees a GPU; those of the CPU cover all but cap
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import onnx
@@ -21,10 +22,12 @@ from serfiq_widgets.checkpoints import load_network, on_top
 from serfiq_widgets.checkpoints.onnx_file import parse_onnx
 from serfiq_widgets.checkpoints.split import cut_network
 from serfiq_widgets.cli.doctor import diagnose
+from serfiq_widgets.control_variates import estimate_from
 from serfiq_widgets.engines import Normalisation, open_engine, spread
 from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.engines.torch_export import export
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable
+from serfiq_widgets.scoring.estimates import known_moments
 
 torch = pytest.importorskip("torch", reason="torch, which this engine runs in, is not here")
 
@@ -69,8 +72,19 @@ def agree(network, faces, normalisation, rate=0.4, device="cpu", precision="fp32
     for row in features[:2]:
         one, other = (rb.normalise(engine.passes(row, masks)) for engine in (ours, theirs))
         np.testing.assert_allclose(one, other, atol=FP32)
-    for one, other in zip(spread(ours, faces, masks), spread(theirs, faces, masks), strict=True):
+    known = partial(known_moments, head=network.head, rate=rate, terms=None)
+    (*found, sums), (*wanted, others) = (
+        spread(engine, faces, masks, known) for engine in (ours, theirs)
+    )
+    for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=FP32 * np.abs(other).max())
+    if network.head.is_affine:
+        moments = known(wanted[0])
+        one, other = (estimate_from(some, len(masks), moments) for some in (sums, others))
+        np.testing.assert_allclose(one.mean, other.mean, atol=FP32 * other.mean.max())
+        np.testing.assert_allclose(one.interval(), other.interval(), atol=FP32)
+    else:
+        assert np.isnan(sums).all()
     return ours
 
 
@@ -101,7 +115,7 @@ def test_the_spread_is_the_score_and_its_error(scorer, sample_faces):
     """The mean of a row is the mean over pairs, and its scatter gives the jackknife's error."""
     masks = scorer.masks(30)
     ours = opened(scorer.network, scorer.rate, normalisation=scorer.card.normalisation)
-    features, means = spread(ours, np.stack(sample_faces[:2]), masks)
+    features, means, _ = spread(ours, np.stack(sample_faces[:2]), masks)
     for row, mean in zip(features, means, strict=True):
         distances = rb.pairwise_distances(rb.normalise(scorer.engine.passes(row, masks)))
         t = len(masks)
@@ -190,7 +204,7 @@ def keeps_the_order(scorer, faces, device, precision, tolerance):
         normalisation=normalisation,
     )
     assert ours.precision == precision
-    features, distances = spread(ours, faces, masks)
+    features, distances, _ = spread(ours, faces, masks)
     assert features.dtype == np.float32
     other = raw(spread(scorer.engine, faces, masks)[1])
     assert np.abs(raw(distances) - other).max() < tolerance

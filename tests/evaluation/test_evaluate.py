@@ -22,7 +22,7 @@ from serfiq_widgets.evaluation.readers import Images
 from serfiq_widgets.resources import bundled, sample_images
 from serfiq_widgets.widgets.evaluation_state import EvaluationState
 
-QUALITIES = ["serfiq", "limit", "norm", "sharpness", "brightness", "random", "oracle"]
+QUALITIES = ["controlled", "serfiq", "limit", "norm", "sharpness", "brightness", "random", "oracle"]
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 
@@ -99,7 +99,7 @@ def test_rivals_are_joined_by_path(people, tmp_path):
     result = run(people, "--aligned", "--scores", file, "--json", "--fmr", 0.5, "--draws", 0)
     assert "7 images have no row in rival.csv" in result.stderr
     named = list(json.loads(result.stdout)["qualities"])
-    assert named == [*QUALITIES[:5], "theirs", "limit (rival)", "random", "oracle"]
+    assert named == [*QUALITIES[:6], "theirs", "limit (rival)", "random", "oracle"]
     file.write_text("path,theirs\nsomewhere/else.jpg,3\n")
     result = run(people, "--aligned", "--scores", file)
     assert result.exit_code == 2
@@ -239,7 +239,7 @@ def test_on_the_bundled_table_the_score_deserves_trust(table):
         _, _, high = result.difference("serfiq", rival)
         assert high < 0, rival
     _, _, high = result.difference("limit", "serfiq")
-    assert high > 0  # the exact limit is not worse within the band
+    assert high > 0  # the closed form is not worse within the band
     assert result.curves["limit"].pauc(0.3) < result.curves["serfiq"].pauc(0.3)
 
 

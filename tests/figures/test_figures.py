@@ -1,5 +1,7 @@
 """Films and projections: what a picture shows after t passes are the library's numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,15 +46,42 @@ def test_the_histogram_counts_the_first_passes_pairs(result, passes):
 
 @pytest.mark.parametrize("passes", [2, 3, 57, 120])
 def test_the_running_score_is_the_results(result, passes):
-    low, high, limit, running, now = figures.running_film(result).at(passes).data
-    np.testing.assert_allclose(running.y, result.running[1:passes], atol=1e-6)
-    assert list(running.x) == list(range(2, passes + 1))
-    np.testing.assert_allclose(low.y, result.running_interval[2:passes, 0], atol=1e-6)
-    np.testing.assert_allclose(high.y, result.running_interval[2:passes, 1], atol=1e-6)
-    np.testing.assert_allclose(limit.y, result.limit)
-    np.testing.assert_allclose(
-        [now.x[0], now.y[0]], [passes, result.running[passes - 1]], atol=1e-6
+    *bands, closed, plain, controlled, now, now_controlled = (
+        figures.running_film(result).at(passes).data
     )
+    of = (result.running, result.running_controlled)
+    for curve, dot, wanted in zip((plain, controlled), (now, now_controlled), of, strict=True):
+        np.testing.assert_allclose(curve.y, wanted[1:passes], atol=1e-6)
+        assert list(curve.x) == list(range(2, passes + 1))
+        np.testing.assert_allclose([dot.x[0], dot.y[0]], [passes, wanted[passes - 1]], atol=1e-6)
+    ends = [*result.running_interval.T, *result.running_controlled_interval.T]
+    for band, wanted in zip(bands, ends, strict=True):
+        np.testing.assert_allclose(band.y, wanted[2:passes], atol=1e-6)
+    np.testing.assert_allclose(closed.y, result.closed_form)
+
+
+def test_the_switch_shows_one_interval_or_both(result):
+    shown = {
+        name: [trace.visible for trace in figures.running_film(result, name).figure.data[:4]]
+        for name in figures.INTERVALS
+    }
+    assert shown == {
+        "controlled": [False, False, True, True],
+        "plain": [True, True, False, False],
+        "both": [True] * 4,
+    }
+
+
+def test_without_a_controlled_score_the_plain_curve_stands_alone(result):
+    none = replace(
+        result,
+        running_controlled=np.full_like(result.running, np.nan),
+        running_controlled_interval=np.full_like(result.running_interval, np.nan),
+        closed_form=float("nan"),
+    )
+    low, high, *_, closed, plain, controlled, _, now = figures.running_film(none).at(57).data
+    assert (low.visible, high.visible) == (True, True)
+    assert (len(closed.x), len(controlled.x), len(now.x), len(plain.x)) == (0, 0, 0, 56)
 
 
 def test_axes_stay_put_while_the_passes_move(result):

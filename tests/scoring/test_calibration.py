@@ -127,7 +127,7 @@ def test_a_bad_file_is_counted(scorer, crops):
     good = [path for path in images if path.name != "broken.jpg"]
     alone = [scorer.score(path, aligned=True) for path in good]
     # a batch may take another path through the convolutions
-    np.testing.assert_allclose(done.raw, [result.raw for result in alone], atol=1e-5)
+    np.testing.assert_allclose(done.raw, [result.best for result in alone], atol=1e-5)
     assert np.abs(done.qualities[0] - [result.quality for result in alone]).max() <= 1
     assert done.after == fit(done.raw)
 
@@ -164,7 +164,7 @@ def test_an_own_network_is_calibrated_used_and_reset(network, crops):
     files = [path for path in sorted(crops.iterdir()) if path.name != "broken.jpg"]
     results = list(scorer.score_many(files, 20, aligned=True))
     qualities = np.array([result.quality for result in results])
-    low, high = np.quantile([result.raw for result in results], [0.05, 0.95])
+    low, high = np.quantile([result.best for result in results], [0.05, 0.95])
     assert {(result.alpha, result.r) for result in results} == {(said["alpha"], said["r"])}
     assert qualities.min() <= 10
     assert qualities.max() >= 90

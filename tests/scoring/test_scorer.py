@@ -17,6 +17,7 @@ from serfiq_widgets.errors import (
     UnknownModel,
 )
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.scoring.estimates import AUTO_PASSES, NARROW
 
 COLLINS = folder("sample_images") / "collins.jpg"
 
@@ -52,9 +53,14 @@ def test_the_score_is_the_papers_formula(collins):
     ]
     assert collins.raw == pytest.approx(2 / (1 + np.exp(np.mean(distances))), abs=FLOAT32_SCORE)
     assert collins.mean_distance == pytest.approx(np.mean(distances), abs=FLOAT32_SCORE * 10)
-    scaled = 1 / (1 + np.exp(-60 * (collins.raw - 0.765)))
+    published = 1 / (1 + np.exp(-60 * (collins.raw - 0.765)))
+    assert collins.published_quality == round(100 * published)
+    assert collins.best == collins.controlled
+    scaled = 1 / (1 + np.exp(-60 * (collins.best - 0.765)))
     assert collins.scaled == pytest.approx(scaled)
     assert collins.quality == round(100 * scaled)
+    ends = 100 / (1 + np.exp(-60 * (np.array(collins.best_interval) - 0.765)))
+    assert collins.quality_margin == pytest.approx(np.ptp(ends) / 2)
     np.testing.assert_allclose(np.linalg.norm(collins.embeddings, axis=1), 1, atol=1e-6)
 
 
@@ -85,11 +91,39 @@ def test_the_road_of_datasets_gives_the_same_numbers(scorer, passes):
     faces = [find_face(path) for path in sample_images()[:4]]
     scores = scorer.score_batch(faces, passes)
     for i, one in enumerate(scorer.score_many(faces, passes)):
-        # the same float32 embeddings; sums of float64 in another order
-        numbers = (scores.raw[i], scores.limit[i], scores.scaled[i], scores.low[i], scores.high[i])
-        np.testing.assert_allclose(numbers, (one.raw, one.limit, one.scaled, *one.interval), 1e-9)
-        assert scores.quality[i] == one.quality
-    assert np.isnan(scorer.score_batch(faces, passes, limit=False).limit).all()
+        # the same float32 embeddings; the moments' products of float32 depend on the batch
+        names = ("raw", "low", "high", "controlled", "controlled_low", "controlled_high")
+        numbers = [getattr(scores, name)[i] for name in (*names, "closed_form", "scaled")]
+        wanted = (one.raw, *one.interval, one.controlled, *one.controlled_interval)
+        np.testing.assert_allclose(numbers, (*wanted, one.closed_form, one.scaled), 1e-6)
+        assert (scores.quality[i], scores.passes[i]) == (one.quality, passes)
+        assert scores.margin[i] == pytest.approx(one.quality_margin, rel=1e-6)
+
+
+def test_as_many_passes_are_made_as_the_interval_needs(scorer):
+    faces = [find_face(path) for path in sample_images()]
+    scores = scorer.score_batch(faces, "auto")
+    assert len(set(scores.passes)) > 1  # some faces need more than others
+    ends = np.stack([scores.controlled_low, scores.controlled_high], axis=1)
+    margins = rb.quality_margin(ends, scorer.card.alpha, scorer.card.r)
+    assert (margins <= NARROW).all()
+    for face, passes, controlled, margin in zip(
+        faces, scores.passes, scores.controlled, margins, strict=True
+    ):
+        result = scorer.score(face, passes)
+        assert result.controlled == pytest.approx(controlled, rel=1e-6)  # another batch
+        assert result.quality_margin == pytest.approx(margin, rel=1e-3)
+        fewer = [t for t in AUTO_PASSES if t < passes]
+        assert all(result.at(t).quality_margin > NARROW for t in fewer)
+
+
+def test_five_controlled_passes_say_what_two_hundred_do(scorer):
+    for path in sample_images():
+        many = scorer.score(path, 200)
+        few = many.at(5)
+        # both intervals are true of 95 in 100 faces; here no face may miss by more than their sum
+        assert abs(few.best - many.best) <= np.ptp(few.best_interval) + np.ptp(many.best_interval)
+        assert np.ptp(few.best_interval) < np.ptp(many.interval)  # narrower than 200 plain ones
 
 
 def test_ruined_samples_score_below_their_originals(scorer, y1_scorer):

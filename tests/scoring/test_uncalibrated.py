@@ -33,7 +33,7 @@ def test_the_state_has_no_quality_but_a_raw_score(state):
     assert state.result.raw == pytest.approx(0.7923, abs=0.001)
     assert state.quality is None
     assert (state.result.in_words, state.result.shown_quality) == (
-        f"raw score {state.result.raw:.4f}",
+        f"raw score {state.result.best:.4f}",
         NO_QUALITY,
     )
 

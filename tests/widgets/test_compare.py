@@ -56,8 +56,8 @@ def test_two_faces_are_compared_under_the_same_masks(panel, scorer):
     one, two = scorer.embed([a.face, b.face])
     assert f">{float(one @ two):.3f}<" in said
     assert "A is the better one" in said
-    assert f"quality {a.best_quality} against {b.best_quality}" in said
-    assert f"{abs(a.limit - b.limit):.4f}" in said
+    assert f"quality {a.quality} against {b.quality}" in said
+    assert f"{abs(a.best - b.best):.4f}" in said
     assert len(panel._clouds.figure["data"]) == 2
     assert panel._pictures.layout.display == ""
 
@@ -138,13 +138,13 @@ def test_questions_have_a_clear_answer_that_is_the_networks(state):
         panel.ask()
         left, right = panel._pair
         seen.add(panel._names)
-        assert abs(left.best_quality - right.best_quality) >= CLEAR_GAP - 1  # both are rounded
+        assert abs(left.quality - right.quality) >= CLEAR_GAP - 1  # both are rounded
         assert panel._answer.value == ""
         assert panel._plot.layout.display == "none"
         truth = int(right.limit > left.limit)
         panel.answer(truth)
         assert "<b>Yes." in panel._answer.value
-        assert f"quality {left.best_quality}" in panel._answer.value
+        assert f"quality {left.quality}" in panel._answer.value
         panel.answer(1 - truth)  # a second vote changes nothing
     assert (panel.right, panel.asked) == (6, 6)
     assert len(seen) == 6

@@ -72,7 +72,7 @@ def test_the_curve_shows_the_sweep_and_where_we_are(lab):
     assert lab._plot.layout.display == ""
     lab._sliders["blur"].value = 2.0
     dot = lab._plot.figure["data"][1]
-    assert (dot["x"][0], dot["y"][0]) == (2.0, lab.state.everything.best_quality)
+    assert (dot["x"][0], dot["y"][0]) == (2.0, lab.state.everything.quality)
     lab._cover.value = "mask"  # another curve would belong to that
     assert lab._plot.layout.display == "none"
 
