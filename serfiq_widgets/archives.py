@@ -1,4 +1,4 @@
-"""Arrays, and a few words about them, as one ``.npz`` file, which is read without trust."""
+"""Arrays with a description in one ``.npz`` file, which may come from an untrusted source."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BYTES = 2**31  # of all arrays of a file
-UNSOUND = (  # what the readers of zip, arrays and JSON raise
+MAX_BYTES = 2**31  # for all arrays of a file
+UNSOUND = (  # errors of the readers of zip, arrays and JSON
     *(OSError, LookupError, ValueError, TypeError, EOFError, RecursionError, MemoryError),
     zipfile.BadZipFile,
 )
 
 
 def pack_arrays(arrays: Mapping[str, NDArray[Any]], about: Any, *, key: str = "about") -> bytes:
-    """Return the file of these arrays, and of what is to be said of them under ``key``."""
+    """Return the bytes of a file with these arrays, and with ``about`` under ``key``."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays, **{key: np.array(json.dumps(about))})
     return file.getvalue()
@@ -29,23 +29,23 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]], about: Any, *, key: str = "a
 def unpack_arrays(
     source: Path | bytes, *, key: str = "about", most: int = MAX_BYTES
 ) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Read what `pack_arrays` made, or another ``.npz`` file, which says nothing of itself.
+    """Read a file of `pack_arrays`, or another ``.npz`` file, which has no description.
 
     Parameters
     ----------
     source : Path or bytes
-        The file, or what stands in it.
+        The file, or its content.
     key : str
-        Where the words are.
+        The key of the description.
     most : int
-        Bytes that all arrays may take; nothing is unpacked if they state more.
+        Largest total size of the arrays in bytes; larger files are not unpacked.
 
     Returns
     -------
     arrays : dict of str to ndarray
-        No array of objects is read: those could run code.
+        Arrays of objects are refused: they could run code.
     about : object
-        What was said of them; an empty dict if nothing was.
+        The description; an empty dict if there is none.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a random name, then renamed."""
+"""Atomic writing of files: they are written under a random name, then renamed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from serfiq_widgets.errors import NotWritten, one_line
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give the name of a new, empty file that takes the place of ``path`` at the end.
+    """Yield the name of a new, empty file that replaces ``path`` at the end.
 
-    It lies in the same folder, ends as ``path`` does and belongs to this call alone. When the
-    block ends well it is on the disk before it gets its name, and keeps the permissions of the
-    file that it replaces; a symbolic link stays, and what it points at is replaced. When the block
-    fails the file is removed and ``path`` is as it was. A device or pipe is written directly.
+    It is in the same folder, has the suffix of ``path`` and is used by this call only. If the block
+    succeeds, it is flushed to the disk before it is renamed, and keeps the permissions of the file
+    that it replaces; a symbolic link stays, and its target is replaced. If the block fails, the
+    file is removed and ``path`` is unchanged. A device or pipe is written directly.
 
     Raises
     ------
@@ -50,23 +50,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all; see `replacing`.
+    """Write a text in UTF-8 atomically; see `replacing`.
 
-    What is no text in a file's name (on Linux, bytes that are no UTF-8) is written as an escape.
+    Undecodable bytes in file names (on Linux, bytes that are not UTF-8) become escapes.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write bytes, whole or not at all; see `replacing`."""
+    """Write bytes atomically; see `replacing`."""
     with replacing(path) as new:
         new.write_bytes(content)
 
 
 def not_written(path: str | Path, error: OSError) -> NotWritten:
-    """Return what people are told of a file that cannot be written."""
+    """Return the error for a file that cannot be written."""
     why = error.strerror or one_line(error)
-    return NotWritten(f"'{path}' cannot be written: {why}. Name another place, or make room.")
+    return NotWritten(f"'{path}' cannot be written: {why}. Name another place, or free disk space.")
 
 
 def _permissions(target: Path) -> int:

@@ -1,4 +1,4 @@
-"""Numbers that people give: checked against their range, with one sentence for all that fail."""
+"""Range checks of numbers from users, with one form of error message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serfiq_widgets.errors import BadSetting
 
 
 def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
-    """Return a whole number within bounds as an int, or raise BadSetting that names it."""
+    """Return a whole number within bounds as an int; else raise BadSetting with its name."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -26,9 +26,9 @@ def check_whole(name: str, value: SupportsIndex, least: int, most: int) -> int:
 def check_number(
     name: str, value: float, least: float, most: float, *, open_below: bool = False
 ) -> float:
-    """Return a number within bounds as a float, or raise BadSetting that names it.
+    """Return a number within bounds as a float; else raise BadSetting with its name.
 
-    ``open_below``: the lowest bound itself is not possible.
+    With ``open_below``, the lower bound itself is excluded.
     """
     kind: Any = type(value)
     number = issubclass(kind, Real) and kind is not bool and math.isfinite(value)

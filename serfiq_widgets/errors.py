@@ -1,14 +1,14 @@
-"""The errors that people see: each says what was wrong, with which input, and what to try."""
+"""The errors for users: each says what was wrong, with which input, and what to try."""
 
 import os
 
 
 class SerfiqError(Exception):
-    """Base of the errors that serfiq_widgets raises on purpose; the text is for the user."""
+    """Base class of the errors of serfiq_widgets; the text is for the user."""
 
 
 class UnreadableImage(SerfiqError):
-    """The input is not an image that can be decoded (broken, unsupported, or no image)."""
+    """The input is not an image that can be decoded (broken, unsupported, or not an image)."""
 
 
 class ImageTooLarge(SerfiqError):
@@ -20,35 +20,35 @@ class NoFaceFound(SerfiqError):
 
 
 class UnknownModel(SerfiqError):
-    """No model has this name and no file lies at this path; the message lists the names."""
+    """No model has this name and no file has this path; the message lists the names."""
 
 
 class CorruptModel(SerfiqError):
-    """A model file is broken, incomplete, or uses something that the loader does not know."""
+    """A model file is broken, incomplete, or uses something that the loader does not support."""
 
 
 class DownloadFailed(SerfiqError):
-    """A model could not be fetched or is not what its card says; nothing was installed."""
+    """A model could not be downloaded or does not match its card; nothing was installed."""
 
 
 class EngineUnavailable(SerfiqError):
-    """The wanted engine or device does not work here; the message gives the install command."""
+    """The requested engine or device does not work here; the message gives the install command."""
 
 
 class PackageMissing(SerfiqError):
-    """A package that this needs is not installed; the message gives the install command."""
+    """A required package is not installed; the message gives the install command."""
 
 
 class BadTable(SerfiqError):
-    """A table cannot be read or written, or lacks a column; the message names both."""
+    """A table cannot be read or written, or has no such column; the message names both."""
 
 
 class ClusterUnavailable(SerfiqError):
-    """A Dask scheduler cannot be reached, or its workers cannot do what is asked of them."""
+    """A Dask scheduler cannot be reached, or its workers cannot do the work."""
 
 
 class BadSetting(SerfiqError, ValueError):
-    """A number or word given by the caller is not possible (passes, seed, device ...)."""
+    """An argument has an impossible value (passes, seed, device ...)."""
 
 
 class ModelWarning(UserWarning):
@@ -56,7 +56,7 @@ class ModelWarning(UserWarning):
 
 
 class PixelWarning(UserWarning):
-    """How the pixels of an array were understood, where it leaves a choice."""
+    """The pixels of an array are ambiguous; the text says how they were read."""
 
 
 class NotWritten(BadSetting):
@@ -64,26 +64,26 @@ class NotWritten(BadSetting):
 
 
 def one_line(text: object) -> str:
-    """Return the first line of a text that a file or a library gave, fit for a terminal."""
+    """Return the first line of a text from a file or library, safe for a terminal."""
     line = (str(text).strip().splitlines() or [""])[0]
     return "".join(sign if sign.isprintable() else "?" for sign in line)
 
 
 def clean_name(name: str, most: int = 80) -> str:
-    """Return a name that somebody gave a file, on one line, printable and short."""
+    """Return a user's file name on one line, printable and short."""
     line = one_line(name)
     return line if len(line) <= most else f"{line[: most // 2]}\u2026{line[-(most // 2 - 1) :]}"
 
 
 def plain_text(text: object) -> str:
-    r"""Return text that every table takes: what is no text in a file's name becomes ``\xff``."""
+    r"""Return text that every table accepts: undecodable bytes of a name become ``\xff``."""
     return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
 def drop_traceback(error: SerfiqError) -> SerfiqError:
-    """Return an error that can be kept: it no longer holds what the functions had that raised it.
+    """Return an error without its traceback, so that it can be kept.
 
-    They had photos.
+    The traceback would keep the local variables of all functions, such as photos, in memory.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -134,7 +134,7 @@ def test_a_foreign_file_with_the_name_of_a_journal_is_not_touched(faces, tmp_pat
     journal.write_text("Dear diary\n", encoding="utf-8")
     result = run("score", faces, "--out", tmp_path / "o.csv", "--passes", 2, *more)
     assert result.exit_code != 0
-    assert "no journal of this program" in result.output
+    assert "not a journal of this program" in result.output
     assert journal.read_text(encoding="utf-8") == "Dear diary\n"
 
 
@@ -176,7 +176,7 @@ def test_brackets_in_a_name_are_shown(tmp_path, monkeypatch):
     shown = "".join(result.output.split())
     assert "[bold]y[" in shown
     assert "bad[red]" in shown
-    assert "bad[red].jpg'isnoimage" in shown
+    assert "bad[red].jpg'isnotanimage" in shown
 
 
 ENDLESS = """

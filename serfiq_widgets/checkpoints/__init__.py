@@ -1,7 +1,7 @@
-"""Checkpoints: MXNet's two files or an ONNX graph become a `Network`, cut into trunk and head.
+"""Checkpoints: an MXNet checkpoint or an ONNX graph becomes a `Network` of trunk and head.
 
-MXNet is not needed: `params` reads its parameter files, `mxnet_graph` turns its symbols into
-ONNX, and `split` cuts any ONNX graph at its dropout site.
+MXNet is not needed: `params` reads its parameter files, `mxnet_graph` converts its symbols to ONNX,
+and `split` cuts any ONNX graph at its dropout site.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
 INPUT_SIDE = 112
-MAX_BYTES = 2**31 - 2**20  # of one file; a model in memory is one message of less than 2 GiB
+MAX_BYTES = 2**31 - 2**20  # of one file; protobuf messages must be below 2 GiB
 _REMEDY = (
-    "Make a module of it and give that to Scorer(net), or export ONNX:\n"
+    "Load it as a module and pass that to Scorer(net), or export ONNX:\n"
     "    {0}\n"
     "    torch.onnx.export(net.eval(), torch.zeros(1, 3, 112, 112), 'net.onnx')"
 )
@@ -34,11 +34,11 @@ _SCRIPT = "is a TorchScript file. " + _REMEDY.format("net = torch.jit.load('{0}'
 _PROGRAM = "is a program of torch.export. " + _REMEDY.format(
     "net = torch.export.load('{0}').module()"
 )
-_WEIGHTS = "holds weights without the network to which they belong. " + _REMEDY.format(
+_WEIGHTS = "contains weights without the network. " + _REMEDY.format(
     "net.load_state_dict(safetensors.torch.load_file('{0}'))"
 )
 _KERAS = "is a Keras or TensorFlow model. Export ONNX: python -m tf2onnx.convert --help"
-_OTHER = "is no ONNX file and no MXNet checkpoint. Export ONNX from the framework that wrote it."
+_OTHER = "is neither ONNX nor an MXNet checkpoint. Export ONNX from the framework that wrote it."
 OTHERS = {
     **dict.fromkeys((".pth", ".pt", ".ckpt", ".tar", ".bin", ".pkl", ".pickle"), _TORCH),
     ".pt2": _PROGRAM,
@@ -46,17 +46,17 @@ OTHERS = {
     **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _KERAS),
     ".data": "holds weights of an ONNX file: name that, which ends in .onnx.",
 }
-"""Files of other frameworks, by their ending, and what to do about them."""
+"""Messages about files of other frameworks, by suffix."""
 _PARAMS = re.compile(r"(?P<prefix>.+)-\d{4}\.params")
 
 
 def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
-    """Find the symbol and the parameters of an MXNet checkpoint; None if the path is an ONNX file.
+    """Return the symbol and parameter files of an MXNet checkpoint; None for an ONNX file.
 
     Parameters
     ----------
     path : Path
-        ``x-symbol.json``, ``x-0000.params`` or the bare ``x``; of several epochs the last is taken.
+        ``x-symbol.json``, ``x-0000.params`` or the bare ``x``; the last of several epochs is used.
 
     Raises
     ------
@@ -80,30 +80,28 @@ def checkpoint_files(path: Path) -> tuple[Path, Path] | None:
             raise CorruptModel(f"'{path.name}' {_OTHER}")
         if not epochs:
             raise CorruptModel(
-                f"'{path.name}' has no weights: '{prefix}-0000.params' should lie beside it."
+                f"'{path.name}' has no weights: '{prefix}-0000.params' should be beside it."
             )
         params = epochs[-1]
     symbol = path.with_name(f"{prefix}-symbol.json")
     for file in (symbol, params):
         if not file.is_file():
-            raise CorruptModel(
-                f"'{path.name}' is half a model: '{file.name}' should lie beside it."
-            )
+            raise CorruptModel(f"'{path.name}' is half a model: '{file.name}' should be beside it.")
     return symbol, params
 
 
 def _is_torch(path: Path) -> bool:
-    """Whether a file is an archive as torch writes it, whatever its name ends in."""
+    """Return whether a file is an archive written by torch, whatever its suffix is."""
     return any(name.endswith("/data.pkl") for name in _members(path))
 
 
 def _is_script(path: Path) -> bool:
-    """Whether a file is an archive of TorchScript: it holds code beside the weights."""
+    """Return whether a file is a TorchScript archive, which has code beside the weights."""
     return any(name.partition("/")[2].startswith("code/") for name in _members(path))
 
 
 def _members(path: Path) -> list[str]:
-    """Return the names in an archive; none where the file is no archive."""
+    """Return the names in an archive; none if the file is not an archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
@@ -126,21 +124,21 @@ def load_network(
     path : Path
         An MXNet checkpoint (see `checkpoint_files`) or an ``.onnx`` file.
     site : str
-        The tensor or node at which to cut, if it shall not be found.
+        The tensor or node at which to cut; found automatically if not given.
     side : int
-        Height and width of the input where the graph leaves them open; 112 if not given.
+        Height and width of the input if the graph leaves them open; 112 if not given.
     on_top : Head, optional
-        A head that stands on the whole network: it is not cut then.
+        A head for the output of the whole network, which is then not cut.
 
     Returns
     -------
     Network
-        Trunk, head, and where they came from.
+        Trunk, head, and their source.
 
     Raises
     ------
     CorruptModel
-        A file is missing, broken, or holds something unknown; the text names it.
+        A file is missing, broken, or contains something unknown; the text names it.
     """
     network = _load(path, site, side, on_top)
     return replace(network, trunk=_until_taken(network, lambda: _load(path, site, side, on_top)))
@@ -168,7 +166,7 @@ def _load(path: Path, site: str, side: int, on_top: Head | None) -> Network:
 
 
 def _until_taken(network: Network, load: Callable[[], Network]) -> Callable[[], bytes]:
-    """Return the trunk of a network, which is held until it is first taken, then loaded anew."""
+    """Return a function that returns the trunk: first from memory, later reloaded from the file."""
     held, name, digest = [network.trunk()], network.name, network.sha256
 
     def trunk() -> bytes:
@@ -188,7 +186,7 @@ def read_file(path: Path) -> bytes:
     Raises
     ------
     CorruptModel
-        It cannot be read, or is beyond what one ONNX model can hold.
+        The file cannot be read, or is too large for an ONNX model.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

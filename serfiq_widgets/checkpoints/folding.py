@@ -1,7 +1,7 @@
-"""Folding what follows the dropout site to one matrix and one vector, where it is affine.
+"""Folding of the layers after the dropout site into one matrix and one vector, if they are affine.
 
-Fully connected layers or convolutions that see their whole input, batch norms, arithmetic with
-weights, and a normalisation at the end.
+Supported are fully connected layers or convolutions whose kernel covers the whole input, batch
+norms, arithmetic with weights, and a normalisation at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAME = ("Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsquee
 
 
 def fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
-    """Fold the head's nodes to one matrix and one vector, in float64."""
+    """Fold the head's nodes into one matrix and one vector, in float64."""
     weight: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] = np.zeros(1)
     for node in _up_to_norm(nodes, graph):
@@ -38,7 +38,7 @@ def fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
             weight, bias = layer, offset
         elif weight is None:
             raise graph.fail(
-                f"'{operator_of(node)}' stands between dropout and the fully connected layer"
+                f"'{operator_of(node)}' is between dropout and the fully connected layer"
             )
         else:
             factor, offset = _per_dimension(node, graph)
@@ -51,26 +51,26 @@ def fold(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Head:
 
 
 def may_follow(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node may stand between an embedding's layer and its output."""
+    """Return whether a node may be between an embedding's layer and its output."""
     return operator_of(node) in (*SAME, *AFFINE) or _is_final_norm(node, graph)
 
 
 def is_layer(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node is a fully connected layer, also as a convolution that sees all its input."""
+    """Return whether a node is fully connected, or a convolution that covers its whole input."""
     if operator_of(node) == "Conv":
         return graph.is_constant(node.input[1]) and graph.sees_all(node)
     return operator_of(node) in ("Gemm", "MatMul") and graph.is_constant(node.input[1])
 
 
 def _is_final_norm(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node only gives embeddings length 1, which every score does by itself."""
+    """Return whether a node only scales embeddings to length 1, which every score does anyway."""
     return operator_of(node) == "LpNormalization" or bool(norm_of(node, graph))
 
 
 def _up_to_norm(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Sequence[onnx.NodeProto]:
-    """Return a head's nodes up to the one that gives embeddings length 1, as every score does.
+    """Return a head's nodes before the one that scales embeddings to length 1.
 
-    What follows that may only multiply them by a number, which changes no score.
+    Every score does so itself. Later nodes may only multiply by a number: no score changes.
     """
     layers = [i for i, node in enumerate(nodes) if is_layer(node, graph)]
     norms = [i for i, node in enumerate(nodes) if _is_final_norm(node, graph)]
@@ -80,14 +80,14 @@ def _up_to_norm(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Sequence[onnx.
             _check_keeps_rows(node, graph, before_layer=False)
         elif not _only_scales(node, graph):
             raise graph.fail(
-                f"'{operator_of(node)}' follows the dropout site behind a normalisation, and both "
+                f"'{operator_of(node)}' follows the dropout site after a normalisation, and both "
                 "together are not affine"
             )
     return nodes[:norm]
 
 
 def _only_scales(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node multiplies all dimensions by one number, or gives length 1 again."""
+    """Return whether a node multiplies all dimensions by one number, or scales to length 1."""
     if _is_final_norm(node, graph):
         return True
     if is_layer(node, graph):
@@ -97,11 +97,11 @@ def _only_scales(node: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def _sound(weight: NDArray[np.float64], bias: NDArray[np.float64], graph: Graph) -> Head:
-    """Return an affine head, or refuse one whose numbers are of no use."""
+    """Return an affine head, or refuse one whose numbers cannot be used."""
     if len(weight) < MIN_DIMENSIONS:
-        raise graph.fail(f"its output has {len(weight)} dimension, and of length 1 all are one")
+        raise graph.fail(f"its output has {len(weight)} dimension: at length 1 all are equal")
     if not weight.any():
-        raise graph.fail("the weights of its last layer are all zero, so all faces are one to it")
+        raise graph.fail("the weights of its last layer are all zero: all faces get one output")
     head = affine(np.ascontiguousarray(weight, dtype=np.float32), bias.astype(np.float32))
     if not all(np.isfinite(numbers).all() for numbers in (head.weight, head.bias)):
         raise graph.fail("its weights are, or give, numbers that are not finite")
@@ -114,9 +114,9 @@ def _check_fit(layer: NDArray[Any], first: NDArray[Any], graph: Graph) -> None:
 
 
 def _check_keeps_rows(node: onnx.NodeProto, graph: Graph, *, before_layer: bool) -> None:
-    """Refuse a node that would give another shape than (images, numbers).
+    """Refuse a node whose output shape is not (images, numbers).
 
-    A computed shape is taken to be that in front of a layer, which takes no other.
+    Before a layer, a computed shape is assumed to fit: the layer accepts no other shape.
     """
     sound = True
     if operator_of(node) == "Reshape" and not graph.is_constant(node.input[1]):
@@ -131,7 +131,7 @@ def _check_keeps_rows(node: onnx.NodeProto, graph: Graph, *, before_layer: bool)
 
 
 def layer_of(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return matrix (D, F) and vector (D,) of a Gemm, a MatMul, or a Conv that sees all."""
+    """Return matrix (D, F) and vector (D,) of a Gemm, a MatMul or a fully covering Conv."""
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     matrix = graph.constant(node.input[1])
     if operator_of(node) == "Conv":
@@ -152,12 +152,12 @@ def layer_of(node: onnx.NodeProto, graph: Graph) -> tuple[NDArray[np.float64], N
 def _per_dimension(
     node: onnx.NodeProto, graph: Graph
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return factor and offset, per dimension, of a layer that follows the fully connected one."""
+    """Return factor and offset per dimension of a layer after the fully connected layer."""
     kind = operator_of(node)
     if kind == "BatchNormalization":
         gamma, beta, mean, variance = (graph.constant(tensor).ravel() for tensor in node.input[1:5])
         if any(a.name == "training_mode" and a.i for a in node.attribute):
-            raise graph.fail("its batch norm is still in training")
+            raise graph.fail("its batch norm is in training mode")
         if not len(gamma) == len(beta) == len(mean) == len(variance):
             raise graph.fail("a batch norm's weights differ in size")
         eps = next((float(a.f) for a in node.attribute if a.name == "epsilon"), 1e-5)

@@ -1,4 +1,4 @@
-"""Heads: what follows the dropout site, as a few matrices.
+"""Heads: the layers after the dropout site, as a few matrices.
 
 Most heads are affine: dropout, fully connected, batch norm, folded to one matrix and one vector. An
 on-top head (see `on_top`) is several such layers with dropout and tanh in each.
@@ -17,9 +17,9 @@ MIN_RATE, MAX_RATE = 0.01, 0.9
 
 
 def usable_rate(rate: float | None) -> float | None:
-    """Return a dropout rate if passes can be made with it, or if it is 0; else None.
+    """Return a dropout rate if passes can use it, or if it is 0; else None.
 
-    With NaN, 1 or 0.999 no network was trained that works without dropout.
+    A network trained with a rate of NaN, 1 or 0.999 would not work without dropout.
     """
     sound = rate is not None and (rate == 0 or MIN_RATE <= rate <= MAX_RATE)
     return rate if sound else None
@@ -27,7 +27,7 @@ def usable_rate(rate: float | None) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Dropout, then ``x @ weight.T + bias``, then tanh if it has one.
+    """Dropout, then ``x @ weight.T + bias``, then tanh if ``tanh`` is true.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class Head:
     ----------
     layers : tuple of Layer
     shift : float
-        What a dropped feature counts as, with a minus. The plain 0 makes the noise grow with the
-        features, and then the angles between embeddings cannot tell weak features from strong.
+        The negative of a dropped feature's value. With 0, the noise grows with the features, so the
+        angles between embeddings cannot distinguish weak features from strong ones.
     """
 
     layers: tuple[Layer, ...]
@@ -58,7 +58,7 @@ class Head:
 
     @property
     def is_affine(self) -> bool:
-        """Whether the head is one matrix and one vector: then its passes' moments are known."""
+        """Whether the head is one matrix and one vector, so that its passes' moments are known."""
         return len(self.layers) == 1 and not self.layers[0].tanh and not self.shift
 
     @property
@@ -74,7 +74,7 @@ class Head:
 
     @property
     def bias(self) -> NDArray[np.float32]:
-        """The vector c (D,) of an affine head; raises as `weight`."""
+        """The vector c (D,) of an affine head; raises the same error as `weight`."""
         return self._only().bias
 
     def _only(self) -> Layer:
@@ -108,11 +108,11 @@ class Head:
         Parameters
         ----------
         features : (N, F) or (F,) ndarray of float32
-            One row per embedding, or one for all masks.
+            One row per embedding, or one vector for all masks.
         masks : (N, M) ndarray of bool, optional
-            True where a unit is kept; all are if not given.
+            True where a unit is kept; all units are kept if not given.
         keep : float
-            Share of units that is kept, 1 - p: the kept ones are divided by it.
+            Share of kept units, 1 - p; kept units are divided by it.
 
         Returns
         -------
@@ -134,5 +134,5 @@ class Head:
 
 
 def affine(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Head:
-    """Return the head that is one matrix and one vector."""
+    """Return a head of one matrix and one vector."""
     return Head((Layer(weight, bias),))

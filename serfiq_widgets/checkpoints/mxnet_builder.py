@@ -1,4 +1,4 @@
-"""What the operators' functions work with: the graph that grows, and one node on its way to it."""
+"""Helpers of the operators' functions: the ONNX graph being built, and one MXNet node."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from serfiq_widgets.errors import CorruptModel
 
 OPSET, IR_VERSION = 17, 8
-BATCH = 1_000_003  # a prime: stands for the open batch size while shapes are inferred
-OPEN = -1  # a side that is not known
+BATCH = 1_000_003  # a prime: the open batch size during shape inference
+OPEN = -1  # an unknown side
 MAX_NUMBERS = 2**26  # in one tensor of one image; the reference network has 0.8 million
 MAX_TENSORS = 2**17  # in one graph; the reference network has two thousand
 MAX_FLOAT = float(np.finfo(np.float32).max)
@@ -28,9 +28,9 @@ OPERATORS: dict[str, Operator] = {}
 
 
 class Builder:
-    """Collects the ONNX nodes and weights of one graph while operators are converted.
+    """Collects the ONNX nodes and weights of one graph during the conversion.
 
-    The type and shape of every tensor is known as soon as it is made.
+    The type and shape of every tensor is known as soon as it is added.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Builder:
         self.weights: dict[str, NDArray[Any]] = {}
         self.outputs: dict[tuple[int, int], str] = {}
         self.types: dict[str, onnx.TypeProto] = {}
-        self.sizes: dict[str, NDArray[Any]] = {}  # whole numbers that shapes depend on
+        self.sizes: dict[str, NDArray[Any]] = {}  # integers that shapes depend on
         self._enter("data", helper.make_tensor_type_proto(TensorProto.FLOAT, [BATCH, *shape]))
 
     def fail(self, node: str, why: str) -> CorruptModel:
@@ -78,7 +78,7 @@ class Builder:
             self._enter(output, inferred[output])
             shape = self.shape(output)
             if not all(size > 0 or size == OPEN for size in shape):
-                raise ValueError("nothing is left of its input")
+                raise ValueError("its output is empty")
             if math.prod(map(abs, shape)) > MAX_NUMBERS * BATCH:
                 raise ValueError(f"its output would be huge: {shape[1:]}")
         self.nodes.append(node)
@@ -106,11 +106,11 @@ class Builder:
     def parameter(self, name: str) -> str:
         """Make a trained array a float32 weight and return its name."""
         if name not in self.weights:
-            names = (f"arg:{name}", f"aux:{name}", name)  # files of Gluon have the bare name
+            names = (f"arg:{name}", f"aux:{name}", name)  # Gluon files have the bare name
             value = next((self.params[one] for one in names if one in self.params), None)
             if value is None:
                 raise CorruptModel(
-                    f"'{self.name}' needs the parameter '{name}', which its file lacks."
+                    f"'{self.name}' needs the parameter '{name}', which is not in its file."
                 )
             if value.dtype.kind != "f":
                 raise CorruptModel(
@@ -127,7 +127,7 @@ class Builder:
         return name
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
-        """Put the collected nodes together."""
+        """Return a model of the collected nodes."""
         used = {tensor for node in self.nodes for tensor in node.input}
         graph = helper.make_graph(
             self.nodes,
@@ -145,7 +145,7 @@ class Builder:
 
 
 def operator(*names: str) -> Callable[[Operator], Operator]:
-    """Enter a function in `OPERATORS` under MXNet's names."""
+    """Register a function in `OPERATORS` under MXNet's names."""
 
     def enter(function: Operator) -> Operator:
         OPERATORS.update(dict.fromkeys(names, function))
@@ -156,7 +156,7 @@ def operator(*names: str) -> Callable[[Operator], Operator]:
 
 @dataclass
 class Node:
-    """One MXNet node on its way to ONNX."""
+    """One MXNet node during the conversion to ONNX."""
 
     builder: Builder
     name: str
@@ -164,12 +164,12 @@ class Node:
     inputs: Sequence[str]
 
     def input(self, index: int) -> str:
-        """Return an input tensor; variables become weights when they are first used."""
+        """Return an input tensor; variables become weights at their first use."""
         name = self.inputs[index]
         return self.builder.parameter(name[1:]) if name.startswith("\0") else name
 
     def weight(self, index: int) -> Any:
-        """Return an input as a trained array."""
+        """Return an input as an array of trained weights."""
         return self.builder.weights[self.input(index)]
 
     def shape(self, index: int) -> tuple[int, ...]:
@@ -177,7 +177,7 @@ class Node:
         return self.builder.shape(self.input(index))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a setting as Python's own value."""
+        """Return a setting as a Python value."""
         if key not in self.attributes:
             if default is None:
                 raise KeyError(key)
@@ -200,21 +200,21 @@ class Node:
         return value
 
     def choice(self, key: str, default: str, *others: str) -> str:
-        """Return a setting that is one of these words; any other is refused."""
+        """Return a setting that must be one of these words."""
         text = str(self.get(key, default))
         if text not in (default, *others):
             raise ValueError(f"{key} {text!r}")
         return text
 
     def emit(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Add an ONNX node; without a name of its own it yields this node's output."""
+        """Add an ONNX node; its output has this node's name if ``output`` is empty."""
         self.builder.emit(op, inputs, [output or self.name], **attributes)
         return output or self.name
 
     def constant(self, suffix: str, value: Any) -> str:
-        """Add a constant that belongs to this node."""
+        """Add a constant with this node's name and a suffix."""
         return self.builder.constant(f"{self.name}/{suffix}", value, np.float32)
 
     def whole(self, suffix: str, value: Sequence[int]) -> str:
-        """Add whole numbers that belong to this node."""
+        """Add an integer constant with this node's name and a suffix."""
         return self.builder.constant(f"{self.name}/{suffix}", value, np.int64)

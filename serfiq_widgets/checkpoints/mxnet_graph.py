@@ -1,8 +1,8 @@
-"""MXNet's symbol graph as an ONNX model, in memory, without mxnet.
+"""Conversion of an MXNet symbol graph to an ONNX model, in memory, without mxnet.
 
-`to_onnx` walks the nodes in order; one short function per operator, found in `OPERATORS`
-(mxnet_layers, mxnet_shapes), says which ONNX nodes stand for it. Tensors carry the names of the
-MXNet nodes.
+`to_onnx` visits the nodes in order; one short function per operator, found in `OPERATORS`
+(mxnet_layers, mxnet_shapes), adds the equivalent ONNX nodes. Tensors have the names of the MXNet
+nodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from serfiq_widgets.checkpoints import (  # their functions enter OPERATORS
+from serfiq_widgets.checkpoints import (  # they register in OPERATORS
     mxnet_layers,  # noqa: F401
     mxnet_shapes,  # noqa: F401
 )
@@ -37,7 +37,7 @@ UNFIT = (
     SyntaxError,
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
-)  # what an operator raises when inputs or settings do not suit it
+)  # raised by operators for unsuitable inputs or settings
 
 
 def to_onnx(
@@ -57,12 +57,12 @@ def to_onnx(
     params : mapping of str to ndarray
         From `read_params`; float16 and float64 become float32.
     shape : sequence of int or str
-        Channels, height and width of the input ``data``; a side that has a name instead of a
+        Channels, height and width of the input ``data``; a side given as a name instead of a
         number stays open, as the batch size does.
     name : str
-        What errors call the file.
+        The file's name in error messages.
     embedding : bool
-        Convert only what leads to an embedding (see `embeddings`).
+        Convert only the nodes that lead to an embedding (see `embeddings`).
 
     Returns
     -------
@@ -72,7 +72,7 @@ def to_onnx(
     Raises
     ------
     CorruptModel
-        The graph is broken, an operator is unknown, or a parameter is missing or of a wrong kind.
+        The graph is broken, an operator is unknown, or a parameter is missing or has a wrong type.
     """
     nodes, heads = _parse(symbol, name)
     builder = Builder(name, params, shape)
@@ -114,7 +114,7 @@ def to_onnx(
 def _without_losses(
     nodes: list[dict[str, Any]], heads: list[Any], name: str
 ) -> tuple[list[Any], Iterable[int]]:
-    """Return the heads that may be an embedding, and the numbers of the nodes to convert."""
+    """Return the heads that may be an embedding, and the indices of the nodes to convert."""
     try:
         kept = embeddings(nodes, heads)
         return kept, range(len(nodes)) if kept == heads else _above(nodes, kept)
@@ -123,10 +123,10 @@ def _without_losses(
 
 
 def embeddings(nodes: list[dict[str, Any]], heads: list[Any]) -> list[Any]:
-    """Return the heads that may be an embedding: losses and labels of a training are none.
+    """Return the heads that may be an embedding, without losses and labels of the training.
 
-    Where nothing else is left, it is what InsightFace calls ``fc1``, or what the last fully
-    connected layer before the loss takes.
+    If no head is left, it is InsightFace's ``fc1``, or the input of the last fully connected layer
+    before the loss.
     """
     kept = [head for head in heads if nodes[int(head[0])]["op"] not in ("null", *LOSSES)]
     if kept:
@@ -147,7 +147,7 @@ def embeddings(nodes: list[dict[str, Any]], heads: list[Any]) -> list[Any]:
 
 
 def _above(nodes: list[dict[str, Any]], heads: list[Any]) -> list[int]:
-    """Return the numbers of the nodes that lead to the heads, in order."""
+    """Return the indices of the nodes that lead to the heads, in order."""
     needed: set[int] = set()
     waiting = [int(head[0]) for head in heads]
     while waiting:
@@ -159,7 +159,7 @@ def _above(nodes: list[dict[str, Any]], heads: list[Any]) -> list[int]:
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Join a node's settings: MXNet has named them param, attr and attrs, and the newest wins."""
+    """Merge a node's settings, which MXNet calls param, attr or attrs; the newest name wins."""
     joined: dict[str, Any] = {}
     for key in ("param", "attr", "attrs"):
         joined |= dict(entry.get(key) or {})
@@ -167,7 +167,7 @@ def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(symbol: str | bytes, name: str) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Check the outer form of the JSON: a list of named nodes and a list of heads."""
+    """Check the JSON structure: a list of named nodes and a list of heads."""
     if len(symbol) > MAX_BYTES:
         raise CorruptModel(f"'{name}' is too long for an MXNet symbol file: {len(symbol)} bytes.")
     try:

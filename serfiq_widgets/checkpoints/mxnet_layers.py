@@ -1,7 +1,7 @@
-"""MXNet's operators that compute: one short function each says which ONNX nodes stand for it.
+"""MXNet's arithmetic operators: one short function each adds the equivalent ONNX nodes.
 
 Defaults are those of MXNet 1.9 (`fix_gamma` is true, `eps` is 1e-3, pooling strides are 1 ...).
-A setting that ONNX cannot express is refused: a function raises, `to_onnx` names the node.
+For a setting that ONNX cannot express, a function raises; `to_onnx` adds the node's name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _convolution(n: Node) -> str:
 
 
 def _with_bias(n: Node, shape: tuple[int, ...]) -> list[str]:
-    """Return a layer's inputs: data, weights of this shape and, where there is one, the bias."""
+    """Return a layer's inputs: data, weights of this shape and the bias, if any."""
     shapes = [shape] if n.get("no_bias", default=False) else [shape, shape[:1]]
     for index, wanted in enumerate(shapes, 1):
         if n.shape(index) != wanted:
@@ -49,7 +49,7 @@ def _batch_norm(n: Node) -> str:
         raise ValueError("only axis 1")
     eps = float(n.get("eps", 1e-3))
     if not (n.weight(4) + eps > 0).all():
-        raise ValueError("a variance below zero")
+        raise ValueError("a negative variance")
     return n.emit("BatchNormalization", n.input(0), gamma, *map(n.input, (2, 3, 4)), epsilon=eps)
 
 
@@ -74,7 +74,7 @@ def _leaky_relu(n: Node) -> str:
         slopes, shape = n.weight(1).reshape(-1), n.shape(0)
         if len(slopes) not in (1, shape[1]):
             raise ValueError(f"{len(slopes)} slopes for {shape[1]} channels")
-        slopes = slopes.reshape(-1, *(1 for _ in shape[2:]))  # the channels come before the sides
+        slopes = slopes.reshape(-1, *(1 for _ in shape[2:]))  # the channel axis precedes the sides
         return n.emit("PRelu", n.input(0), n.constant("slope", slopes))
     slope = float(n.get("slope", 0.25))
     return n.emit({"leaky": "LeakyRelu", "elu": "Elu"}[kind], n.input(0), alpha=slope)
@@ -82,7 +82,7 @@ def _leaky_relu(n: Node) -> str:
 
 @operator("Pooling")
 def _pooling(n: Node) -> str:
-    """Every window is put where MXNet puts it: by paddings, so that ONNX need not round."""
+    """Place every window as MXNet does, by explicit padding, so that ONNX need not round."""
     n.choice("layout", "None", "NCW", "NCHW", "NCDHW")
     kind = n.choice("pool_type", "max", "avg")
     if n.get("global_pool", default=False):
@@ -98,16 +98,16 @@ def _pooling(n: Node) -> str:
     maker = {"max": "MaxPool", "avg": "AveragePool"}[kind]
     if OPEN in sides:
         if any(begin):
-            raise ValueError("it pads a side that is not known")
+            raise ValueError("it pads an unknown side")
         return n.emit(maker, source, kernel_shape=kernel, strides=stride, ceil_mode=int(full))
     end = []
     for size, window, step, pad in zip(sides, kernel, stride, begin, strict=True):
         room = size + 2 * pad - window
-        last = (-(-room // step) if full else room // step) * step  # where the last window begins
+        last = (-(-room // step) if full else room // step) * step  # the start of the last window
         if room < 0 or last >= size + pad + pad * counted:
-            raise ValueError("its windows lie in the padding")
+            raise ValueError("a window has only padding")
         end.append(max(last + window - size - pad - pad * counted, 0))
-    if counted:  # zeros that a mean counts in; those beyond them it does not
+    if counted:  # the mean includes these zeros, but not further ones
         zeros = n.whole("pads", [0, 0, *begin, 0, 0, *begin])
         source, begin = n.emit("Pad", source, zeros, output=f"{n.name}/padded"), [0] * len(begin)
     return n.emit(
@@ -140,7 +140,7 @@ def _emit_from_scalar(op: str) -> Operator:
     return lambda n: n.emit(op, n.constant("scalar", float(n.get("scalar"))), n.input(0))
 
 
-# MXNet has renamed these over the years and reads all the names.
+# MXNet has renamed these operators and still reads all the names.
 operator("elemwise_add", "_add", "_plus", "_Plus")(_emit_elementwise("Add"))
 operator("elemwise_sub", "_sub", "_minus", "_Minus")(_emit_elementwise("Sub"))
 operator("elemwise_mul", "_mul", "_Mul")(_emit_elementwise("Mul"))
@@ -180,14 +180,14 @@ def _fully_connected(n: Node) -> str:
 
 @operator("Dropout")
 def _dropout(n: Node) -> str:
-    """Kept, since the split looks for it; ONNX runs it as the identity."""
-    n.choice("axes", "()", "[]", "None")  # axes would drop whole maps
+    """Keep dropout, since `split` looks for it; ONNX runs it as the identity."""
+    n.choice("axes", "()", "[]", "None")  # axes would drop whole feature maps
     try:
         rate = float(n.get("p", "0.5"))
     except ValueError:
         rate = 1.0
-    if not 0.0 <= rate <= 1.0:  # NaN, too
-        rate = 1.0  # which the split takes for none
+    if not 0.0 <= rate <= 1.0:  # also for NaN
+        rate = 1.0  # `split` ignores this rate
     return n.emit("Dropout", n.input(0), n.constant("ratio", rate))
 
 
@@ -215,7 +215,7 @@ def _softmax_activation(n: Node) -> str:
 def _softmax_output(n: Node) -> str:
     channel = n.get("multi_output", default=False)
     if len(n.shape(0)) > 2 and not channel and not n.get("preserve_shape", default=False):  # noqa: PLR2004  # more than rows and numbers
-        raise ValueError("over several axes MXNet's own builds differ")
+        raise ValueError("over several axes MXNet's builds differ")
     return n.emit("Softmax", n.input(0), axis=1 if channel else -1)
 
 
@@ -233,7 +233,7 @@ def _softmax(n: Node) -> str:
 def _clip(n: Node) -> str:
     low, high = float(n.get("a_min")), float(n.get("a_max"))
     if low > high:
-        raise ValueError(f"a_min {low:g} lies above a_max {high:g}")
+        raise ValueError(f"a_min {low:g} is above a_max {high:g}")
     return n.emit("Clip", n.input(0), n.constant("a_min", low), n.constant("a_max", high))
 
 

@@ -1,4 +1,4 @@
-"""MXNet's operators that cut, join and rearrange: as in `mxnet_layers`, one function each."""
+"""MXNet's operators that slice, join and reshape: one function each, as in `mxnet_layers`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _reshape(n: Node) -> str:
 
 
 def _reshaped(shape: tuple[int, ...], codes: list[int]) -> list[int]:
-    """Return the shape that MXNet's codes make of another.
+    """Return the shape that MXNet's reshape codes give for an input shape.
 
-    0 keeps an axis, -1 takes what remains, -2 keeps all further axes, -3 joins two axes, -4 splits
-    one into the two sizes that follow (one of them may be -1); any other number is a size.
+    0 keeps an axis, -1 is the remaining size, -2 keeps all further axes, -3 joins two axes, -4
+    splits one into the two sizes that follow (one may be -1); any other number is a size.
     """
     old, split = list(shape), False
     made: list[int] = []
@@ -43,7 +43,7 @@ def _reshaped(shape: tuple[int, ...], codes: list[int]) -> list[int]:
             (one, other), codes = codes[:2], codes[2:]
             split, one = True, old[0] // other if one == -1 else one
             made, old = [*made, one, old[0] // one if other == -1 else other], old[1:]
-        elif code == -1 and split:  # MXNet 1.9 then writes beyond its own memory
+        elif code == -1 and split:  # here MXNet 1.9 writes out of bounds
             raise ValueError("-1 after -4")
         else:
             made, old = [*made, old[0] if code == 0 else code], old[1:]
@@ -69,7 +69,7 @@ def _pad(n: Node) -> str:
     if mode == "reflect" and any(
         max(pads) >= size for *pads, size in zip(begin, end, n.shape(0), strict=True)
     ):
-        raise ValueError("it reflects more than there is")
+        raise ValueError("it reflects more than the input has")
     value = n.constant("value", float(n.get("constant_value", 0.0)))
     pads = n.whole("pads", [*begin, *end])
     return n.emit("Pad", n.input(0), pads, value, mode=mode)
@@ -103,7 +103,7 @@ def _slice_axis(n: Node) -> str:
 @operator("SliceChannel", "split")
 def _slice_channel(n: Node) -> list[str]:
     axis, count = int(n.get("axis", 1)), int(n.get("num_outputs"))
-    if not 0 < count <= 4096 or n.shape(0)[axis] % count:  # noqa: PLR2004  # more than any has
+    if not 0 < count <= 4096 or n.shape(0)[axis] % count:  # noqa: PLR2004  # more than real networks have
         raise ValueError(f"num_outputs {count}")
     parts = [f"{n.name}/{i}" for i in range(count)]
     if not n.get("squeeze_axis", default=False):

@@ -1,15 +1,15 @@
-"""SER-FIQ on top of any embedding: a small head of its own, for networks without dropout.
+"""SER-FIQ on top of any embedding: a small extra head, for networks without dropout.
 
 The paper's second variant (Terhörst et al., CVPR 2020, section 3.2): a network of n, 128, 512 and n
-units with tanh and dropout in each layer, trained to tell identities apart, stands on the embedding
-of another network and is asked many times. Dropout acts on the inputs of all its layers.
+units with tanh and dropout in each layer, trained to classify identities, is put on the embedding
+of another network and run many times. Dropout acts on the inputs of all its layers.
 
-Two things depart from the paper, both measured on MobileFaceNet embeddings of LFW, where the plain
-recipe ranks faces hardly better than chance. The layers have no offsets, which would make a weak
-embedding look robust. And a dropped feature of the embedding counts as minus a constant instead of
-zero (`Head.shift`): so the noise is the same for all embeddings, and one that is short, as those
-of poor photos are, scatters more. Embeddings that a network hands out scaled to length 1 have lost
-this, and their scores say little.
+Two details differ from the paper, both measured on MobileFaceNet embeddings of LFW, where the
+original recipe ranks faces hardly better than chance. The layers have no offsets, which would make
+a weak embedding look robust. And a dropped feature of the embedding counts as a negative constant
+instead of zero (`Head.shift`): so the noise is the same for all embeddings, and a short one, as of
+a poor photo, scatters more. Embeddings that a network returns scaled to length 1 have lost this
+information, so their scores mean little.
 
 A head is one ``.npz`` file: its matrices, and a card in JSON.
 """
@@ -33,9 +33,9 @@ from serfiq_widgets.errors import BadSetting, CorruptModel
 SUFFIX = ".npz"
 HIDDEN = (128, 512)
 RATE, EPOCHS = 0.1, 40
-MAX_BYTES = 2**26  # of a head's arrays; one for 1,024 dimensions has 3 million
+MAX_BYTES = 2**26  # of a head's arrays; 1,024 dimensions need 3 million
 MAX_LAYERS = 8
-MAX_NUMBER = 1e6  # of a slope or a shift
+MAX_NUMBER = 1e6  # of alpha, r or shift
 CARD = "card"
 
 
@@ -50,18 +50,18 @@ class OnTop:
     rate : float
         Dropout rate p.
     alpha, r : float
-        Stretch from raw score to quality, fitted on the faces that it was trained on.
+        Stretch from raw score to quality, fitted to the faces of its training.
     population : str
-        Who they were.
+        A description of these faces.
     shift : float
-        What a dropped feature of the embedding counts as, with a minus.
+        The negative of a dropped feature's value.
     base : str
-        Name or path (from the head's folder) of the network whose embeddings it takes; empty for
-        one that only gives embeddings.
+        Name or path (relative to the head's folder) of the network of the embeddings; empty if the
+        head scores only embeddings, not images.
     base_sha256 : str
-        Of that network's weights.
+        SHA-256 of that network's weights.
     sha256 : str
-        Of this head's file.
+        SHA-256 of this head's file.
     """
 
     head: Head
@@ -91,7 +91,7 @@ def load(path: str | Path) -> OnTop:
     Raises
     ------
     CorruptModel
-        The file is broken, too large, or no on-top head; the text names it.
+        The file is broken, too large, or not an on-top head; the text names it.
     """
     path = Path(path)
     try:
@@ -103,7 +103,7 @@ def load(path: str | Path) -> OnTop:
         top = from_matrices(weights, **card, sha256=hashlib.sha256(content).hexdigest())
     except UNSOUND as error:
         raise CorruptModel(
-            f"'{path.name}' is no on-top head ({type(error).__name__}: {error!s:.80})."
+            f"'{path.name}' is not an on-top head ({type(error).__name__}: {error!s:.80})."
         ) from error
     return top
 
@@ -112,7 +112,7 @@ def _check(top: OnTop) -> None:
     """Raise ValueError if the layers do not fit together or a number is impossible."""
     weights = [layer.weight for layer in top.head.layers]
     if not 0 < len(weights) <= MAX_LAYERS or any(w.ndim != 2 or not w.size for w in weights):  # noqa: PLR2004  # matrices
-        raise ValueError("it has no layers, too many, or layers that are no matrices")
+        raise ValueError("it has no layers, too many, or layers that are not matrices")
     if any(a.shape[0] != b.shape[1] for a, b in pairwise(weights)):
         raise ValueError("its layers do not fit together")
     if not all(np.isfinite(weight).all() for weight in weights):
@@ -126,16 +126,16 @@ def _check(top: OnTop) -> None:
     if not sound:
         raise ValueError("its card's numbers are not possible")
     if not all(isinstance(text, str) for text in (top.population, top.base, top.base_sha256)):
-        raise ValueError("its card's texts are not texts")
+        raise ValueError("its card's texts have a wrong type")
 
 
 def from_matrices(weights: list[NDArray[np.float32]], **card: Any) -> OnTop:
-    """Return a head of these matrices, (units after, units before) each; see `OnTop` for the card.
+    """Return a head of these matrices, each (outputs, inputs); see `OnTop` for the card.
 
     Raises
     ------
     ValueError
-        They do not fit together.
+        The matrices do not fit together.
     """
     layers = (Layer(weight, np.zeros(len(weight), np.float32), tanh=True) for weight in weights)
     top = OnTop(Head(tuple(layers), card.get("shift", 0.0)), **card)
@@ -146,14 +146,14 @@ def from_matrices(weights: list[NDArray[np.float32]], **card: Any) -> OnTop:
 def score_embeddings(
     top: OnTop, embeddings: NDArray[np.floating[Any]], passes: int = 100, seed: int = 0
 ) -> dict[str, NDArray[Any]]:
-    """Score embeddings themselves, all under the same masks.
+    """Score embeddings without images, all with the same masks.
 
     Parameters
     ----------
     top : OnTop
         From `load` or training.
     embeddings : (N, n) ndarray of float
-        As the network gives them; those that the head was trained on were alike.
+        As the network returns them, like those of the head's training.
     passes : int
         Dropout passes T, at least 2.
     seed : int
@@ -167,7 +167,7 @@ def score_embeddings(
     Raises
     ------
     BadSetting
-        The embeddings are not (N, n) of the head's n, or not finite.
+        The embeddings are not (N, n) with the head's n, or not finite.
     """
     embeddings = np.asarray(embeddings, dtype=np.float32)
     n = top.head.n_features

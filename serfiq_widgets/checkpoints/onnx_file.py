@@ -1,4 +1,4 @@
-"""Reader of ONNX files: ONNX's own form, weights inside or in files that lie beside it."""
+"""Reader of ONNX files, with weights in the file or in other files of its folder."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from serfiq_widgets.checkpoints.onnx_graph import OWN_DOMAINS
 from serfiq_widgets.checkpoints.onnx_plain import sort_nodes
 from serfiq_widgets.errors import CorruptModel, one_line
 
-MIN_OPSET = 7  # older operators are other operators, and ONNX Runtime does not promise them
+MIN_OPSET = 7  # older operators differ, and ONNX Runtime does not guarantee them
 MAX_NAME = 255
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, list[bytes]]:
-    """Read and check an ONNX file, and those beside it in which it keeps weights.
+    """Read and check an ONNX file, and files in its folder that contain its weights.
 
-    torch's exporter writes ``NAME.onnx.data``. A model may name files of its own folder alone.
+    torch's exporter writes ``NAME.onnx.data``. A model may only name files in its own folder.
 
     Returns
     -------
     model : onnx.ModelProto
-        With all weights inside.
+        The model with all weights.
     contents : list of bytes
-        Of its file, then of the others.
+        The bytes of its file, then of the other files.
 
     Raises
     ------
     CorruptModel
-        A file is missing, broken, named by more than a plain name, or holds what cannot be split.
+        A file is missing or broken, a name has a folder, or the model cannot be split.
     """
     content = read_file(path)
     model = _parsed(content, path.name)
@@ -46,12 +46,12 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, list[bytes]]:
 
 
 def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
-    """Read and check the content of an ONNX file that holds its weights itself.
+    """Read and check the content of an ONNX file that contains its weights.
 
     Raises
     ------
     CorruptModel
-        The file is broken, or holds what cannot be split; the text calls it by the name.
+        The file is broken, or the model cannot be split; the text has ``name``.
     """
     model = _parsed(content, name)
     if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
@@ -80,24 +80,24 @@ def _check(model: onnx.ModelProto, name: str) -> None:
 
 def _unsound(name: str, error: Exception) -> CorruptModel:
     return CorruptModel(
-        f"'{name}' is not a sound ONNX file ({one_line(error) or 'broken'}). Get it again."
+        f"'{name}' is not a sound ONNX file ({one_line(error) or 'broken'}). Copy it again."
     )
 
 
 def _take_in(tensor: onnx.TensorProto, path: Path, beside: dict[str, bytes], left: int) -> None:
-    """Put a tensor's numbers, which lie in another file of the folder, into the model."""
+    """Copy a tensor's numbers from another file of the folder into the model."""
     said = {entry.key: entry.value for entry in tensor.external_data}
     location = said.get("location", "")
     if not _is_plain_name(location) or (path.parent / location).is_symlink():
         raise CorruptModel(
-            f"'{path.name}' keeps weights in '{one_line(location)[:80]}'. They may lie beside it "
-            "only, under a plain name: save it as one file."
+            f"'{path.name}' keeps weights in '{one_line(location)[:80]}'. They must be in the same "
+            "folder, in a file without a path: save it as one file."
         )
     if location not in beside:
         file = path.parent / location
         if not file.is_file():
             raise CorruptModel(
-                f"'{path.name}' keeps weights in '{location}', which should lie beside it."
+                f"'{path.name}' keeps weights in '{location}', which should be beside it."
             )
         if file.stat().st_size > left - sum(map(len, beside.values())):
             raise CorruptModel(f"'{path.name}' and '{location}' hold more than {MAX_BYTES} bytes.")
@@ -111,7 +111,7 @@ def _take_in(tensor: onnx.TensorProto, path: Path, beside: dict[str, bytes], lef
     if start < 0 or length != size or start + length > len(content):
         raise CorruptModel(
             f"'{location}' does not hold the weights '{one_line(tensor.name)[:80]}' that "
-            f"'{path.name}' looks for in it. Get both again."
+            f"'{path.name}' expects in it. Copy both again."
         )
     tensor.raw_data = content[start : start + length]
     del tensor.external_data[:]
@@ -124,7 +124,7 @@ def _is_plain_name(location: str) -> bool:
 
 
 def _bytes_of(tensor: onnx.TensorProto) -> int:
-    """Return how many bytes a tensor's numbers take; -1 for types of less than a byte."""
+    """Return the bytes of a tensor's numbers; -1 for types smaller than a byte."""
     try:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except (KeyError, TypeError, ValueError):
@@ -142,10 +142,10 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _problems(model: onnx.ModelProto) -> Iterator[str]:
-    """Say what a model holds that the split does not know."""
+    """Yield what a model contains that `split` does not support."""
     opset = max((i.version for i in model.opset_import if i.domain in OWN_DOMAINS), default=0)
     if not opset:
-        yield "is empty, or no ONNX file: it names no version of ONNX. Get it again"
+        yield "is empty, or not an ONNX file: it names no version of ONNX. Copy it again"
     elif opset < MIN_OPSET:
         yield f"is written in ONNX's opset {opset}: export it in {MIN_OPSET} or a later one"
     if not model.graph.output:

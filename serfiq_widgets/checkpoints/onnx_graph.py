@@ -1,4 +1,4 @@
-"""An ONNX graph as one may walk it, and its batch size opened."""
+"""An index of an ONNX graph, and opening of its batch size."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from serfiq_widgets.checkpoints import INPUT_SIDE
 from serfiq_widgets.errors import CorruptModel, one_line
 
 CHANNELS = 3
-SMALL = 1024  # numbers in a tensor that a shape may depend on
-MIN_IR = 4  # before it, weights were inputs too
+SMALL = 1024  # largest size of a tensor that a shape depends on
+MIN_IR = 4  # in older versions, weights are also inputs
 OWN_DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 class Graph:
-    """An ONNX graph as one may walk it: who makes a tensor, who needs it, what is constant."""
+    """An index of an ONNX graph: producers and consumers of tensors, and constants."""
 
     def __init__(self, model: onnx.ModelProto, name: str, output: str = "") -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Graph:
         self.output = output or model.graph.output[0].name
         self._model = model
         self._shapes: dict[str, list[int]] | None = None
-        # constant tensors, each with the tensor that holds its numbers, if that is known
+        # constant tensors, each with the tensor of its numbers, if known
         self._constants: dict[str, onnx.TensorProto | None] = {
             tensor.name: tensor for tensor in model.graph.initializer
         }
@@ -59,29 +59,29 @@ class Graph:
         return np.asarray(array, dtype=np.float64)
 
     def held(self, tensor: str) -> onnx.TensorProto | None:
-        """Return the tensor that holds a constant's numbers, if that is known."""
+        """Return the tensor with a constant's numbers, if known."""
         return self._constants.get(tensor)
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether a tensor is a weight, or a constant made by nodes."""
+        """Return whether a tensor is a weight, or a constant computed by nodes."""
         return tensor in self._constants
 
     def know(self, tensor: onnx.TensorProto) -> None:
-        """Take note of one more constant."""
+        """Register another constant."""
         self._constants[tensor.name] = tensor
 
     def type_of(self, tensor: str) -> int:
-        """Return the type of a constant's numbers, as ONNX counts types; 0 if it is not known."""
+        """Return ONNX's code of a constant's type; 0 if unknown."""
         held = self._constants.get(tensor)
         return 0 if held is None else int(held.data_type)
 
     def is_float32(self, tensor: str) -> bool:
-        """Whether a tensor is constant and its numbers are float32."""
+        """Return whether a tensor is constant and its numbers are float32."""
         held = self._constants.get(tensor)
         return held is not None and bool(held.data_type == TensorProto.FLOAT)
 
     def sees_all(self, node: onnx.NodeProto) -> bool:
-        """Whether a convolution's one window covers its input: then it is fully connected."""
+        """Return whether a convolution's kernel covers its input, so that it is fully connected."""
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if settings.get("group", 1) != 1 or any(settings.get("pads", ())):
             return False
@@ -89,7 +89,7 @@ class Graph:
             try:
                 inferred = onnx.shape_inference.infer_shapes(outlined(self._model)).graph
             except (onnx.shape_inference.InferenceError, ValueError) as error:
-                raise self.fail(f"its shapes cannot be known ({error})") from error
+                raise self.fail(f"its shapes cannot be inferred ({error})") from error
             known = [*inferred.value_info, *inferred.input, *inferred.output]
             self._shapes = {
                 value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
@@ -103,7 +103,7 @@ class Graph:
         """Return the one input of a node that is not constant, or None if there are several.
 
         The second input of a Reshape or an Expand is a shape, often computed, and that of a Dropout
-        its rate: they do not count.
+        is its rate: they do not count.
         """
         first = operator_of(node) in ("Reshape", "Expand", "Dropout")
         inputs = node.input[:1] if first else node.input
@@ -111,7 +111,7 @@ class Graph:
         return flowing[0] if len(flowing) == 1 else None
 
     def chain(self) -> list[onnx.NodeProto]:
-        """Return the nodes that lead to the output in a single line, first to last."""
+        """Return the nodes that lead to the output in a single chain, first to last."""
         nodes: list[onnx.NodeProto] = []
         tensor = self.output
         while (node := self.maker.get(tensor)) is not None and len(nodes) < len(self.nodes):
@@ -124,7 +124,7 @@ class Graph:
 
 
 def _tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """Return the numbers of a Constant node, whichever way they are written; None for others."""
+    """Return the numbers of a Constant node in any of its forms; None for other nodes."""
     for attribute in node.attribute:
         tensor: onnx.TensorProto = attribute.t
         if attribute.name == "value":
@@ -136,7 +136,7 @@ def _tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def _keeps_numbers(node: onnx.NodeProto) -> bool:
-    """Whether a node gives a constant on as it is, or in another floating-point type."""
+    """Return whether a node passes a constant on unchanged or in another float type."""
     kind = operator_of(node)
     return kind == "Identity" or (
         kind == "Cast" and any(a.name == "to" and a.i in FLOATS for a in node.attribute)
@@ -144,14 +144,14 @@ def _keeps_numbers(node: onnx.NodeProto) -> bool:
 
 
 def operator_of(node: onnx.NodeProto) -> str:
-    """Return the name of a node's operator; one that is not ONNX's own keeps its domain."""
+    """Return a node's operator name, with its domain if it is not a standard ONNX operator."""
     return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
-    """Return x if the node gives x length 1, a final normalisation; else an empty string.
+    """Return the name of x if the node scales x to length 1; else an empty string.
 
-    It is written as x / length(x), or as x * (1 / length(x)).
+    The graph has x / length(x) or x * (1 / length(x)).
     """
     kind = operator_of(node)
     if kind not in ("Div", "Mul"):
@@ -164,9 +164,9 @@ def norm_of(node: onnx.NodeProto, graph: Graph) -> str:
 
 
 def _is_length(tensor: str, above: str, graph: Graph, *, inverse: bool) -> bool:
-    """Whether a tensor is the length of another, or its inverse."""
+    """Return whether a tensor is the length of another, or its inverse."""
     reduces = turned = False
-    for _ in range(10):  # the few nodes that compute a length
+    for _ in range(10):  # at most this many nodes compute a length
         maker = graph.maker.get(tensor)
         if maker is None:
             return False
@@ -179,7 +179,7 @@ def _is_length(tensor: str, above: str, graph: Graph, *, inverse: bool) -> bool:
 
 
 def _inverts(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node gives 1 / x, or a negative power of it."""
+    """Return whether a node computes 1 / x, or a negative power of x."""
     kind = operator_of(node)
     if kind == "Div":
         return graph.is_constant(node.input[0])
@@ -189,7 +189,7 @@ def _inverts(node: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model without its large weights, of which the shapes say enough."""
+    """Return a model without its large weights, but with their shapes."""
     small, inputs = [], list(model.graph.input)
     known = {value.name for value in inputs}
     for weight in model.graph.initializer:
@@ -207,12 +207,12 @@ def outlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, int]:
-    """Leave the batch size of a model's input open and return the input's height and width.
+    """Make the batch size of a model's input open; return the input's height and width.
 
     Parameters
     ----------
     side : int
-        Height and width where the model leaves them open too; 112 if not given.
+        Height and width if the model leaves them open; 112 if not given.
 
     Raises
     ------
@@ -223,14 +223,14 @@ def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, i
     inputs: list[Any] = [value for value in model.graph.input if value.name not in held]
     if not inputs:
         raise CorruptModel(f"'{name}' has no input.")
-    # labels of a training, or a switch to it, may stand before the images
+    # labels of the training, or a switch to it, may precede the images
     inputs.sort(key=lambda value: len(value.type.tensor_type.shape.dim) != 4)  # noqa: PLR2004
     kind = inputs[0].type.tensor_type
     sizes = [dimension.dim_value for dimension in kind.shape.dim]
     if len(sizes) == 4 and sizes[3] == CHANNELS != sizes[1]:  # noqa: PLR2004
         _put_channels_first(model, inputs[0])
         sizes = [sizes[axis] for axis in (0, 3, 1, 2)]
-    elif len(sizes) == 4 and not sizes[1]:  # noqa: PLR2004  # an axis that is left open
+    elif len(sizes) == 4 and not sizes[1]:  # noqa: PLR2004  # an open axis
         kind.shape.dim[1].dim_value = sizes[1] = CHANNELS
     if kind.elem_type != TensorProto.FLOAT or len(sizes) != 4 or sizes[1] != CHANNELS:  # noqa: PLR2004
         raise CorruptModel(
@@ -243,12 +243,12 @@ def open_batch(model: onnx.ModelProto, name: str, side: int = 0) -> tuple[int, i
     if side and height != side:
         raise CorruptModel(f"'{name}' takes {height}\u00d7{width} pixels; its card says {side}.")
     kind.shape.dim[0].dim_param = "N"
-    del model.graph.value_info[:]  # its shapes may hold the old batch size
+    del model.graph.value_info[:]  # its shapes may have the old batch size
     return height, width
 
 
 def _put_channels_first(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
-    """Let an input (N, H, W, 3), as Keras has it, be (N, 3, H, W)."""
+    """Change an input (N, H, W, 3), as in Keras, to (N, 3, H, W)."""
     last = value.name
     value.name = f"{last}/channels_first"
     turn = helper.make_node("Transpose", [value.name], [last], perm=[0, 2, 3, 1])
@@ -260,7 +260,7 @@ def _put_channels_first(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> N
 
 
 def _open_reshapes(model: onnx.ModelProto, name: str, batch: int) -> None:
-    """Let reshapings to (1, ...) keep their batch: exporters write down the one that they saw."""
+    """Make reshapes to (1, ...) keep the batch size: exporters write that of the example input."""
     graph = Graph(model, name)
     for number, node in enumerate(graph.nodes):
         if operator_of(node) != "Reshape":
@@ -270,7 +270,7 @@ def _open_reshapes(model: onnx.ModelProto, name: str, batch: int) -> None:
         shape = graph.constant(node.input[1]).ravel().astype(np.int64)
         zeros_are_sizes = any(a.name == "allowzero" and a.i for a in node.attribute)
         if shape[0] in (1, batch) and len(shape) > 1 and (shape.all() or not zeros_are_sizes):
-            shape[0] = 0  # as it comes
+            shape[0] = 0  # keeps the size of the input
             for attribute in node.attribute:
                 attribute.i = 0 if attribute.name == "allowzero" else attribute.i
             opened = numpy_helper.from_array(shape, f"{node.input[1]}/open{number}")

@@ -1,7 +1,7 @@
-"""A graph as exporters write it becomes the plain float32 graph that `split` reads.
+"""Conversion of exported graphs to the plain float32 graph that `split` reads.
 
-One function mends one habit of exporters, in place. What changes the numbers, if only in the last
-digits, is told in a note.
+Each function undoes one habit of exporters, in place. A change of the results, even in the last
+digits, is reported in a note.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ RANGES: dict[int, tuple[int, int]] = {
     TensorProto.UINT16: (0, 65535),
     TensorProto.INT16: (-32768, 32767),
 }
-"""Of the numbers to which activations are rounded."""
+"""Smallest and largest number of each type of quantised activations."""
 LAYERS = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "BatchNormalization")
-"""Behind which a quantiser leaves a ReLU away that rounding does as well."""
+"""Layers after which a quantiser omits a ReLU, as rounding has the same effect."""
 QUANTISED = (
     "QuantizeLinear",
     "DequantizeLinear",
@@ -52,34 +52,34 @@ FOLDED = (
     *("Neg", "Abs", "Sqrt", "Reciprocal", "Clip", "Expand"),
     *("Shape", "ReduceSum", "ReduceSumSquare", "ReduceL2"),
 )
-"""Operators by which exporters make weights of weights."""
-MAX_FOLDED = 2**27  # numbers in a weight that is made so
-IS_TRAINING = 2  # the place of this input of a Dropout node
+"""Operators with which exporters compute weights from other weights."""
+MAX_FOLDED = 2**27  # largest size of such a weight
+IS_TRAINING = 2  # index of this input of a Dropout node
 
 TRAINED_STILL = (
-    "'{}' was exported in training: its batch norms and dropout layers were set to inference."
+    "'{}' was exported in training mode: its batch norms and dropout layers were set to inference."
 )
 DEQUANTISED = (
     "'{}' is quantised to 8 bits: its weights were turned to float32 and its activations are not "
     "rounded, so scores differ a little from those of an 8-bit runtime."
 )
-WIDENED = "'{}' holds {} numbers: it is computed in float32."
+WIDENED = "'{}' has {} numbers: it is computed in float32."
 
 
 def make_plain(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
-    """Rewrite a model in place; return what is to be known about it.
+    """Rewrite a model in place; return notes about it.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Sound, with its weights inside.
+        A valid model with its weights.
     name : str
-        What messages call it.
+        The model's name in messages.
 
     Raises
     ------
     CorruptModel
-        It is quantised in a form that cannot be undone, or its weights are broken.
+        The quantisation cannot be undone, or the weights are broken.
     """
     try:
         notes = (
@@ -89,13 +89,13 @@ def make_plain(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
         )
         _fold_weights(model, name)
         _turn_slopes(model, name)
-        return notes  # noqa: TRY300  # the two lines before it may fail as well
+        return notes  # noqa: TRY300  # the two lines before may fail, too
     except (LookupError, ValueError, TypeError) as error:
         raise CorruptModel(f"'{name}': its weights are broken ({one_line(error)}).") from error
 
 
 def sort_nodes(model: onnx.ModelProto) -> None:
-    """Put the nodes in an order in which each follows those that it needs, if there is one."""
+    """Sort the nodes topologically, if possible."""
     nodes = list(model.graph.node)
     made = {output for node in nodes for output in node.output if output}
     wanted = [{tensor for tensor in node.input if tensor in made} for node in nodes]
@@ -128,7 +128,7 @@ def _is_sorted(nodes: list[onnx.NodeProto], made: set[str]) -> bool:
 
 
 def _to_inference(model: onnx.ModelProto, name: str) -> Iterator[str]:
-    """Set batch norms and dropout layers that were exported in training to inference."""
+    """Set batch norms and dropout layers from training mode to inference."""
     changed = False
     for node in model.graph.node:
         if operator_of(node) == "BatchNormalization":
@@ -145,12 +145,12 @@ def _to_inference(model: onnx.ModelProto, name: str) -> Iterator[str]:
 
 
 def _dequantise(model: onnx.ModelProto, name: str) -> Iterator[str]:
-    """Turn 8-bit weights to float32, and let activations be as they are."""
+    """Convert 8-bit weights to float32, and remove the rounding of activations."""
     kinds = {operator_of(node) for node in model.graph.node}
     if other := sorted(kind for kind in kinds if _is_fused(kind)):
         raise CorruptModel(
             f"'{name}' is quantised with '{other[0]}', which cannot be undone. Quantise it with "
-            "QuantizeLinear and DequantizeLinear (QDQ), or give the network as it was before."
+            "QuantizeLinear and DequantizeLinear (QDQ), or give the original network."
         )
     if not kinds.intersection(QUANTISED):
         return
@@ -174,7 +174,7 @@ def _is_fused(kind: str) -> bool:
 
 
 def _folded(node: onnx.NodeProto, graph: Graph) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield the outputs of a node that are constant once quantisation is undone."""
+    """Yield the outputs of a node that are constant without quantisation."""
     kind = operator_of(node)
     constant = all(graph.is_constant(tensor) for tensor in node.input if tensor)
     if kind == "DequantizeLinear" and constant:
@@ -182,7 +182,7 @@ def _folded(node: onnx.NodeProto, graph: Graph) -> Iterator[tuple[str, NDArray[n
     elif kind == "DynamicQuantizeLinear":
         yield node.output[1], np.ones(())
         yield node.output[2], np.zeros(())
-    elif kind == "Mul" and constant:  # the scale of a product is that of both factors
+    elif kind == "Mul" and constant:  # the scale of a product is the product of both scales
         yield node.output[0], graph.constant(node.input[0]) * graph.constant(node.input[1])
 
 
@@ -200,7 +200,7 @@ def _dequantised(node: onnx.NodeProto, graph: Graph) -> NDArray[np.float64]:
 
 
 def _along(values: NDArray[np.float64], axis: int, dimensions: int) -> NDArray[np.float64]:
-    """Let one value per place of an axis broadcast along it."""
+    """Reshape one value per position of an axis so that it broadcasts along the axis."""
     if values.size == 1 or dimensions < 2:  # noqa: PLR2004  # one axis
         return values.reshape(-1) if dimensions else values.reshape(())
     shape = [1] * dimensions
@@ -209,7 +209,7 @@ def _along(values: NDArray[np.float64], axis: int, dimensions: int) -> NDArray[n
 
 
 def _float_node(node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto) -> onnx.NodeProto:
-    """Return the float node that takes the place of an 8-bit one; others as they are."""
+    """Return the float node that replaces an 8-bit node; other nodes unchanged."""
     kind, out = operator_of(node), node.output[0]
     if kind == "QuantizeLinear" and (most := _relu(node, graph)):
         bounds = [f"{out}/least", f"{out}/most"]
@@ -233,10 +233,10 @@ def _float_node(node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto) -> o
 
 
 def _relu(node: onnx.NodeProto, graph: Graph) -> float:
-    """Return the largest number of a QuantizeLinear that stands for a ReLU as well; else 0.
+    """Return the largest number of a QuantizeLinear that also acts as a ReLU; else 0.
 
-    Where the range begins with zero, right behind a layer, a quantiser leaves the ReLU away: its
-    rounding clips as the ReLU (or, with six for the largest number, the ReLU6) would.
+    If the range begins with zero, directly after a layer, a quantiser omits the ReLU: the rounding
+    clips as the ReLU (or, with six as the largest number, the ReLU6) would.
     """
     scale, zero, kind = graph.constant(node.input[1]), np.zeros(1), int(TensorProto.UINT8)
     if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004  # numbers, scale, zero point
@@ -250,7 +250,7 @@ def _relu(node: onnx.NodeProto, graph: Graph) -> float:
 
 
 def _widen(model: onnx.ModelProto, name: str) -> Iterator[str]:
-    """Turn all floating-point numbers to float32, and whole pixels to such."""
+    """Convert all floating-point numbers and integer pixels to float32."""
     graph, seen = model.graph, set()
     held = {tensor.name for tensor in graph.initializer}
     inputs = [value.type.tensor_type for value in graph.input if value.name not in held]
@@ -269,15 +269,15 @@ def _widen(model: onnx.ModelProto, name: str) -> Iterator[str]:
             if operator_of(node) == "Cast" and attribute.name == "to" and attribute.i in NARROW:
                 attribute.i = TensorProto.FLOAT
     if seen:
-        del graph.value_info[:]  # their types are no longer so
+        del graph.value_info[:]  # their types have changed
         kinds = sorted(TensorProto.DataType.Name(kind).lower() for kind in seen)
         yield WIDENED.format(name, " and ".join(kinds))
 
 
 def _fold_weights(model: onnx.ModelProto, name: str) -> None:
-    """Compute the weights that nodes make of other weights.
+    """Replace nodes that compute weights from other weights by their result.
 
-    A layer may hold its matrix turned, scaled to length 1, or as length and direction.
+    A layer may have its matrix transposed, scaled to length 1, or as length and direction.
     """
     graph = Graph(model, name)
     outputs = {value.name for value in model.graph.output}
@@ -299,7 +299,7 @@ def _fold_weights(model: onnx.ModelProto, name: str) -> None:
 def _made_of_weights(
     node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto
 ) -> onnx.TensorProto | None:
-    """Return what a node gives, if it takes nothing but weights; else None."""
+    """Return the output of a node whose inputs are all weights; else None."""
     kind, given = operator_of(node), {tensor for tensor in node.input if tensor}
     known = {name: held for name in given if (held := graph.held(name)) is not None}
     if kind not in FOLDED or not given or len(known) < len(given):
@@ -309,7 +309,7 @@ def _made_of_weights(
     if kind == "Expand":
         shapes = [tuple(numbers[node.input[1]].ravel().tolist())]
     if math.prod(np.broadcast_shapes(*shapes)) > MAX_FOLDED:
-        raise ValueError(f"'{node.output[0]}' would be huge")
+        raise ValueError(f"'{node.output[0]}' would be too large")
     from onnx.reference import ReferenceEvaluator
 
     inputs = [
@@ -319,16 +319,16 @@ def _made_of_weights(
     output = onnx.ValueInfoProto(name=node.output[0])
     alone = helper.make_graph([node], "alone", inputs, [output])
     made = ReferenceEvaluator(helper.make_model(alone, opset_imports=list(model.opset_import)))
-    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+    with np.errstate(all="ignore"):  # numbers that are not finite are refused later
         (answer,) = made.run(None, numbers)
     value = np.asarray(answer)
-    if kind == "Cast" and value.dtype.kind != "f":  # no weight for a layer
+    if kind == "Cast" and value.dtype.kind != "f":  # not the weight of a layer
         return None
     return numpy_helper.from_array(value, node.output[0])
 
 
 def _written_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    """Yield the tensors that are written in nodes themselves, as in Constant."""
+    """Yield the tensors in attributes of nodes, as in Constant."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -336,9 +336,9 @@ def _written_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
 
 
 def _turn_slopes(model: onnx.ModelProto, name: str) -> None:
-    """Let a PReLU's slopes (C,) stand along the channels of maps: (C, 1, 1).
+    """Reshape a PReLU's slopes (C,) to (C, 1, 1), one per channel of feature maps.
 
-    Old exports of MXNet have them so, which ONNX would take for one slope per column.
+    Old exports of MXNet have (C,), which ONNX reads as one slope per column.
     """
     graph = Graph(model, name)
     for number, node in enumerate(graph.nodes):
@@ -353,7 +353,7 @@ def _turn_slopes(model: onnx.ModelProto, name: str) -> None:
 
 
 def _is_map(tensor: str, graph: Graph) -> bool:
-    """Whether a tensor comes from a convolution, with no layer between that flattens maps."""
+    """Return whether a tensor comes from a convolution, without flattening in between."""
     for _ in graph.nodes:
         maker = graph.maker.get(tensor)
         kind = "" if maker is None else operator_of(maker)

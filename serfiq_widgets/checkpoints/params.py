@@ -1,8 +1,8 @@
-"""Reader of MXNet's ``.params`` files (the NDArray list format), without mxnet.
+"""Reader of MXNet's ``.params`` files (NDArray list format), without mxnet.
 
 The file is a header, a count of arrays, the arrays, a count of names, the names. Every size is
-held against what is left of the file before anything is allocated, so a hostile file costs no
-more memory than its own length.
+compared with the rest of the file before memory is allocated, so a hostile file needs no more
+memory than its own length.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DTYPES: dict[int, str] = {0: "f4", 1: "f8", 2: "f2", 3: "u1", 4: "i4", 5: "i1", 
 
 
 class _Cursor:
-    """Reads from the front of a buffer and refuses to read past its end."""
+    """Reads a buffer from its start, and refuses to read past its end."""
 
     def __init__(self, content: memoryview, name: str) -> None:
         self.content, self.name, self.at = content, name, 0
 
     def fail(self, why: str) -> CorruptModel:
         return CorruptModel(
-            f"'{self.name}' is not a sound MXNet parameter file: {why}. Get it again."
+            f"'{self.name}' is not a sound MXNet parameter file: {why}. Copy it again."
         )
 
     @property
@@ -77,13 +77,13 @@ def read_params(source: bytes | Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     CorruptModel
-        Anything in the file does not add up; the text names the file and the place.
+        The file is inconsistent; the text names the file and the place.
     """
     name = source.name if isinstance(source, Path) else "the parameters"
     content = read_file(source) if isinstance(source, Path) else source
     cursor = _Cursor(memoryview(content), name)
     if cursor.number("Q", "its header") != LIST_MAGIC:
-        raise cursor.fail("it does not begin like one")
+        raise cursor.fail("its header is wrong")
     cursor.take(8, "its header")
     arrays = [_array(cursor) for _ in range(cursor.count(8, "arrays"))]
     names = [_name(cursor) for _ in range(cursor.count(8, "names"))]
@@ -102,7 +102,7 @@ def _array(cursor: _Cursor) -> NDArray[Any]:
         shape = _shape(cursor, cursor.number("i", "a shape"), "q")
     elif magic == MAGIC_V1:
         shape = _shape(cursor, cursor.number("I", "a shape"), "q")
-    else:  # the oldest files begin with the number of dimensions
+    else:  # the oldest format begins with the number of dimensions
         shape = _shape(cursor, magic, "I")
     cursor.take(8, "an array's device")
     code = cursor.number("i", "an array's type")

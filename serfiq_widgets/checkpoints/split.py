@@ -1,8 +1,8 @@
-"""Cutting a network in two at its dropout site: the trunk as ONNX, the head as a matrix.
+"""Splitting of a network at its dropout site: the trunk as ONNX, the head as a matrix.
 
 The site is the input of the last Dropout node, else of the last fully connected layer, unless its
-name is given. What lies before runs once per face; what follows is affine (dropout, fully connected
-or a convolution that sees its whole input, batch norm) and folds to embedding = A f + c.
+name is given. The trunk before it runs once per face; the head after it is affine (dropout, fully
+connected or a convolution that covers its input, batch norm) and becomes embedding = A f + c.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from serfiq_widgets.checkpoints.onnx_graph import (
 from serfiq_widgets.checkpoints.onnx_plain import make_plain
 from serfiq_widgets.errors import CorruptModel, one_line, plain_text
 
-HALF = 2.0**-11  # by which float16 rounds numbers below one
-DEFAULT_RATIO = 0.5  # of an ONNX Dropout node that states none
-SEVERAL = "'{}' has {} outputs: '{}' was taken for the embedding."
-MANY = 16  # numbers that make an embedding where a network has several outputs
+HALF = 2.0**-11  # rounding error of float16 for numbers below one
+DEFAULT_RATIO = 0.5  # default of an ONNX Dropout node
+SEVERAL = "'{}' has {} outputs: '{}' was taken as the embedding."
+MANY = 16  # smallest embedding, if a network has several outputs
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A recognition network, cut at its dropout site.
+    """A recognition network, split at its dropout site.
 
     Attributes
     ----------
     name : str
-        What errors and results call it.
+        The name in errors and results.
     trunk : callable
-        Returns an ONNX model, bytes: float32 (N, 3, H, W) to float32 features (N, F). A network
-        from a file keeps them until an engine has them, and then reads the file again.
+        Returns an ONNX model as bytes: float32 (N, 3, H, W) to float32 features (N, F). A network
+        from a file keeps them until an engine has loaded them, and later reads the file again.
     head : Head
-        What follows the dropout site.
+        The layers after the dropout site.
     site : str
         The tensor on which dropout acts; for MXNet checkpoints the name of the node.
     rate : float or None
-        Rate p that the Dropout node states; None where there is none, or one that is no rate.
-        0 says that it was trained without dropout.
+        Rate p of the Dropout node; None if there is none, or if its rate is invalid. 0 means that
+        the network was trained without dropout.
     input_size : tuple of int
         Height and width.
     sha256 : str
-        Of the file with the weights.
+        SHA-256 of the file with the weights.
     path : Path or None
-        Where it came from; None if it was a module in memory.
+        The file; None if it was a module in memory.
     notes : tuple of str
-        What is to be known about how its graph was read.
+        Notes about how its graph was read.
     """
 
     name: str
@@ -94,27 +94,27 @@ def cut_network(
     side: int = 0,
     on_top: Head | None = None,
 ) -> Network:
-    """Cut a model at its dropout site and describe the whole as a `Network`.
+    """Split a model at its dropout site and return it as a `Network`.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        A recognition network; of several outputs one is the embedding (see `embedding_of`).
+        A recognition network; if it has several outputs, see `embedding_of`.
     weights : iterable of bytes
-        The file or files that it came from, for its hash.
+        The content of its file or files, for its hash.
     path : Path or None
-        Where it came from.
+        Its file.
     name, site : str
-        See `split`; the name is the file's if not given.
+        See `split`; the name is the file name if not given.
     side : int
-        Height and width of the input where the graph leaves them open; 112 if not given.
+        Height and width of the input if the graph leaves them open; 112 if not given.
     on_top : Head, optional
-        A head that stands on the whole model: the model is not cut then.
+        A head for the output of the whole model, which is then not split.
 
     Raises
     ------
     CorruptModel
-        As `split` and `open_batch`, or the graph's input has another size than ``side``.
+        As in `split` and `open_batch`, or the input has another size than ``side``.
     """
     name = plain_text(name or (path.name if path else "the network"))
     notes = make_plain(model, name)
@@ -135,11 +135,11 @@ def cut_network(
 
 
 def embedding_of(model: onnx.ModelProto, name: str) -> str:
-    """Return which output of a model is the embedding.
+    """Return the name of the output that is the embedding.
 
-    The first to which a fully connected layer leads, and through which no other such output is
-    reached: what stands on an embedding, as the classes of a training do, is none. Nor are the few
-    numbers of an age or a sex, and what is computed of the whole embedding, as its length.
+    It is the first output of a fully connected layer that is not computed from another such output,
+    as the classes of the training are. The few numbers of an age or a sex are not an embedding, nor
+    are values computed from the whole embedding, such as its length.
     """
     outputs = [str(output.name) for output in model.graph.output]
     if len(outputs) == 1:
@@ -160,34 +160,34 @@ def embedding_of(model: onnx.ModelProto, name: str) -> str:
 def split(
     model: onnx.ModelProto, name: str, site: str = "", output: str = ""
 ) -> tuple[onnx.ModelProto, Head, str, float | None]:
-    """Cut a model at its dropout site.
+    """Split a model at its dropout site.
 
     Parameters
     ----------
     model : onnx.ModelProto
         A recognition network.
     name : str
-        What errors call it.
+        The name in error messages.
     site : str
-        The tensor or node at which to cut, if it shall not be found.
+        The tensor or node at which to cut; found automatically if not given.
     output : str
-        Which of its outputs is the embedding; the first if not given.
+        The output that is the embedding; the first if not given.
 
     Returns
     -------
     trunk : onnx.ModelProto
         From the model's input to ``features`` (N, F).
     head : Head
-        The rest, folded.
+        The remaining layers, folded.
     site : str
         The tensor at the cut.
     rate : float or None
-        Of the Dropout node, if there is one.
+        Rate of the Dropout node, if there is one.
 
     Raises
     ------
     CorruptModel
-        No such site is found, or what follows it is not affine.
+        No such site is found, or the layers after it are not affine.
     """
     graph = Graph(model, name, output)
     chain = graph.chain()
@@ -195,13 +195,13 @@ def split(
     tensor = graph.data_input(chain[start])
     if tensor is None:
         raise graph.fail("the input of its last fully connected layer is not one tensor")
-    with np.errstate(all="ignore"):  # it asks itself whether all is finite
+    with np.errstate(all="ignore"):  # `fold` checks that all numbers are finite
         head = fold(chain[start:], graph)
     return _trunk(model, tensor, head.n_features, name), head, tensor, rate
 
 
 def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None]:
-    """Return where in the chain the head begins, and the rate of the Dropout node there."""
+    """Return the index in the chain where the head begins, and the Dropout node's rate."""
     layers = [i for i, node in enumerate(chain) if is_layer(node, graph)]
     if not layers and (foreign := sorted(k for k in map(operator_of, graph.nodes) if "." in k)):
         raise graph.fail(
@@ -210,21 +210,21 @@ def _found(chain: list[onnx.NodeProto], graph: Graph) -> tuple[int, float | None
         )
     if not layers:
         raise graph.fail(
-            "no fully connected layer leads to its output. If a later part of it is affine, say "
-            "where dropout belongs (site); for any embedding there is the on-top head"
+            "no fully connected layer leads to its output. If a later part of it is affine, name "
+            "the dropout site (site); for any embedding there is the on-top head"
         )
     drops = [i for i, node in enumerate(chain) if operator_of(node) == "Dropout" and i < layers[-1]]
     if drops:
         return drops[-1], _ratio(chain[drops[-1]], graph)
     start = layers[-1]
-    # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshaping.
+    # Dropout on (N, C, 1, 1) and on its flattened form are the same: cut before the reshape.
     while start > 0 and operator_of(chain[start - 1]) in SAME:
         start -= 1
     return start, None
 
 
 def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, float | None]:
-    """Return where in the chain a named site is: a tensor that a node takes, or that node."""
+    """Return the index in the chain of a named site: an input of a node, or the node."""
     taken = [graph.data_input(node) for node in chain]
     if site not in taken:
         taken = [node.name for node in chain]
@@ -232,25 +232,25 @@ def _named(chain: list[onnx.NodeProto], graph: Graph, site: str) -> tuple[int, f
         i = taken.index(site)
         return i, _ratio(chain[i], graph) if operator_of(chain[i]) == "Dropout" else None
     names = [name for node in chain[-8:] if (name := graph.data_input(node))]
-    raise graph.fail(f"'{site}' is none of its sites; the last ones are {', '.join(names)}")
+    raise graph.fail(f"'{site}' is not one of its sites; the last ones are {', '.join(names)}")
 
 
 def _ratio(node: onnx.NodeProto, graph: Graph) -> float | None:
     """Return the rate of a Dropout node: an input since opset 12, an attribute before.
 
-    None if it is none with which passes would differ and stay alike, such as 1, 0.999 or NaN; 0
-    says that nothing was dropped.
+    None if the rate is useless for passes, such as 1, 0.999 or NaN; 0 means that nothing was
+    dropped.
     """
     rate = next((float(a.f) for a in node.attribute if a.name == "ratio"), DEFAULT_RATIO)
     if len(node.input) > 1 and node.input[1]:
         rate = _stated(node.input[1], graph)
-    # 0.4 in float32, or even in float16, is meant as 0.4
+    # round 0.4 stored in float32 or float16 back to 0.4
     rate = round(rate, 2) if abs(rate - round(rate, 2)) < HALF else round(rate, 6)
     return usable_rate(rate)
 
 
 def _stated(tensor: str, graph: Graph) -> float:
-    """Return the number that a tensor holds; NaN if that is not known."""
+    """Return the number in a tensor; NaN if it is unknown."""
     try:
         return float(graph.constant(tensor).flat[0])
     except CorruptModel:  # computed, or empty
@@ -260,7 +260,7 @@ def _stated(tensor: str, graph: Graph) -> float:
 def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onnx.ModelProto:
     """Return the nodes that lead to the site, with the site flattened to (N, F)."""
     maker = {output: node for node in model.graph.node for output in node.output}
-    needed = {""}  # an input that is left out
+    needed = {""}  # an omitted optional input
     waiting = [site]
     while waiting:
         tensor = waiting.pop()
@@ -295,7 +295,7 @@ def _trunk(model: onnx.ModelProto, site: str, n_features: int, name: str) -> onn
 
 
 def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
-    """Refuse a trunk whose layers do not fit together or do not give what the head takes."""
+    """Refuse a trunk whose layers do not fit together or whose output does not fit the head."""
     outline = outlined(trunk)
     outline.graph.output[0].type.tensor_type.shape.dim[0].Clear()
     try:
@@ -306,6 +306,6 @@ def _check_shapes(trunk: onnx.ModelProto, name: str) -> None:
         ) from error
     if rows := inferred.graph.output[0].type.tensor_type.shape.dim[0].dim_value:
         raise CorruptModel(
-            f"'{name}' gives {rows} rows of features for any number of images. Export it with an "
+            f"'{name}' returns {rows} rows of features for any number of images. Export it with an "
             "open batch size."
         )

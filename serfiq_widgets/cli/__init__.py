@@ -1,1 +1,1 @@
-"""The `serfiq` command, one file a subcommand; each parses its options and calls the library."""
+"""The `serfiq` command: one file per subcommand, which parses options and calls the library."""

@@ -20,8 +20,8 @@ HEADING = (
     "precision",
     "passes",
     "batch",
-)  # of a record, before what was measured
-HUNDRED = 100  # from here on, decimals say nothing
+)  # first columns of a record
+HUNDRED = 100  # from here on, no decimals
 
 
 @click.command()
@@ -39,7 +39,7 @@ HUNDRED = 100  # from here on, decimals say nothing
     default=["auto"],
     show_default=True,
     multiple=True,
-    help="As for score, or all that work here; may be given several times.",
+    help="An engine, or all that work here; may be given several times.",
 )
 @DEVICE
 @PRECISION
@@ -51,14 +51,14 @@ HUNDRED = 100  # from here on, decimals say nothing
     show_default=True,
     multiple=True,
     type=click.IntRange(1, 1024),
-    help="Faces that go through the network together; may be given several times.",
+    help="Faces per batch; may be given several times.",
 )
 @click.option("--rounds", default=60, show_default=True, help="Interleaved rounds at most.")
 @click.option(
     "--seconds",
     default=10.0,
     show_default=True,
-    help="About so long for each batch, and as long for the reference's way.",
+    help="Approximate seconds per batch, and for the reference method.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
 def benchmark(
@@ -72,7 +72,7 @@ def benchmark(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Time scores against plain embeddings, and the reference's way, on this machine.
+    """Time scores, plain embeddings and the reference method on this machine.
 
     All times are milliseconds per image, medians of interleaved rounds.
     """
@@ -96,7 +96,7 @@ def benchmark(
 
 
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:
-    """Lay out one column per record, one line per measure."""
+    """Return a table with one column per record, one line per measure."""
     heads = [
         "{model}\n{engine}\n{device} {precision}\n\u00d7{batch}".format(**record)
         for record in records

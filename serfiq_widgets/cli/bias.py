@@ -1,4 +1,4 @@
-"""The `serfiq bias` command: how scores differ between groups, as tables and as JSON."""
+"""The `serfiq bias` command: differences of scores between groups, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ WIDTH = 100
 
 @click.command()
 @click.argument("source", type=SOURCE)
-@click.option("--by", default="", help="Columns that say the groups, with commas between.")
-@click.option("--column", default="quality", show_default=True, help="Which score.")
-@click.option("--threshold", type=float, help="Below it an image is discarded; 50 for quality.")
-@click.option("--discard", type=click.FloatRange(0, 1), help="Or the share of all to discard.")
-@click.option("--groups", type=FILE, help="A table that says the groups of each path.")
-@click.option("--edges", multiple=True, help="Bins of a column of numbers: age=0,18,40,60")
-@click.option("--genuine", is_flag=True, help="A row is a genuine pair: rates are FNMR.")
-@click.option("--model", default="mini", show_default=True, help="Network, where SOURCE is images.")
+@click.option("--by", default="", help="Columns with groups, separated by commas.")
+@click.option("--column", default="quality", show_default=True, help="The score to compare.")
+@click.option("--threshold", type=float, help="Images below it are discarded; 50 for quality.")
+@click.option("--discard", type=click.FloatRange(0, 1), help="Or the share to discard.")
+@click.option("--groups", type=FILE, help="A table with the groups of each path.")
+@click.option("--edges", multiple=True, help="Bins of a numeric column: age=0,18,40,60")
+@click.option("--genuine", is_flag=True, help="Rows are genuine pairs: rates are FNMR.")
+@click.option("--model", default="mini", show_default=True, help="Network, if SOURCE is a folder.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
-@click.option("--sample", type=click.IntRange(1), help="Take as many images, always the same.")
+@click.option("--sample", type=click.IntRange(1), help="Number of images, a fixed sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
 @click.option(
     "--save",
@@ -61,7 +61,7 @@ def bias(
     as_json: bool,
     save: Path | None,
 ) -> None:
-    """Compare the scores of groups in SOURCE: a table of scores, or a folder that is scored first.
+    """Compare the scores of groups in SOURCE, a table of scores or a folder of images.
 
     Groups are columns of the table, or come from --groups; the file names of UTKFace
     (age_gender_ethnicity_date) are understood. Ages are binned into decades.
@@ -117,13 +117,13 @@ def _edges(options: Sequence[str]) -> dict[str, list[float]]:
 
 
 def _threshold(column: str, given: float | None, discard: float | None, scores: Any) -> float:
-    """Return the threshold that is given, or discards a share, or is the middle of the column."""
+    """Return the given threshold, that of a discarded share, or the median of the column."""
     import numpy as np
 
     if given is not None:
         return given
     if not np.isfinite(scores).any():
-        raise BadTable(f"The column '{column}' holds no score.")
+        raise BadTable(f"The column '{column}' has no score.")
     if discard is not None:
         return float(np.nanquantile(scores, discard, method="higher"))
     return MIDDLES.get(column, float(np.nanmedian(scores)))
@@ -162,7 +162,7 @@ def _foot(grouped: GroupedScores) -> str:
 
     lines = []
     if grouped.small.any():
-        lines.append(f"* fewer than {SMALL} images: what is said of them may be chance.")
+        lines.append(f"* fewer than {SMALL} images: their results may be due to chance.")
     if grouped.left_out:
         lines.append(f"Left out: {grouped.left_out:,} images without a score or a group.")
     return "".join(f"{line}\n" for line in lines)
@@ -175,7 +175,7 @@ def _record(
     found: dict[str, GroupedScores],
     malformed: int,
 ) -> dict[str, Any]:
-    """Return what `--json` prints; what does not exist is null."""
+    """Return the record of `--json`; missing values are null."""
     return {
         **table.about,
         "images": len(table),

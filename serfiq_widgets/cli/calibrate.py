@@ -1,4 +1,4 @@
-"""The `serfiq calibrate` command: fit alpha and r to a folder of faces, draw it, save it."""
+"""The `serfiq calibrate` command: fit alpha and r to a folder of faces, plot and save them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0, 1, 5, 50, 95, 99, 100)
 WIDTH = 79
-BINS, BAR = 10, 24  # of the two histograms, side by side
+BINS, BAR = 10, 24  # of the two histograms
 EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"  # eighths of a character
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PAGE = click.Path(dir_okay=False, path_type=Path)
@@ -29,17 +29,15 @@ PAGE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("model")
 @click.argument("folder", required=False, type=FOLDER)
-@click.option("--name", help="What the faces are called; the folder's name if not given.")
+@click.option("--name", help="Name of the faces; by default the folder's name.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
-@click.option(
-    "--sample", type=click.IntRange(1), help="Take as many images at random, always the same."
-)
+@click.option("--sample", type=click.IntRange(1), help="Number of images, a fixed random sample.")
 @engine_options
-@click.option("--plot", type=PAGE, help="Draw before and after into this .html page.")
-@click.option("--dry-run", is_flag=True, help="Show what would be; save nothing.")
-@click.option("--forget", is_flag=True, help="Drop what was saved for MODEL, and do no more.")
-@click.option("--override-reference", is_flag=True, help="Also where MODEL is the reference's.")
+@click.option("--plot", type=PAGE, help="Plot before and after in this .html page.")
+@click.option("--dry-run", is_flag=True, help="Show the result, but save nothing.")
+@click.option("--forget", is_flag=True, help="Only delete the calibration of MODEL.")
+@click.option("--override-reference", is_flag=True, help="Also if MODEL is the reference network.")
 def calibrate(
     model: str,
     folder: Path | None,
@@ -55,10 +53,10 @@ def calibrate(
     forget: bool,
     override_reference: bool,
 ) -> None:
-    """Fit MODEL's alpha and r to the faces in FOLDER, so that quality 0 to 100 spreads.
+    """Fit MODEL's alpha and r to the faces in FOLDER, so that quality uses 0 to 100.
 
     The 5 % quantile of their raw scores gets quality 10, the 95 % quantile quality 90. Both are
-    saved in the model's card: beside its file, or in the folder of models for one with a name.
+    saved in the model's card: beside its file, or in the folder of models for a named model.
     """
     from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer
     from serfiq_widgets.images.files import drawn
@@ -92,7 +90,7 @@ def calibrate(
         click.echo(f"Nothing was saved (--dry-run). As a card:\n{as_toml(calibration.settings)}")
     else:
         path = save_card(model, **calibration.settings)
-        click.echo(f"Saved in {path} (drop it: serfiq calibrate {model} --forget)")
+        click.echo(f"Saved in {path} (delete it: serfiq calibrate {model} --forget)")
 
 
 def _spare_the_reference(model: str) -> None:
@@ -102,7 +100,7 @@ def _spare_the_reference(model: str) -> None:
         raise BadSetting(
             f"'{model}' is the reference's own network: with its alpha {cards.REFERENCE_ALPHA:g} "
             f"and r {cards.REFERENCE_R:g} your qualities are those of the reference's code. See "
-            "what would be with --dry-run; overrule this with --override-reference."
+            "the result with --dry-run; calibrate anyway with --override-reference."
         )
 
 
@@ -113,13 +111,13 @@ def _check_card(model: str) -> None:
         card_to_write(model)
     except NotWritten as error:
         raise BadSetting(
-            f"{error} Or take --dry-run, put the lines that it prints into a file, and open the "
+            f"{error} Or use --dry-run, save the printed lines in a file, and open the "
             'network with serfiq score --card FILE or Scorer(..., card="FILE").'
         ) from error
 
 
 def _report(calibration: Calibration, before_from: str) -> str:
-    """What was fitted, in words, numbers and bars: lines of at most 80 characters."""
+    """Return the calibration as text, numbers and bars: lines of at most 80 characters."""
     import numpy as np
 
     from serfiq_widgets.scoring.calibration import RULE
@@ -157,7 +155,7 @@ def _wrapped(text: str) -> str:
 
 
 def _histograms(old: NDArray[np.int_], new: NDArray[np.int_]) -> Iterator[str]:
-    """Yield two histograms of quality side by side, a line per ten."""
+    """Yield the lines of two histograms of quality side by side, one per bin of ten."""
     import numpy as np
 
     edges = np.linspace(0, 100, BINS + 1)
@@ -170,7 +168,7 @@ def _histograms(old: NDArray[np.int_], new: NDArray[np.int_]) -> Iterator[str]:
 
 
 def _bar(share: float) -> str:
-    """Draw a share of the longest bar, to an eighth of a character."""
+    """Return a bar of this share of the full length, to an eighth of a character."""
     whole, eighths = divmod(round(share * BAR * 8), 8)
     return "\u2588" * whole + EIGHTHS[eighths].strip()
 
@@ -179,7 +177,7 @@ def _draw(calibration: Calibration, path: Path) -> None:
     from serfiq_widgets.figures.calibration import calibration_html
 
     write_text(path, calibration_html(calibration))
-    click.echo(f"Before and after are drawn in {path}")
+    click.echo(f"Before and after are plotted in {path}")
 
 
 def _forget(model: str) -> None:
@@ -193,6 +191,6 @@ def _forget(model: str) -> None:
             f"The card '{path}' cannot be written ({one_line(error)})."
         ) from error
     if there:
-        click.echo(f"The calibration of '{model}' is dropped: alpha and r are its own again.")
+        click.echo(f"The calibration of '{model}' is deleted: it has its own alpha and r.")
     else:
         click.echo(f"There is no calibration of '{model}' in {path}.")

@@ -1,4 +1,4 @@
-"""`serfiq demo`: the dashboard for oneself, or, with --public, for strangers."""
+"""`serfiq demo`: the dashboard for one user or, with --public, for the public."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Where it listens.  [default: 8866]")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to use.  [default: 8866]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
 @click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
-@click.option("--base-url", default="/", help="Its path behind a proxy: /user/me/proxy/8866/.")
-@click.option("--public", is_flag=True, help="Serve to strangers: guarded, capped, kernels shared.")
+@click.option("--base-url", default="/", help="The path behind a proxy: /user/me/proxy/8866/.")
+@click.option("--public", is_flag=True, help="Serve the public: protected, with limits.")
 @click.option("--address", help="With --public: the address to listen on.  [default: 127.0.0.1]")
-@click.option("--token", help="With --public: what visitors must know; made anew if not given.")
-@click.option("--open", "is_open", is_flag=True, help="With --public: let in everyone.")
-@click.option("--kiosk", is_flag=True, help="With --public: large type, a tour, back when idle.")
+@click.option("--token", help="With --public: visitors' token; generated if not given.")
+@click.option("--open", "is_open", is_flag=True, help="With --public: no token is needed.")
+@click.option("--kiosk", is_flag=True, help="With --public: large type, tour, restart.")
 @click.option(
     "--settings",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -50,13 +50,13 @@ def demo(
     }
     given = [name for name, value in only_public.items() if value]
     if given and not public:
-        raise click.UsageError(f"{given[0]} belongs to --public.")
+        raise click.UsageError(f"{given[0]} needs --public.")
     if not public:
         serve(port or PORT, browser=not no_browser, lesson=lesson, base=base_url)
         return
     if lesson is not None or base_url != "/" or (is_open and token):
         raise click.UsageError(
-            "--public goes without --lesson and --base-url, and --open without --token."
+            "--public excludes --lesson and --base-url, and --open excludes --token."
         )
     said = {"address": address, "port": port, "token": "" if is_open else token}
     serve_public(

@@ -1,4 +1,4 @@
-"""What works on this machine: versions, engines and devices, what is missing and how to get it."""
+"""Checks of this machine: versions, engines, devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WIDGETS = ("ipywidgets", "anywidget", "plotly", "jupyterlab", "voila")
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the diagnosis; ``needed`` marks what scoring cannot do without."""
+    """One line of the diagnosis; ``needed`` marks what scoring requires."""
 
     what: str
     version: str
@@ -40,7 +40,7 @@ class Check:
 
 
 def needed() -> Iterator[Check]:
-    """Look at what scoring cannot do without."""
+    """Check what scoring requires."""
     for name in LIBRARIES:
         yield _package(name, f"pip install {name}", needed=True)
     yield _opencv()
@@ -49,7 +49,7 @@ def needed() -> Iterator[Check]:
 
 
 def diagnose() -> Iterator[Check]:
-    """Look at Python, libraries, engines, detectors, and the files of models, in this order."""
+    """Check Python, libraries, engines, detectors, and the files of models, in this order."""
     yield Check("serfiq_widgets", __version__)
     machine = f"{platform.system()} {platform.machine()}"
     yield Check("python", platform.python_version(), machine)
@@ -71,7 +71,7 @@ def diagnose() -> Iterator[Check]:
 
 
 def _gpus(found: Sequence[Runtime]) -> Iterator[Check]:
-    """Which GPUs there are, and through which runtimes they work."""
+    """Report the GPUs, and the runtimes that can use them."""
     names = next((one.gpus for one in found if one.gpus), ()) or gpu_names()
     nobodys = "none is seen here, so all runs on the CPU; with one:"
     yield Check("GPU", "", ", ".join(names) or nobodys, works=bool(names))
@@ -128,7 +128,7 @@ def _model() -> Check:
 
 
 def _files() -> Iterator[Check]:
-    """The sha256 of every model's file that is here, and whether it is the one of its card."""
+    """Report the SHA-256 of every installed model file, and whether its card has the same."""
     from serfiq_widgets.faces.detectors import mtcnn
     from serfiq_widgets.models.cards import BUNDLED, INSTALLED, cards
 

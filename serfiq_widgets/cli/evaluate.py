@@ -1,4 +1,4 @@
-"""The `serfiq evaluate` command: whether a quality says which comparisons fail."""
+"""The `serfiq evaluate` command: how well a quality predicts which comparisons fail."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @engine_options
-@click.option("--seed", default=0, show_default=True, help="Of the masks, and of what is random.")
-@click.option("--embeddings", type=EXISTING, help="No images: (N, D) in .npy or .csv; or .npz.")
-@click.option("--labels", type=EXISTING, help="Who each embedding shows: one label a line.")
-@click.option("--pairs", type=EXISTING, help="Compare these alone: LFW's list, or a table.")
-@click.option("--scores", multiple=True, type=EXISTING, help="Rivals: a table joined by its path.")
-@click.option("--fmr", default=1e-3, show_default=True, type=FMR, help="The FMR that is allowed.")
+@click.option("--seed", default=0, show_default=True, help="Seed of masks, samples and draws.")
+@click.option("--embeddings", type=EXISTING, help="Instead of images: .npy, .csv or .npz.")
+@click.option("--labels", type=EXISTING, help="The person of each embedding, one per line.")
+@click.option("--pairs", type=EXISTING, help="Compare only these: LFW's list, or a table.")
+@click.option("--scores", multiple=True, type=EXISTING, help="More qualities, joined by path.")
+@click.option("--fmr", default=1e-3, show_default=True, type=FMR, help="The allowed FMR.")
 @click.option(
-    "--discard", "shares", multiple=True, type=SHARE, help="A share to tell FNMR at, repeatable."
+    "--discard", "shares", multiple=True, type=SHARE, help="A discarded share, repeatable."
 )
 @click.option(
     "--by", default="image", show_default=True, type=click.Choice(["image", "comparison"])
@@ -48,13 +48,13 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
     default="fixed",
     show_default=True,
     type=click.Choice(["fixed", "re-derived"]),
-    help="Of all images, or anew of those that are left.",
+    help="fixed: of all images; re-derived: of the images left at each step.",
 )
-@click.option("--draws", default=300, show_default=True, help="Of the bootstrap; 0 for none.")
-@click.option("--name", help="What the data are called; the folder's name if not given.")
+@click.option("--draws", default=300, show_default=True, help="Bootstrap draws; 0 for none.")
+@click.option("--name", help="Name of the data; by default the folder's name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
-@click.option("--plot", type=NEW, help="Draw the curves into this .html page.")
-@click.option("--save", "keep", type=NEW, help="Save numbers without names: a .npz file.")
+@click.option("--plot", type=NEW, help="Plot the curves in this .html page.")
+@click.option("--save", "keep", type=NEW, help="Save the numbers, without names, as .npz.")
 def evaluate(
     source: Path | None,
     model: str,
@@ -78,13 +78,13 @@ def evaluate(
     plot: Path | None,
     keep: Path | None,
 ) -> None:
-    """Error versus discard: FNMR while the images of lowest quality are left out.
+    """Compute error versus discard: FNMR while images of the lowest quality are discarded.
 
-    FOLDER holds one sub-folder per person; or it is a file that --save wrote. Qualities: SER-FIQ's
-    raw score (serfiq), its closed form (limit), length of the embedding (norm), sharpness,
+    FOLDER has one sub-folder per person, or is a file written by --save. Qualities: the SER-FIQ
+    raw score (serfiq), its closed form (limit), the embedding length (norm), sharpness,
     brightness, random, and an oracle that knows the errors. --pairs is LFW's list or a table with
     path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
-    may hold arrays labels and paths too.
+    may also have arrays labels and paths.
     """
     from serfiq_widgets import evaluation
     from serfiq_widgets.cli.terminal import check_page
@@ -96,9 +96,9 @@ def evaluate(
     check_page(plot, sources=read)
     check_out(keep, "--save", [".npz"], read)
     if labels is not None and embeddings is None:
-        raise click.UsageError("--labels belong to --embeddings.")
+        raise click.UsageError("--labels needs --embeddings.")
     if embeddings is not None and (source or pairs):
-        raise click.UsageError("--embeddings stand alone: no folder, no --pairs.")
+        raise click.UsageError("--embeddings excludes a folder and --pairs.")
     accuracy = None
     if source is not None and source.is_file():
         table = evaluation.load(source)
@@ -172,7 +172,7 @@ def _from_embeddings(file: Path, labels: Path | None) -> Table:
     elif "labels" in more:
         people = more["labels"].tolist()
     else:
-        raise click.UsageError("Who is on each image? --labels FILE, one a line.")
+        raise click.UsageError("Name the person of each embedding: --labels FILE, one per line.")
     paths = tuple(map(str, more.get("paths", ())))
     if not len(people) == len(vectors) == (len(paths) or len(vectors)):
         raise BadSetting(
@@ -235,4 +235,4 @@ def _draw(result: Evaluation, path: Path) -> None:
     from serfiq_widgets.figures.evaluation import evaluation_html
 
     write_text(path, evaluation_html(result))
-    click.echo(f"The curves are drawn in {path}", err=True)
+    click.echo(f"The curves are plotted in {path}", err=True)

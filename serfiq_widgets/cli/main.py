@@ -1,4 +1,4 @@
-"""The `serfiq` command: demo, score, doctor; the other commands stand in rooms of their own."""
+"""The `serfiq` command and its subcommand doctor; the others have their own modules."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FAILED = 1
 
 
 class KindGroup(click.Group):
-    """Turns the library's errors into one line and exit code 2, as for wrong usage."""
+    """Shows the library's errors as one line, with exit code 2 as for wrong usage."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what is no text in a name is printed as an escape."""
+        """Run the command; undecodable bytes in names are printed as escapes."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
@@ -60,12 +60,12 @@ for command in (
 
 
 @main.command()
-@click.option("--needed", "only", is_flag=True, help="Only what scoring cannot do without.")
+@click.option("--needed", "only", is_flag=True, help="Check only what scoring requires.")
 def doctor(*, only: bool) -> None:
-    """Say what works on this machine, what is missing, and how to install it.
+    """Show what works on this machine, what is missing, and how to install it.
 
-    The exit code is 1 if something is missing that scoring cannot do without; --needed prints no
-    more than that.
+    The exit code is 1 if something is missing that scoring requires; --needed prints only these
+    parts.
     """
     from serfiq_widgets.cli.doctor import diagnose, needed
 

@@ -24,14 +24,14 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 MEGA = 1e6
 
 accept_licence = click.option(
-    "--accept-licence", is_flag=True, help="Accept the licence without being asked, for scripts."
+    "--accept-licence", is_flag=True, help="Accept the licence without a question, for scripts."
 )
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models that have a name; show, download or import one."""
+    """List the named models; show, download or import one."""
     if context.invoked_subcommand is None:
         _list()
 
@@ -42,7 +42,7 @@ def _list() -> None:
 
     right = ("MB", "input", "embedding")
     table = terminal.new_table("name", "state", *right, "dropout", "licence", right=right)
-    table.show_edge, table.padding = False, (0, 1, 0, 0)  # so that it fits 80 columns
+    table.show_edge, table.padding = False, (0, 1, 0, 0)  # to fit into 80 columns
     for card in zoo.cards().values():
         recognises = card.kind == "recognition"
         table.add_row(
@@ -55,10 +55,10 @@ def _list() -> None:
             card.terms,
         )
     click.echo(terminal.render(table), nl=False)
-    click.echo("Where they come from:")
+    click.echo("Sources:")
     for card in zoo.cards().values():
         click.echo(click.wrap_text(f"{card.name}: {card.origin}", NARROW, "  ", "    "))
-    click.echo("serfiq models show NAME says more, serfiq models download NAME gets one.")
+    click.echo("Details: serfiq models show NAME. Download: serfiq models download NAME.")
     click.echo("Any other network: --model PATH of an MXNet checkpoint or an ONNX file.")
 
 
@@ -93,14 +93,14 @@ def show(name: str) -> None:
         if own := own_stretch(name):
             yours = replace(card, **own)
             text = f"alpha {yours.alpha:.6g}, r {yours.r:.6g} ({yours.population})"
-            lines += [("yours", text), ("", f"drop it: serfiq calibrate {name} --forget")]
+            lines += [("yours", text), ("", f"delete it: serfiq calibrate {name} --forget")]
     if card.placing:
         lines.append(("placing", card.placing))
     click.echo(f"{click.style(card.name, bold=True)}  {card.title}")
     for label, text in [*lines, ("state", card.state)]:
         click.echo(click.wrap_text(f"{label:<8} {text}", WIDTH, "  ", " " * 11))
     click.echo(f"  folder   {card.folder}")
-    for file in card.files:  # hashes and addresses are for copying: they stay in one piece
+    for file in card.files:  # hashes and addresses must not be wrapped, for copying
         click.echo(f"  file     {file.name}, {file.bytes / MEGA:.1f} MB")
         click.echo(f"           sha256 {file.sha256}")
         if file.url:
@@ -109,10 +109,10 @@ def show(name: str) -> None:
 
 @models.command()
 @click.argument("path")
-@click.option("--card", type=click.Path(path_type=Path), help="TOML card to take, and to check.")
-@click.option("--save", is_flag=True, help="Write what was found into a card beside the file.")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card to use and check.")
+@click.option("--save", is_flag=True, help="Save the result as a card beside the file.")
 def inspect(path: str, card: Path | None, save: bool) -> None:
-    """Say what was found out about a network of your own, and what looks wrong."""
+    """Show what is detected about your own network, and what looks wrong."""
     from serfiq_widgets.cli.terminal import open_scorer
     from serfiq_widgets.scoring.network import card_to_write, save_card
     from serfiq_widgets.scoring.probe import describe
@@ -143,7 +143,7 @@ def inspect(path: str, card: Path | None, save: bool) -> None:
 @click.argument("name")
 @accept_licence
 def download(name: str, accept_licence: bool) -> None:
-    """Download a model; a download that broke off goes on where it stopped."""
+    """Download a model, or continue an interrupted download."""
     from serfiq_widgets.models.cards import BY_HAND
     from serfiq_widgets.models.download import download as fetch
 
@@ -154,7 +154,7 @@ def download(name: str, accept_licence: bool) -> None:
     with _kindly():
         _accept(card, given=accept_licence)
         for file in card.files:
-            if file.url:  # else it is bundled, or placed already
+            if file.url:  # else it is bundled or imported
                 with _bar(file) as progress:
                     fetch(file, card.folder, progress)
     _welcome(card)
@@ -165,7 +165,7 @@ def download(name: str, accept_licence: bool) -> None:
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
 @accept_licence
 def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
-    """Copy a model's files that you have already to their place."""
+    """Install a model's files that you already have."""
     from serfiq_widgets.models.files import import_file
 
     card = _card(name)
@@ -178,7 +178,7 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
             if not import_file(path, file, card.folder, exact=card.exact):
                 click.echo(
                     f"Warning: '{path.name}' is not the published '{file.name}' (its sha256 is "
-                    "another). It is imported; whether it is what you mean, only you can tell.",
+                    "different). It is imported; check yourself that it is the right file.",
                     err=True,
                 )
     _welcome(card)
@@ -186,7 +186,7 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
 
 @contextmanager
 def _kindly() -> Iterator[None]:
-    """Say what the net or the disk refuses, with exit code 1: the usage was not wrong."""
+    """Report errors of the network or the disk with exit code 1, as the usage was correct."""
     try:
         yield
     except (DownloadFailed, NotWritten, OSError) as error:
@@ -194,7 +194,7 @@ def _kindly() -> Iterator[None]:
 
 
 def _source(file: ModelFile, paths: tuple[Path, ...]) -> Path:
-    """Find which of the user's files is meant: by its ending, or an archive that holds it."""
+    """Find the user's file for a model file: by suffix, or an archive with it."""
     endings = [Path(file.name).suffix, *([".zip"] if file.member else [])]
     found = [path for path in paths if path.suffix.lower() in endings]
     if len(found) != 1:
@@ -216,7 +216,7 @@ def _accept(card: Card, *, given: bool) -> None:
     if not given:
         try:
             given = click.confirm("Do you accept it?", default=False)
-        except click.Abort:  # nobody is there to answer
+        except click.Abort:  # there is no terminal
             click.echo()
     if not given:
         raise click.ClickException(
@@ -226,7 +226,7 @@ def _accept(card: Card, *, given: bool) -> None:
 
 
 def _explain(card: Card) -> None:
-    click.echo(f"{card.name} has no address of its own: you place its files.")
+    click.echo(f"{card.name} cannot be downloaded from one address: import its files.")
     click.echo(click.wrap_text(card.placing, WIDTH))
     names = " ".join(file.name for file in card.files)
     click.echo(f"Then: serfiq models import {card.name} {names}")
@@ -240,7 +240,7 @@ def _welcome(card: Card) -> None:
 
 @contextmanager
 def _bar(file: ModelFile) -> Iterator[Progress]:
-    """A progress bar on a terminal's standard error, nothing elsewhere."""
+    """Show a progress bar on standard error, if it is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

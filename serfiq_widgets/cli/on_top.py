@@ -1,4 +1,4 @@
-"""The `serfiq` commands around on-top heads: embed a folder, train a head, score embeddings."""
+"""The `serfiq` commands for on-top heads: embed a folder, train a head, score embeddings."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 POPULATION = "{} images of {} people; 5 % and 95 % quantiles of raw to quality 10 and 90, T={}"
 PASSES = 100
 SAME_LENGTH = (
-    "Note: all embeddings have the same length. Most of what tells a poor photo lies in the "
-    "length, so the scores will say little: take embeddings before they are scaled to 1."
+    "Note: all embeddings have the same length. Most information about poor photos is in the "
+    "length, so the scores will mean little: use embeddings before they are scaled to 1."
 )
 
 
@@ -29,12 +29,12 @@ SAME_LENGTH = (
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
-@click.option("--out", required=True, type=NEW, help="Where the embeddings go: a .npy file.")
-@click.option("--labels", required=True, type=NEW, help="Where the labels go, one a line.")
+@click.option("--out", required=True, type=NEW, help="The .npy file for the embeddings.")
+@click.option("--labels", required=True, type=NEW, help="File for the labels, one per line.")
 def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> None:
     """Embed the faces of a folder; the label of an image is the name of its sub-folder.
 
-    An image that cannot be used is named and left out, and the exit code is then 1.
+    An image that cannot be used is reported and skipped; the exit code is then 1.
     """
     import numpy as np
 
@@ -44,7 +44,7 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
     check_out(out, "--out", [".npy"], [folder, model])
     check_out(labels, "--labels", sources=[folder, model])
     if out.resolve() == labels.resolve():
-        raise BadSetting(f"--out and --labels are one file, {out}: name two.")
+        raise BadSetting(f"--out and --labels are the same file, {out}: name two files.")
     scorer = open_scorer(model)
     with counting("embedding") as progress:
         embeddings, images = embed_images(
@@ -66,9 +66,9 @@ def embed(folder: Path, model: str, aligned: bool, out: Path, labels: Path) -> N
 
 @click.command("train-on-top")
 @click.option("--embeddings", required=True, type=EXISTING, help="(N, n) numbers: .npy or .csv.")
-@click.option("--labels", required=True, type=EXISTING, help="Who each shows: one label a line.")
-@click.option("--out", required=True, type=NEW, help="Where the head goes: a .npz file.")
-@click.option("--base", default="", help="The network that gave the embeddings: name or path.")
+@click.option("--labels", required=True, type=EXISTING, help="The person of each row, one a line.")
+@click.option("--out", required=True, type=NEW, help="Write the head to this .npz file.")
+@click.option("--base", default="", help="Network of the embeddings: name or path.")
 @click.option("--epochs", default=40, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--rate", default=0.1, show_default=True, type=click.FloatRange(0.01, 0.9))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
@@ -139,7 +139,7 @@ def score_embeddings(head: Path, embeddings: Path, passes: int, seed: int, form:
 
 
 def _label(name: str) -> str:
-    """Return a folder's name as one line of text that no other folder has."""
+    """Return a folder's name as one line of text, unique for each folder."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode()
         for sign in plain_text(name)
@@ -147,7 +147,7 @@ def _label(name: str) -> str:
 
 
 def _from_folder(base: str, out: Path) -> str:
-    """Return a base as the head's card names it: a name, or a path from the head's folder."""
+    """Return a base for the head's card: a name, or a path relative to the head's folder."""
     from serfiq_widgets.models.cards import cards
 
     if base in cards():

@@ -1,4 +1,4 @@
-"""The `serfiq report` command: one page about the scores of a folder, to keep and to send."""
+"""The `serfiq report` command: one HTML page about the scores of a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.evaluation.groups import ScoreTable
     from serfiq_widgets.evaluation.measure import Measured
 
-FMRS = (1e-3, 1e-2, 1e-1)  # the first at which enough impostors pass
+FMRS = (1e-3, 1e-2, 1e-1)  # the first with enough accepted impostors is used
 MIN_PEOPLE, MIN_IMPOSTORS = 2, 10
 SOURCE = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -32,15 +32,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default="report.html",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The page.",
+    help="The page to write.",
 )
-@click.option("--images", default=0, type=click.IntRange(0, 50), help="Show as many faces.")
-@click.option("--by", default="", help="Columns that say groups, with commas between.")
-@click.option("--groups", type=FILE, help="A table that says the groups of each path.")
-@click.option(
-    "--threshold", default=50.0, show_default=True, help="Below it an image is discarded."
-)
-@click.option("--model", default="mini", show_default=True, help="Network, where SOURCE is images.")
+@click.option("--images", default=0, type=click.IntRange(0, 50), help="Number of faces to show.")
+@click.option("--by", default="", help="Columns with groups, separated by commas.")
+@click.option("--groups", type=FILE, help="A table with the groups of each path.")
+@click.option("--threshold", default=50.0, show_default=True, help="Images below it are discarded.")
+@click.option("--model", default="mini", show_default=True, help="Network, if SOURCE is a folder.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 def report(
@@ -54,10 +52,10 @@ def report(
     passes: int,
     aligned: bool,
 ) -> None:
-    """Write one page about SOURCE, a folder that is scored or a table of scores; it opens offline.
+    """Write one offline page about SOURCE, a folder of images or a table of scores.
 
-    It holds a summary, the distribution of quality, groups where --groups or the file names (as
-    UTKFace's) say them, and error versus discard where the sub-folders are people. Faces are in it
+    It has a summary, the distribution of quality, groups if --groups or the file names (as in
+    UTKFace) define them, and error versus discard if the sub-folders are people. It shows faces
     only with --images.
     """
     from serfiq_widgets.evaluation import groups as bias_groups
@@ -84,7 +82,7 @@ def report(
 def _from_folder(
     folder: Path, model: str, passes: int, *, aligned: bool
 ) -> tuple[ScoreTable, dict[str, tuple[str, go.Figure]]]:
-    """Score a folder; where its sub-folders are people, draw what discarding does for them."""
+    """Score a folder; if its sub-folders are people, plot error versus discard."""
     import numpy as np
 
     from serfiq_widgets.evaluation import groups as bias_groups
@@ -121,7 +119,7 @@ def _from_folder(
 
 
 def _curves(measured: Measured) -> dict[str, tuple[str, go.Figure]]:
-    """Draw error versus discard and the comparison scores, if there are people to compare."""
+    """Plot error versus discard and the comparison scores, if there are people to compare."""
     from serfiq_widgets.evaluation import evaluate
     from serfiq_widgets.figures.evaluation import evaluation_pictures
 
@@ -136,7 +134,7 @@ def _curves(measured: Measured) -> dict[str, tuple[str, go.Figure]]:
 
 
 def _grouped(table: ScoreTable, by: list[str]) -> tuple[ScoreTable, list[str]]:
-    """Add the groups that file names say, if they are wanted or there."""
+    """Add the groups in file names, if requested or found."""
     from serfiq_widgets.evaluation import groups as bias_groups
 
     if not by and "path" not in table.columns:

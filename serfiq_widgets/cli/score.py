@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 SHOWN = {"quality": "quality", "\u00b1": "margin", "controlled": "controlled", "raw": "raw"}
-# NumPy's products are small here; threads that wait for the next one take the cores from others.
+# NumPy's matrix products are small here; waiting threads only take CPU time from others.
 BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -50,11 +50,11 @@ def _passes(_context: click.Context, _option: click.Parameter, value: str) -> Pa
     default="100",
     show_default=True,
     callback=_passes,
-    help="Dropout passes, 2 to 2000; auto: as many as bring the interval within half a point.",
+    help="Dropout passes, 2 to 2000; auto: until the interval is within half a point.",
 )
 @engine_options
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
-@click.option("--card", type=click.Path(path_type=Path), help="TOML card of an own network.")
+@click.option("--card", type=click.Path(path_type=Path), help="TOML card of your own network.")
 @click.option(
     "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
 )
@@ -68,12 +68,12 @@ def _passes(_context: click.Context, _option: click.Parameter, value: str) -> Pa
     type=click.Choice(["table", "csv", "json"]),
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on standard error.")
 @click.option(
     "--out", type=FILE, help="Write to this file: .csv, .tsv, .parquet, .arrow, .json or .txt."
 )
-@click.option("--column", default="path", show_default=True, help="Column of a table's paths.")
-@click.option("--fresh", is_flag=True, help="With --out: begin anew what was not finished.")
+@click.option("--column", default="path", show_default=True, help="A table's column of paths.")
+@click.option("--fresh", is_flag=True, help="With --out: restart an unfinished run.")
 @click.option("--scheduler", help="Score on a Dask cluster: tcp://host:8786.")
 def score(
     paths: tuple[str, ...],
@@ -94,15 +94,14 @@ def score(
     fresh: bool,
     scheduler: str | None,
 ) -> None:
-    """Score the faces in images; folders are walked, and a table names one image per row.
+    """Score the faces in images, in folders, or in a table with one image per row.
 
     PATHS are images, folders, patterns such as 'faces/*.jpg', - for an image on standard input, or
     one table (.csv, .tsv, .parquet, .arrow, .feather) with a column of paths. A file that cannot be
-    scored is a row with its error, and the exit code is then 1. A table (--out ending as those) is
-    written for any number of images; when that is interrupted, the same command goes on where it
-    stopped.
+    scored gives a row with an error, and the exit code is then 1. A table (--out with one of these
+    suffixes) can have any number of images; if the run is interrupted, the same command continues.
     """
-    for name in BLAS:  # before NumPy comes
+    for name in BLAS:  # before NumPy is imported
         os.environ.setdefault(name, "1")
     from serfiq_widgets.datasets.score_table import score_dataset
     from serfiq_widgets.datasets.sources import open_source
@@ -143,14 +142,14 @@ def score(
 def _what_came(
     runner: Runner, model: str, source: Folders | Table, summary: Summary, out: Path | None
 ) -> Iterator[str]:
-    """Yield what is to be said after the work."""
+    """Yield the messages after the work."""
     from serfiq_widgets.images.files import describe_skipped
     from serfiq_widgets.models.cards import UNCALIBRATED
 
     if out is not None:
         yield f"{summary.rows} rows written to {out}"
     if summary.anew:
-        yield f"{summary.anew} of them had been replaced since the first run and were scored anew."
+        yield f"{summary.anew} of them had changed since the first run and were scored again."
     if note := describe_skipped(source.skipped):
         yield note
     yield from (f"Note: {note}" for note in source.notes)
@@ -162,7 +161,7 @@ def _what_came(
 def _runner(
     scheduler: str | None, options: dict[str, Any], passes: Passes, *, aligned: bool, quiet: bool
 ) -> Runner:
-    """Return who scores: this process, or the workers of a Dask cluster."""
+    """Return a runner: this process, or the workers of a Dask cluster."""
     from serfiq_widgets.cli.terminal import open_scorer, say_notes
 
     if scheduler is None:

@@ -1,4 +1,4 @@
-"""What commands share: tables and bars for the terminal, a scorer whose notes are said, scores."""
+"""Shared functions of commands: tables and progress bars, scorers with notes, scores."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 WIDTH_OF_A_FILE = 120
 PAGES = (".html", ".htm")
-MAX_PAIRS = 10  # of files that are the same, said one by one
+MAX_PAIRS = 10  # of equal files, reported individually
 
 
 def new_table(*names: str, right: Sequence[str] = ()) -> Table:
-    """Return an empty table with these columns; numbers stand to the right and never wrap."""
+    """Return an empty table with these columns; numbers are right-aligned and never wrap."""
     from rich import box
     from rich.table import Table
 
@@ -48,7 +48,7 @@ def new_table(*names: str, right: Sequence[str] = ()) -> Table:
 def render(table: Table) -> str:
     """Return a table as text, as wide as the terminal, or 120 characters for a file.
 
-    What stands in it is shown as it is: brackets and colons in names are no markup.
+    Cells are shown literally: brackets and colons in names are not markup.
     """
     from rich.console import Console
 
@@ -93,7 +93,7 @@ def open_scorer(
     *,
     quiet: bool = False,
 ) -> Scorer:
-    """Open a scorer, and say on standard error what is to be known about its network."""
+    """Open a scorer, and print notes about its network on standard error."""
     from serfiq_widgets.scoring.scorer import Scorer
 
     with warnings.catch_warnings():
@@ -107,16 +107,16 @@ def open_scorer(
 
 
 def say_notes(card: Card) -> None:
-    """Say on standard error what is to be known about a network."""
+    """Print notes about a network on standard error."""
     for note in card.notes:
         click.echo(f"Note: {note}", err=True)
 
 
 @contextmanager
 def counting(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's standard error, nothing elsewhere: call it with done and total.
+    """Show a progress bar on standard error, if it is a terminal; call it with done and total.
 
-    ``hidden`` shows none.
+    With ``hidden`` there is no bar.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
@@ -180,7 +180,7 @@ def read_scores(
 
 
 def images_of(folder: Path) -> list[Path]:
-    """List a folder's images; what is left out, or lies in it twice, is said on standard error."""
+    """Return a folder's images; report skipped and repeated files on standard error."""
     from serfiq_widgets.images.files import describe_skipped, find_images, same_in_two_folders
 
     skipped: Counter[str] = Counter()
@@ -202,12 +202,12 @@ def images_of(folder: Path) -> list[Path]:
 def check_page(
     path: Path | None, option: str = "--plot", sources: Iterable[str | Path | None] = ()
 ) -> None:
-    """Refuse a page with pictures before the work, if it cannot be written; see `check_out`."""
+    """Refuse a page with figures that cannot be written, before the work; see `check_out`."""
     if path is None:
         return
     check_out(path, option, PAGES, sources)
     try:
-        import plotly  # noqa: F401  # an extra: only whether it is here
+        import plotly  # noqa: F401  # an optional package: checks that it is installed
     except ImportError as error:
         raise EngineUnavailable(
             "plotly is missing: pip install 'serfiq_widgets[widgets]'"

@@ -1,7 +1,7 @@
-"""How long things take here: medians of interleaved rounds, so that drift hits all alike.
+"""Timings on this machine: medians of interleaved rounds, so that drift affects all equally.
 
-Every model is timed on every engine and batch in a process of its own, which makes its peak of
-memory its own. All times are milliseconds per image.
+Every model is timed on every engine and batch in a separate process, which gives a separate peak of
+memory. All times are milliseconds per image.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def measure_all(
     device : str
         Where they run.
     batches : sequence of int
-        How many faces go through the trunk together.
+        Numbers of faces per batch of the trunk.
     settings
-        As for `measure`.
+        As in `measure`.
 
     Raises
     ------
     UnknownModel, CorruptModel, EngineUnavailable, BadSetting
-        As `Scorer`.
+        As in `Scorer`.
     """
     if "all" in engines:
         engines = [one.name for one in runtimes() if not one.problem]
@@ -78,32 +78,32 @@ def measure(
     rounds: int = 60,
     seconds: float = 10.0,
 ) -> dict[str, Any]:
-    """Time embedding, score, closed form and the reference's way.
+    """Time embedding, score, closed form and the reference method.
 
     Parameters
     ----------
     model, engine, device, precision
-        As for `Scorer`.
+        As in `Scorer`.
     passes : int
         Dropout passes T of the score.
     batch : int
-        How many faces go through the trunk together.
+        Number of faces per batch of the trunk.
     rounds : int
         Interleaved rounds at most.
     seconds : float
-        About how long the quick jobs take together, and at most how long the reference's way: it
-        rests after that. It is timed with one face, for it takes them one by one.
+        Approximate total time of the quick jobs, and the time limit of the reference method, which
+        then stops. The latter is timed with one face, as it processes faces one by one.
 
     Returns
     -------
     dict
-        ``embedding_ms`` is trunk and head once, without dropout: the floor. ``score_ms`` is a
+        ``embedding_ms`` is trunk and head once, without dropout: the minimum. ``score_ms`` is a
         score with its interval, ``limit_ms`` the best estimate (`Scorer.best_scores`).
-        ``reference_ms`` is the reference's way, T copies through the whole network, on the same
-        engine. ``peak_mb`` is the most memory that this process held before it took the
-        reference's way, in megabytes, None where the system does not say. Stages of the way
-        (``decode_ms`` to ``spread_ms``) follow, and ``slider_ms``, one move of the slider at 200
-        passes without the browser, None where there are no widgets.
+        ``reference_ms`` is the reference method, T copies through the whole network, on the same
+        engine. ``peak_mb`` is the peak memory of this process before the reference method, in
+        megabytes, or None if the system does not report it. The stages of a photo (``decode_ms`` to
+        ``spread_ms``) follow, and ``slider_ms``, one move of the slider at 200 passes without the
+        browser, or None if the widgets are not installed.
     """
     scorer = Scorer(model, engine, device, precision=precision)
     photo = sample_images()[0]
@@ -145,12 +145,12 @@ def measure(
 
 
 def reference_way(scorer: Scorer, face: AlignedFace, passes: int) -> float:
-    """Score one aligned face as the reference does: T copies through the whole network.
+    """Score one aligned face as the reference does: T copies in the whole network.
 
     Returns
     -------
     float
-        The raw score: that of `Scorer.score` under the same masks, for T times the work.
+        The raw score: the same as `Scorer.score` with the same masks, for T times the work.
     """
     features = scorer.features([face] * passes)
     embeddings = scorer.network.head(features, scorer.masks(passes), 1.0 - scorer.rate)
@@ -162,7 +162,7 @@ def _faces() -> list[AlignedFace]:
 
 
 def _photo_stages(photo: Path, rounds: int, seconds: float) -> dict[str, float]:
-    """Medians of what comes before the network, on one whole photo."""
+    """Return the medians of the stages before the network, on one whole photo."""
     pixels = read_image(photo)
     (found, *_) = detect(pixels)
     jobs: dict[str, Job] = {
@@ -175,7 +175,7 @@ def _photo_stages(photo: Path, rounds: int, seconds: float) -> dict[str, float]:
 
 
 def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dict[str, float]:
-    """Milliseconds per face of what the network and its head do, the medians of a few runs."""
+    """Return median milliseconds per face of the network's and the head's stages."""
     stages = ("trunk", "passes", "spread")
     runs = [
         [one.timings[stage] for stage in stages]
@@ -188,9 +188,9 @@ def _result_stages(scorer: Scorer, faces: list[AlignedFace], passes: int) -> dic
 
 
 def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Run all jobs in turn and return their milliseconds.
+    """Run all jobs in turns, and return their milliseconds.
 
-    A job that has used up its time rests while the others go on; the quick ones end it.
+    A job stops after its time limit while the others go on; the quick jobs end the loop.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(rounds):
@@ -207,7 +207,7 @@ def _interleaved(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str,
 
 
 def _peak_megabytes() -> float | None:
-    """Most memory that this process has held; None on Windows, which does not say."""
+    """Return the peak memory of this process; None on Windows, which does not report it."""
     try:
         import resource
     except ImportError:
@@ -217,7 +217,7 @@ def _peak_megabytes() -> float | None:
 
 
 def _slider(face: AlignedFace, model: str | Path, engine: str, rounds: int) -> float | None:
-    """Median milliseconds of the kernel's work for one move of the Explorer's slider near T=200."""
+    """Return median milliseconds of the kernel for one move of the slider near T=200."""
     try:
         from serfiq_widgets.widgets.explorer import Explorer
     except ImportError:

@@ -1,9 +1,9 @@
-"""Scoring on a Dask cluster: chunks of paths go to the workers, their rows come back in order.
+"""Scoring on a Dask cluster: workers receive chunks of paths and return rows in order.
 
-The workers read the files themselves, under the same paths as here (a shared file system), so no
-image passes through this machine or the scheduler. A worker process loads a network once and keeps
-it. A chunk whose worker dies is given to another one. Scores are those of a local run within 1e-6:
-float32 rounds the last bits otherwise on another processor or in a batch of another size.
+The workers read the files themselves, by the same paths as here (a shared file system), so no image
+passes through this machine or the scheduler. A worker process loads a network once and keeps it. If
+a worker ends, its chunk goes to another one. Scores equal those of a local run within 1e-6: float32
+is rounded differently on another processor or in a batch of another size.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from serfiq_widgets.scoring.cluster import ask, cached_scorer, import_distribute
 from serfiq_widgets.scoring.contract import ScorerOptions
 from serfiq_widgets.scoring.results import Passes, check_passes_or_auto
 
-POLL_S, LONELY_S = 5, 60  # while rows are awaited: how often, and how long without any worker
-AHEAD = 2  # chunks per thread of the workers that are under way
+POLL_S, LONELY_S = 5, 60  # interval of checks, and timeout without any worker
+AHEAD = 2  # pending chunks per thread of the workers
 GONE = "No such file"
 
 
 def _for_elsewhere(path: ImageFile) -> ImageFile:
-    """Return a path that another folder's process understands; others go as they are."""
+    """Return a local path as an absolute path for the workers; other sources unchanged."""
     if not isinstance(path, str | Path) or not str(path) or is_address(path):
         return path
     return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  # text
@@ -49,25 +49,25 @@ class ClusterRunner:
     Parameters
     ----------
     client : distributed.Client
-        From `connect`, or a user's own.
+        A client from `connect`, or another one.
     options : dict
-        As for `Scorer`. A network is a name, or a file that the workers see under the same path.
+        As in `Scorer`. A network is a name, or a file with the same path on the workers.
     passes, aligned
-        As for `score_files`.
+        As in `score_files`.
 
     Attributes
     ----------
     settings : dict
-        What all rows share (`settings_of`), as the first worker says; others must agree.
+        Common settings of all rows (`settings_of`) from the first worker; others must agree.
     card : Card
-        Of the network.
+        The network's card.
 
     Raises
     ------
     ClusterUnavailable
         There is no worker, or the workers have another version of serfiq_widgets, or none.
     SerfiqError
-        As `Scorer`, from the worker.
+        As in `Scorer`, raised on the worker.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class ClusterRunner:
         self.settings, self.card = ask(client, describe, self._packed, self._passes, aligned)
         if self.settings["version"] != __version__:
             raise ClusterUnavailable(
-                f"The workers have serfiq_widgets {self.settings['version']}, here is "
+                f"The workers have serfiq_widgets {self.settings['version']}, this machine has "
                 f"{__version__}. Install the same version everywhere."
             )
 
     def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
-        """Yield the rows of each chunk, in order; a bounded number of chunks is under way.
+        """Yield the rows of each chunk, in order; the number of pending chunks is bounded.
 
         Raises
         ------
         ClusterUnavailable
-            All workers are gone, a chunk killed several, or a worker does not see the files.
+            All workers have ended, a chunk crashed several, or a worker does not find the files.
         BadSetting
-            A worker has other settings than the first one had.
+            A worker has other settings than the first one.
         """
         waiting: deque[tuple[list[ImageFile], Any]] = deque()
         try:
@@ -106,7 +106,7 @@ class ClusterRunner:
                     yield self._rows(*waiting.popleft())
         finally:
             for _, future in waiting:
-                future.release()  # nobody waits for it any more, so what has not begun will not
+                future.release()  # cancels chunks that have not started
 
     def _submit(self, chunk: list[ImageFile]) -> Any:
         paths = [_for_elsewhere(path) for path in chunk]
@@ -118,14 +118,14 @@ class ClusterRunner:
         for path, row in zip(chunk, self._result(chunk, future), strict=True):
             if row.sha256 is None and GONE in (row.error or "") and Path(str(path)).exists():
                 raise ClusterUnavailable(
-                    f"A worker does not see '{path}', which is here. Put the images where all "
-                    "workers find them under the same path."
+                    f"A worker does not find '{path}', which exists here. Put the images where all "
+                    "workers find them by the same path."
                 )
             rows.append(replace(row, path=plain_text(path)))
         return rows
 
     def _result(self, chunk: list[ImageFile], future: Any) -> list[ScoreRow]:
-        """Wait for the rows of a chunk as long as there are workers."""
+        """Wait for the rows of a chunk while there are workers."""
         distributed = import_distributed()
         seen = monotonic()
         with translated(f"the images '{chunk[0]}' to '{chunk[-1]}'"):
@@ -142,16 +142,16 @@ class ClusterRunner:
                     seen = monotonic()
                 elif monotonic() - seen > LONELY_S:
                     raise ClusterUnavailable(
-                        "All workers of the cluster are gone. What was written is kept: start "
-                        "workers, and the same command goes on."
+                        "All workers of the cluster have ended. Written rows are kept: start "
+                        "workers, and the same command continues."
                     )
 
 
-# What follows runs on the workers.
+# The following functions run on the workers.
 
 
 def describe(packed: bytes, passes: Passes, aligned: bool) -> tuple[dict[str, Any], cards.Card]:
-    """Return what rows would share (`settings_of`), and the network's card."""
+    """Return the common settings of rows (`settings_of`), and the network's card."""
     scorer, _ = cached_scorer(packed)
     return settings_of(scorer, passes, aligned=aligned), scorer.card
 

@@ -1,9 +1,9 @@
-"""The journal of a long run: rows that are safe on disk, chunk by chunk, until the table is whole.
+"""The journal of a long run: finished rows on disk, chunk by chunk, before the table.
 
-The first line begins with `MAGIC` and holds the settings. Every further line holds the rows of one
-chunk, or rows that take the place of earlier ones, all as JSON. A line is on the disk before the
-next chunk begins. So a run that is killed loses no finished chunk, and at most its last line is
-torn, which is cut off when the run goes on.
+The first line begins with `MAGIC` and has the settings. Every further line has the rows of one
+chunk, or rows that replace earlier ones, all as JSON. A line is on the disk before the next chunk
+begins. So a killed run loses no finished chunk; at most its last line is incomplete, and is removed
+when the run continues.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class Journal:
     Parameters
     ----------
     out : Path
-        The table that is to be written; the journal is called the same with ``.journal`` added.
+        The table to write; the journal has the same name with ``.journal`` added.
     settings : dict
-        What all its rows have in common: text and numbers.
+        Common settings of all rows: text and numbers.
     fresh : bool
-        Throw an older journal away.
+        Delete an older journal.
 
     Attributes
     ----------
     path : Path
-        Where it is.
+        The journal's file.
 
     Raises
     ------
     BadSetting
-        The journal was begun with other settings, belongs to a running process, is some other
-        file that has this name, or cannot be written. The text names it.
+        The journal was begun with other settings, is in use by another process, is another kind of
+        file with this name, or cannot be written. The text names it.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], *, fresh: bool = False) -> None:
@@ -65,7 +65,7 @@ class Journal:
             raise
 
     def _lock(self) -> None:
-        """Keep a second run with the same output away while this one lives."""
+        """Prevent a second run with the same output while this one runs."""
         try:
             import fcntl
         except ImportError:  # Windows
@@ -80,12 +80,12 @@ class Journal:
             return
 
     def _spare_others(self) -> None:
-        """Refuse a file of this name that is no journal; one whose first line is torn is ours."""
+        """Refuse a file that is not a journal; an incomplete first line is accepted."""
         self._file.seek(0)
         head = self._file.read(len(_HEAD))
         if head != _HEAD[: len(head)]:
             raise BadSetting(
-                f"'{self.path}' is no journal of this program, and would be overwritten. "
+                f"'{self.path}' is not a journal of this program, and would be overwritten. "
                 "Rename it, or name another --out."
             )
 
@@ -103,8 +103,8 @@ class Journal:
         ]
         if other:
             raise BadSetting(
-                f"'{self.path}' holds rows of a run that was not finished, with other settings "
-                f"({'; '.join(other)}). Take the same, or start anew with --fresh."
+                f"'{self.path}' has rows of an unfinished run with other settings "
+                f"({'; '.join(other)}). Use the same settings, or start again with --fresh."
             )
         self._cut_torn_end()
 
@@ -117,17 +117,17 @@ class Journal:
         self._file.truncate(end)
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Add the rows of one chunk; they are on the disk when this returns.
+        """Add the rows of one chunk; they are on the disk when this method returns.
 
         Raises
         ------
         BadTable
-            The disk is full, or gone.
+            The disk is full, or was removed.
         """
         self._write(rows)
 
     def replace(self, rows: dict[int, dict[str, Any]]) -> None:
-        """Put rows in the place of earlier ones, by their numbers from 0; see `append`."""
+        """Replace earlier rows, by their numbers from 0; see `append`."""
         self._write({"instead": rows})
 
     def _write(self, content: Any) -> None:
@@ -138,12 +138,12 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise BadTable(
-                f"'{self.path}' cannot be written: {one_line(error)}. What it holds is safe: make "
+                f"'{self.path}' cannot be written: {one_line(error)}. Its rows are safe: make "
                 "room, and run the same command again."
             ) from error
 
     def chunks(self) -> Iterator[list[dict[str, Any]]]:
-        """Read the rows back, chunk by chunk."""
+        """Read the rows, chunk by chunk."""
         instead: dict[str, dict[str, Any]] = {}
         for line in self._lines():
             if isinstance(line, dict):
@@ -160,18 +160,18 @@ class Journal:
             yield from map(json.loads, file)
 
     def close(self) -> None:
-        """Close the file and leave it where it is."""
-        with suppress(OSError):  # of a line that `append` could not write, and said so
+        """Close the file and keep it."""
+        with suppress(OSError):  # `append` has already reported a failed write
             self._file.close()
 
     def remove(self) -> None:
-        """Close it and take it away: its table is written."""
+        """Close and delete it, after its table is written."""
         self.close()
         self.path.unlink(missing_ok=True)
 
 
 def _parsed(line: bytes) -> Any:
-    """Return what a whole line holds, None for a torn one."""
+    """Return the content of a complete line, None for an incomplete one."""
     try:
         return json.loads(line) if line.endswith(b"\n") else None
     except ValueError:

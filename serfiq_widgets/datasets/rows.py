@@ -1,4 +1,4 @@
-"""ScoreRow: one line of a table of scores, and the table's schema."""
+"""ScoreRow, one row of a table of scores, and the table's schema."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 ImageFile = str | Path | BinaryIO
-"""An image by its path, or open."""
+"""An image by its path, or as an open file."""
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One line of a score table; the numbers are None where ``error`` says why.
+    """One row of a score table; if there is an ``error``, the numbers are None.
 
     Attributes
     ----------
     path : str
-        The image, as it was named or found.
+        The image, as named or found.
     quality : int
-        Quality component value, 0..100; none where the network is not calibrated.
+        Quality component value, 0..100; None if the network is not calibrated.
     margin : float
         Half the 95 % interval of the quality, in quality points.
     raw, low, high : float
-        The score of the authors' code and its 95 % interval (none for two passes).
+        The score of the authors' code and its 95 % interval (None for two passes).
     controlled, controlled_low, controlled_high : float
-        The score with control variates and its 95 % interval, from which the quality comes; none
-        where the head is not affine, and then the quality comes from ``raw``.
+        The score with control variates and its 95 % interval, from which the quality is computed;
+        None if the head is not affine: then the quality is computed from ``raw``.
     limit : float
-        The closed form of the raw score of infinitely many passes; none there too.
+        The closed form of the raw score of infinitely many passes; None if the head is not affine.
     scaled : float
-        Logistic stretch of that score to 0..1; none where the network is not calibrated.
+        Logistic stretch of that score to 0..1; None if the network is not calibrated.
     faces : int
-        How many faces the photo holds; the largest central one was scored.
+        Number of faces in the photo; the largest central one was scored.
     box, detector : str
-        Its left, top, right and bottom in photo pixels, and who found it; none for a face that
-        was given aligned.
+        Left, top, right and bottom of the face in photo pixels, and the detector; None for aligned
+        faces.
     passes, seed : int
         Dropout passes T, and the seed of their masks.
     model, model_sha256 : str
         The network, and the hash of its weights.
     calibrated : bool
-        Whether its alpha and r are its own: else there is no quality. In every row.
+        Whether the network has its own alpha and r; else there is no quality. In every row.
     sha256 : str
-        Hash of the image's file; there for every file that could be read.
+        Hash of the image's file, if it could be read.
     engine, device, precision : str
-        What ran the network, where, and what it computed in.
+        Engine, device and precision of the computation.
     ms : float
-        Milliseconds of work on this image; several images are under way at a time.
+        Milliseconds of work on this image; several images are processed at a time.
     error : str
-        What was wrong and what to try; none if all went well.
+        What was wrong and what to try; None if all went well.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Many images at once: every image is scored, one row each; a bad one is a row with its error."""
+"""Scoring of many images, one row each; a bad image gives a row with its error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def score_files(
     scorer : Scorer
         The model, engine and seed.
     paths : iterable of str, Path or file object
-        From `find_images` or `walk`; read as far as the work has come.
+        For example from `find_images` or `walk`; read step by step during the work.
     passes : int or "auto"
         Dropout passes T; see `Scorer.score_batch`.
     aligned : bool
@@ -59,9 +59,9 @@ def row_chunks(
 
 
 def settings_of(scorer: Scorer, passes: Passes, *, aligned: bool) -> dict[str, Any]:
-    """Return all that the rows of one run have in common, as text and numbers.
+    """Return the common settings of all rows of a run, as text and numbers.
 
-    Rows of equal settings can stand in one table, wherever they were computed.
+    Rows with equal settings can be in one table, wherever they were computed.
     """
     plain = {
         name: value
@@ -88,7 +88,7 @@ def settings_of(scorer: Scorer, passes: Passes, *, aligned: bool) -> dict[str, A
 
 
 def digest_of(path: ImageFile) -> str | None:
-    """Return the SHA-256 of an image's file as `ScoreRow` has it; None if it cannot be read."""
+    """Return the SHA-256 of an image's file for `ScoreRow`; None if it cannot be read."""
     try:
         return hashlib.sha256(read_bytes(path, name_of(path))).hexdigest()
     except SerfiqError:
@@ -105,7 +105,7 @@ def _rows(scorer: Scorer, scored: ScoredImages) -> list[ScoreRow]:
         "device": scorer.engine.device,
         "precision": scorer.engine.precision,
     }
-    if not scorer.calibrated:  # numbers that mean nothing are left out
+    if not scorer.calibrated:  # omit meaningless numbers
         shared |= {"quality": None, "scaled": None, "margin": None}
     rows: list[ScoreRow] = []
     done = 0
@@ -122,7 +122,7 @@ def _rows(scorer: Scorer, scored: ScoredImages) -> list[ScoreRow]:
 
 
 def _numbers(scores: Scores, place: int) -> dict[str, Any]:
-    """Return the numbers of one face; None for what there is not."""
+    """Return the numbers of one face; None for missing ones."""
     numbers = {name: float(getattr(scores, of)[place]) for name, of in NUMBERS.items()}
     known = {name: None if math.isnan(value) else value for name, value in numbers.items()}
     return known | {"quality": int(scores.quality[place]), "passes": int(scores.passes[place])}

@@ -1,10 +1,10 @@
-"""Whole datasets: folders or a table in, a table of scores out, resumed where it stopped.
+"""Scoring of datasets, from folders or a table to a table of scores; runs can be resumed.
 
-Images are taken in a fixed order and in chunks. Every chunk's rows go to a journal (`journal`); a
-run that starts again checks them against its images, in order, scores anew whose file has become
-another since, and goes on behind them. When all
-are there, the journal is turned into the table, block by block, under a name of its own that is
-changed at the end. So nothing that grows with the number of images is held in memory.
+Images are processed in a fixed order and in chunks. The rows of every chunk go to a journal
+(`journal`). A repeated run compares the journal with its images, in order, scores images again
+whose file has changed, and continues with the next image. When all rows are complete, the journal
+is converted to the table, block by block, under a temporary name that is changed at the end. So
+memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """Scores chunks of files, here or elsewhere.
+    """Scores chunks of files, in this process or on other machines.
 
-    ``settings`` are what its rows share; ``card`` tells about the network.
+    ``settings`` are common to all rows; ``card`` describes the network.
     """
 
     settings: dict[str, Any]
@@ -78,7 +78,7 @@ class LocalRunner:
         self.settings = settings_of(scorer, passes, aligned=aligned)
         self._scorer, self._passes, self._aligned = scorer, passes, aligned
         if not aligned:
-            open_detector(scorer.detector)  # what it lacks is said once, not of every photo
+            open_detector(scorer.detector)  # report missing files once, not for every photo
 
     def score(self, chunks: Iterable[list[ImageFile]]) -> Iterator[list[ScoreRow]]:
         """Yield the rows of each chunk, in order."""
@@ -87,14 +87,14 @@ class LocalRunner:
 
 @dataclass
 class Summary:
-    """What came of a run: rows, rows with an error, and images that were replaced meanwhile."""
+    """Result of a run: rows, rows with an error, and images whose file had changed."""
 
     rows: int = 0
     failed: int = 0
     anew: int = 0
 
     def counted(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Count one more row, and return it."""
+        """Count a row, and return it."""
         self.rows += 1
         self.failed += bool(row.get("error"))
         return row
@@ -113,25 +113,25 @@ def score_dataset(
     Parameters
     ----------
     runner : Runner
-        Who scores: a `LocalRunner`, or a `datasets.cluster_runner.ClusterRunner`.
+        A `LocalRunner`, or a `datasets.cluster_runner.ClusterRunner`.
     source : Folders or Table
-        Which images.
+        The images.
     out : Path
         ``.csv``, ``.tsv``, ``.parquet``, ``.arrow`` or ``.feather``. The columns are those of
-        `ScoreRow`, behind the source's own. It appears when it is whole; until then the journal
-        beside it holds what is done, and the next call with the same ``out`` goes on from there.
+        `ScoreRow`, after the source's own. The file appears when it is complete; until then the
+        journal has the finished rows, and the next call with the same ``out`` continues there.
     fresh : bool
-        Begin anew, whatever a journal holds.
+        Start again, and ignore an existing journal.
     progress : callable, optional
-        Called with the number of images that are done, and of all.
+        Called with the number of finished images and of all images.
 
     Raises
     ------
     BadSetting
-        The journal was begun with other settings or other images, ``out`` is a table or image that
-        is read, or its folder cannot be written.
+        The journal has other settings or other images, ``out`` is an input, or its folder cannot be
+        written.
     BadTable, PackageMissing
-        The table cannot be written, or what it needs is not installed.
+        The table cannot be written, or a package for it is not installed.
     """
     if check_suffix(out) not in TEXTS:
         import_pandas()
@@ -156,9 +156,9 @@ def score_dataset(
 def _pass_over(
     paths: Iterator[ImageFile], journal: Journal
 ) -> tuple[int, list[tuple[int, ImageFile]]]:
-    """Take the images that the journal has from the paths; they must be the same in order.
+    """Skip the images in the journal; they must be the same as the paths, in order.
 
-    Returns how many there were, and the number and path of those whose file is another now.
+    Return their number, and the index and path of each image whose file has changed.
     """
     done, replaced = 0, []
     for rows in journal.chunks():
@@ -166,8 +166,8 @@ def _pass_over(
             path = next(paths, None)
             if path is None or plain_text(path) != row["path"]:
                 raise BadSetting(
-                    f"'{journal.path}' goes on with '{row['path']}' where now is '{path}': the "
-                    "images have changed since that run. Start anew with --fresh."
+                    f"'{journal.path}' continues with '{row['path']}', but now '{path}' is there: "
+                    "the images have changed since that run. Start again with --fresh."
                 )
             if digest_of(path) != row.get("sha256"):
                 replaced.append((done, path))
@@ -186,7 +186,7 @@ def _compact(row: ScoreRow) -> dict[str, Any]:
 
 
 def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
-    """Turn the journal into the table, which gets its name when all of it is on the disk."""
+    """Convert the journal to the table, which gets its name when it is completely on disk."""
     summary = Summary()
     rows = (summary.counted(row) for chunk in journal.chunks() for row in chunk)
     writer = _write_text if out.suffix.lower() in TEXTS else _write_arrow
@@ -198,7 +198,7 @@ def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
 def _side_by_side(
     source: Folders | Table, rows: Iterator[dict[str, Any]]
 ) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-    """Yield blocks of the source's columns, None where it has none, with the rows beside them."""
+    """Yield blocks of the source's columns (None if it has none) and of the rows."""
     if isinstance(source, Table):
         for block in source.blocks():
             yield block, list(islice(rows, block.num_rows))
@@ -256,34 +256,34 @@ def score_table(
     Parameters
     ----------
     table : pandas.DataFrame, path, or iterable of paths
-        A frame keeps its index and columns, those that scores have too as ``own_...``; its paths
-        count from the current folder. The path of a table or folder, and several paths, are taken
-        as by ``serfiq score``.
+        A frame keeps its index and columns; columns that scores have, too, become ``own_...``.
+        Paths in a frame are relative to the current folder. The path of a table or folder, or
+        several paths, are read as by ``serfiq score``.
     passes : int or "auto"
-        Dropout passes T, 2 to 2000; "auto": as many as bring the interval of each quality within
-        half a quality point.
+        Dropout passes T, 2 to 2000; "auto": until the interval of each quality is within half a
+        quality point.
     column : str
-        Holds the paths; in the place of ``path``, ``file``, ``filename`` or ``image`` will do.
+        The column of paths; instead of ``path``, also ``file``, ``filename`` or ``image``.
     aligned : bool
         The images are aligned face crops: skip detection.
     client : distributed.Client, optional
-        Score on the workers of its Dask cluster, which must see the files (see
+        Score on the workers of its Dask cluster, which must have access to the files (see
         `datasets.cluster_runner`).
     progress : callable, optional
-        Called with the number of images that are done, and of all.
+        Called with the number of finished images and of all images.
     **options
-        As for `Scorer`: model, engine, device, seed ...
+        As in `Scorer`: model, engine, device, seed ...
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `datasets.rows.ScoreRow`, one row per image in order, behind the
-        frame's or table's own. A bad image has its ``error``.
+        The columns of `datasets.rows.ScoreRow`, one row per image in order, after the frame's or
+        table's own columns. A bad image has an ``error``.
 
     Raises
     ------
     BadTable, PackageMissing, SerfiqError
-        The table cannot be used, pandas is missing, or as `Scorer`.
+        The table cannot be used, pandas is missing, or as in `Scorer`.
 
     Examples
     --------
@@ -319,7 +319,7 @@ def score_table(
 def _frame_and_paths(
     table: pd.DataFrame | Paths, column: str
 ) -> tuple[pd.DataFrame | None, list[ImageFile]]:
-    """Return the frame that is to be carried on, if there is one, and all paths."""
+    """Return the frame whose columns are kept, if there is one, and all paths."""
     pandas = import_pandas()
     folder, name = Path(), "the table"
     if is_table(table):

@@ -1,7 +1,6 @@
-"""Where a dataset's images are named: files and folders, standard input, or a table of paths.
+"""Sources of a dataset's images: files and folders, standard input, or a table of paths.
 
-All are read from the beginning as often as they are asked, always in the same order, and never as
-a whole.
+All sources can be read repeatedly, always in the same order, and are never completely in memory.
 """
 
 from __future__ import annotations
@@ -32,34 +31,34 @@ from serfiq_widgets.errors import BadSetting, BadTable, one_line
 from serfiq_widgets.images.files import walk
 from serfiq_widgets.images.read import MAX_BYTES, is_address
 
-BLOCK = 4096  # rows that are read and written at a time
-CSV_BLOCK = 2**24  # bytes of a CSV that are parsed at a time
+BLOCK = 4096  # rows read and written at a time
+CSV_BLOCK = 2**24  # bytes of a CSV parsed at a time
 COLUMNS = tuple(field.name for field in fields(ScoreRow))
 STANDARD_INPUT = "-"
 
 
 class StandardInput(io.BytesIO):
-    """The image that came by standard input; its path in a table is ``-``."""
+    """An image from standard input; its path in a table is ``-``."""
 
     name = "standard input"
 
     def __str__(self) -> str:
-        """Return what stands for it on a command line."""
+        """Return its name on a command line."""
         return STANDARD_INPUT
 
 
 class Folders:
-    """Images and folders of images; they bring no columns of their own.
+    """Images and folders of images, without columns of their own.
 
     Parameters
     ----------
     paths : iterable of path or file object
-        Files, folders, addresses (each gets an error of its own).
+        Files, folders, and web addresses (which give a row with an error).
 
     Attributes
     ----------
     skipped : Counter
-        What the last walk left out, by kind.
+        Files skipped by the last walk, by kind.
     """
 
     names: tuple[str, ...] = ()
@@ -70,7 +69,7 @@ class Folders:
         self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[ImageFile]:
-        """Yield the images, folders walked as by `walk`."""
+        """Yield the images; folders are read with `walk`."""
         self.skipped = Counter()
         for path in self._paths:
             if not isinstance(path, str | Path) or is_address(path):
@@ -79,34 +78,34 @@ class Folders:
                 yield from map(str, walk([path], self.skipped))
 
     def files(self) -> Iterator[str | Path]:
-        """Yield what is read from the disk: files, and folders."""
+        """Yield the files and folders that are read from the disk."""
         yield from (path for path in self._paths if isinstance(path, str | Path))
 
 
 class Table:
-    """A table that names one image per row, read in blocks.
+    """A table with one image per row, read in blocks.
 
-    What a table of text holds is text, as it stands there: ``007`` is no number.
+    Cells of a text table stay text without changes: ``007`` is not a number.
 
     Parameters
     ----------
     path : Path
         CSV, TSV, Parquet or Arrow.
     column : str
-        Holds the paths, from the table's folder; if it is not there and was not asked for by
-        another name than ``path``, one of `tables.PATHS`.
+        The column of paths, relative to the table's folder; if ``path`` is missing, one of
+        `tables.PATHS` is used.
 
     Attributes
     ----------
     names : tuple of str
-        Its columns; those that scores have too are called ``own_...``.
+        Its columns; columns that scores have, too, are called ``own_...``.
     notes : tuple of str
-        What was decided about it that is to be said.
+        Notes about decisions on the table.
 
     Raises
     ------
     BadTable
-        It cannot be read, is empty, lacks the column of paths, or has a column twice.
+        It cannot be read, is empty, has no column of paths, or has a column twice.
     PackageMissing
         pyarrow is not installed.
     """
@@ -120,7 +119,7 @@ class Table:
             self._dialect = dialect_of(path) if self._suffix in TEXTS else None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
-        if self._dialect is not None and self._dialect.names:  # pyarrow takes no name twice
+        if self._dialect is not None and self._dialect.names:  # pyarrow accepts no repeated name
             check_columns(self._dialect.names, column, path.name)
         with closing(self._raw_blocks()) as blocks:
             first = next(blocks, None)
@@ -133,10 +132,10 @@ class Table:
         self.notes = tuple(notes_on(given, self._column, column, path.name))
         if self._dialect is not None and self._dialect.encoding in WESTERN:
             western = WESTERN[self._dialect.encoding]
-            self.notes += (f"'{path.name}' is no UTF-8: it was read as {western}.",)
+            self.notes += (f"'{path.name}' is not UTF-8: it was read as {western}.",)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the paths, row after row."""
+        """Yield the paths, row by row."""
         place = None
         for block in self._raw_blocks():
             place = block.schema.get_field_index(self._column) if place is None else place
@@ -144,12 +143,12 @@ class Table:
                 yield located(value, self._path.parent)
 
     def files(self) -> Iterator[str | Path]:
-        """Yield what is read from the disk: the table and its images."""
+        """Yield the files that are read from the disk: the table and its images."""
         yield self._path
         yield from self
 
     def blocks(self) -> Generator[Any, None, None]:
-        """Yield record batches of at most ``BLOCK`` rows, with the columns called ``names``."""
+        """Yield record batches of at most ``BLOCK`` rows, with ``names`` as column names."""
         for block in self._raw_blocks():
             yield block.rename_columns(list(self.names))
 
@@ -177,7 +176,7 @@ class Table:
                 read_options=pyarrow.csv.ReadOptions(
                     block_size=CSV_BLOCK,
                     skip_rows=self._dialect.skipped,
-                    # pyarrow passes over a byte order mark by itself
+                    # pyarrow skips a byte order mark itself
                     encoding=self._dialect.encoding.removesuffix("-sig"),
                 ),
                 parse_options=pyarrow.csv.ParseOptions(
@@ -197,19 +196,19 @@ class Table:
 
 
 TAKEN = tuple(name for name in COLUMNS if name != "path")
-"""Columns that a table's own must not be called."""
+"""Column names of scores, which a table's own columns must not have."""
 
 
 def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | Table:
-    """Return a `Table` where one is named, else `Folders`.
+    """Return a `Table` if the path names one, else `Folders`.
 
-    ``~`` is the home folder, a pattern such as ``faces/*.jpg`` stands for the files that it meets,
-    and ``-`` for an image on standard input.
+    ``~`` is the home folder, a pattern such as ``faces/*.jpg`` means all matching files, and ``-``
+    an image on standard input.
 
     Raises
     ------
     BadSetting
-        A pattern meets nothing.
+        No file matches a pattern.
     """
     listed = list(_expanded(paths))
     if len(listed) == 1 and is_table(listed[0]):
@@ -218,7 +217,7 @@ def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | 
 
 
 def is_table(path: object) -> bool:
-    """Whether a path names a table, by its suffix."""
+    """Return whether a path names a table, by its suffix."""
     if not isinstance(path, str | Path) or is_address(path):
         return False
     return Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()
@@ -235,19 +234,19 @@ def _expanded(paths: Iterable[str | Path]) -> Iterator[ImageFile]:
 
 
 def _met(path: Path) -> list[Path]:
-    """Return the files that a pattern meets; what is there by this very name is no pattern."""
+    """Return the files that match a pattern; the name of an existing file is not a pattern."""
     if not has_magic(str(path)) or path.exists():
         return [path]
-    met = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  # absolute ones, too
+    met = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  # for absolute patterns, too
     if not met:
-        raise BadSetting(f"No file meets the pattern '{path}'. Check the folder and the ending.")
+        raise BadSetting(f"No file matches the pattern '{path}'. Check the folder and the suffix.")
     return met
 
 
 def located(value: object, folder: Path) -> str:
-    r"""Return where an image of a table lies, whose paths count from ``folder``.
+    r"""Return the location of an image in a table with paths relative to ``folder``.
 
-    Backslashes separate folders if there is no file of this very name; empty stays empty.
+    Backslashes separate folders if no file has exactly this name; empty stays empty.
     """
     text = "" if value is None else str(value)
     if not text or is_address(text):
@@ -259,13 +258,13 @@ def located(value: object, folder: Path) -> str:
 
 
 def check_columns(names: Iterable[Any], column: str, table: str) -> Any:
-    """Return which column holds the paths; raise BadTable if none does, or a name is twice."""
+    """Return the column of paths; raise BadTable if it is missing or a name is repeated."""
     names = list(names)
     found = find_paths(names, column)
     if found is None:
         raise BadTable(
             f"'{table}' has no column '{column}', but {', '.join(map(str, names)) or 'none'}. "
-            "Say which holds the paths: --column (in Python: column=)."
+            "Name the column of paths with --column (in Python: column=)."
         )
     if (again := twice(names)) is not None:
         raise BadTable(f"'{table}' has the column '{again}' twice: rename or drop one first.")
@@ -273,9 +272,9 @@ def check_columns(names: Iterable[Any], column: str, table: str) -> Any:
 
 
 def notes_on(names: Iterable[Any], found: Any, column: str, table: str) -> Iterator[str]:
-    """Yield what is to be said about a table's columns."""
+    """Yield notes about a table's columns."""
     if found != column:
         yield f"The paths were taken from the column '{found}' of '{table}'."
     for name, new in zip(names, own_names(list(names), TAKEN), strict=True):
         if new != name:
-            yield f"The column '{name}' of '{table}' is called '{new}' beside the scores."
+            yield f"The column '{name}' of '{table}' is called '{new}' in the results."

@@ -1,7 +1,6 @@
-"""Tables in files: CSV, TSV, Parquet and Arrow, in and out of pandas data frames.
+"""Reading and writing of tables (CSV, TSV, Parquet, Arrow) as pandas data frames.
 
-Tables of text come from many programs: `dialect_of` finds their encoding and what stands between
-their columns.
+Text tables come from many programs: `dialect_of` detects their encoding and delimiter.
 """
 
 from __future__ import annotations
@@ -25,36 +24,36 @@ if TYPE_CHECKING:
 TEXTS = (".csv", ".tsv")
 SUFFIXES = (*TEXTS, ".parquet", ".arrow", ".feather")
 PATHS = ("path", "file", "filename", "image", "image_path", "file_path", "filepath", "file_name")
-"""What a column of paths may be called, in any case; the first that is there is taken."""
+"""Names of a column of paths, in upper or lower case; the first match is used."""
 DELIMITERS = (",", ";", "\t", "|")
-SEPARATOR = "sep="  # begins a line before the columns, by which spreadsheets are told the delimiter
+SEPARATOR = "sep="  # a first line that tells spreadsheets the delimiter
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet would take for a formula."""
-BLOCK = 2**20  # bytes that are decoded at a time
+"""First characters of a cell that a spreadsheet would read as a formula."""
+BLOCK = 2**20  # bytes decoded at a time
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 WESTERN = {"latin-1": "Latin-1", "cp1252": "Windows-1252"}
-UNDEFINED = {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # in Windows-1252
+UNDEFINED = {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # undefined bytes in Windows-1252
 LEADING_ZERO = r"\s*[+-]?0\d"  # 007: as a number it would lose its zeros
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table of text is written.
+    """Encoding, delimiter and columns of a text table.
 
     Attributes
     ----------
     encoding : str
-        ``utf-8``, ``utf-8-sig``, ``utf-16``; if it is none of these, ``cp1252`` or ``latin-1``.
+        ``utf-8``, ``utf-8-sig``, ``utf-16``; else ``cp1252`` or ``latin-1``.
     delimiter : str
-        What stands between columns: comma, semicolon, tab or bar.
+        Comma, semicolon, tab or vertical bar.
     names : tuple of str
-        The columns of its first line.
+        The column names.
     skipped : int
-        Lines before that: 1 where a line such as ``sep=;`` names the delimiter.
+        Lines before the column names: 1 if a line such as ``sep=;`` names the delimiter.
     """
 
     encoding: str
@@ -67,19 +66,19 @@ def check_suffix(path: Path) -> str:
     """Return the suffix of a table's name in lower case, or raise BadTable."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise BadTable(f"'{path.name}' is no table: its name must end in {', '.join(SUFFIXES)}.")
+        raise BadTable(f"'{path.name}' is not a table: its name must end in {', '.join(SUFFIXES)}.")
     return suffix
 
 
 def dialect_of(path: Path) -> Dialect:
-    """Find out how a table of text is written: from its bytes, and from its first line.
+    """Detect the dialect of a text table from its bytes and its first line.
 
-    Of the delimiters counts the one that gives a column of paths, and then the most columns.
+    The delimiter is the one that gives a column of paths, then the most columns.
 
     Raises
     ------
     OSError, ValueError
-        It cannot be read.
+        The file cannot be read.
     """
     encoding = _encoding_of(path)
     with path.open(newline="", encoding=encoding) as file:
@@ -111,7 +110,7 @@ def _encoding_of(path: Path) -> str:
 
 
 def _western(path: Path) -> str:
-    """Return which encoding of one byte each a table has: Windows fills a gap of Latin-1."""
+    """Return the single-byte encoding of a table; Windows-1252 fills a gap of Latin-1."""
     with path.open("rb") as file:
         seen = set[int]().union(*iter(partial(file.read, BLOCK), b""))
     gap = seen.intersection(range(0x80, 0xA0))
@@ -119,7 +118,7 @@ def _western(path: Path) -> str:
 
 
 def find_paths(names: Iterable[Any], column: str = "path") -> Any:
-    """Return which column holds the paths: ``column``, or in its place one of `PATHS`; or None."""
+    """Return the column of paths: ``column``, else one of `PATHS`, else None."""
     names = list(names)
     if column in names:
         return column
@@ -130,7 +129,7 @@ def find_paths(names: Iterable[Any], column: str = "path") -> Any:
 
 
 def own_names(names: Sequence[Any], taken: Iterable[str]) -> list[Any]:
-    """Return a table's column names, those that are taken with ``own_`` before them."""
+    """Return a table's column names; names in ``taken`` get the prefix ``own_``."""
     avoid = {*taken, *names}
     renamed = []
     for name in names:
@@ -142,12 +141,12 @@ def own_names(names: Sequence[Any], taken: Iterable[str]) -> list[Any]:
 
 
 def twice(names: Iterable[Any]) -> Any:
-    """Return a name that is there twice, or None."""
+    """Return a repeated name, or None."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def no_formula(path: str) -> str:
-    """Return a path as it stands in a table of text: no spreadsheet takes it for a formula."""
+    """Return a path for a text table, escaped so that no spreadsheet reads it as a formula."""
     return f"./{path}" if path.startswith(FORMULA_STARTS) and len(path) > 1 else path
 
 
@@ -158,8 +157,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     ----------
     path : str or Path
         ``.csv`` or ``.tsv`` (see `dialect_of`), ``.parquet``, ``.arrow`` or ``.feather`` (both
-        Arrow's file format). A column of text that holds a number with zeros before it, such as
-        ``007``, stays text.
+        Arrow's file format). A text column with a number that has leading zeros, such as ``007``,
+        stays text.
 
     Raises
     ------
@@ -178,7 +177,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             frame = pandas.read_parquet(path)
         else:
             frame = pandas.read_feather(path)
-    except (OSError, ValueError) as error:  # parsers of both packages raise children of ValueError
+    except (OSError, ValueError) as error:  # both packages raise subclasses of ValueError
         raise BadTable(f"The table '{path.name}' cannot be read: {one_line(error)}") from error
     return frame
 
@@ -198,7 +197,7 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def import_pandas() -> Any:
-    """Import pandas, which needs pyarrow; raise PackageMissing, which says how to get them."""
+    """Import pandas and pyarrow; raise PackageMissing with the install command."""
     try:
         import_module("pyarrow")
         import pandas as pd

@@ -1,8 +1,8 @@
-"""Engines: the only place where a neural network runtime is imported.
+"""Engines: the only modules that import a neural network runtime.
 
 An engine runs the deterministic trunk once per face and the dropout head once per mask. The
-caller draws the masks, so all engines agree within float error. A runtime is imported when its
-engine is opened, never before.
+caller draws the masks, so all engines agree within float error. A runtime is imported only when
+its engine is opened.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MODULES = {
     "torch": "serfiq_widgets.engines.torch",
     "tensorrt": "serfiq_widgets.engines.tensorrt",
 }
-PREFERRED = {  # what "auto" tries on each kind of device, the fastest first
+PREFERRED = {  # engines that "auto" tries on each kind of device, fastest first
     "cuda": ("torch", "onnxruntime", "mxnet"),
     "mps": ("torch",),
     "cpu": ("onnxruntime", "mxnet", "torch"),
 }
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FACE_SIZE = (112, 112)  # height and width of aligned faces
-NARROW = (112, 96)  # the older crop: the same alignment without eight columns at each side
+NARROW = (112, 96)  # the older crop: without eight columns at each side
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How a network wants its pixels: (pixel - mean) * scale, in this colour order and size."""
+    """A network's input format: (pixel - mean) * scale, in this colour order and size."""
 
     colour: str = "RGB"
     mean: float = 0.0
@@ -49,7 +49,7 @@ class Normalisation:
     size: tuple[int, int] = FACE_SIZE
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn (N, H, W, 3) RGB uint8 into the network's (N, 3, H, W) float32."""
+        """Convert (N, H, W, 3) RGB uint8 to the network's (N, 3, H, W) float32."""
         faces = self.fit(faces)
         channels = faces if self.colour == "RGB" else faces[..., ::-1]
         pixels = np.ascontiguousarray(channels.transpose(0, 3, 1, 2), dtype=np.float32)
@@ -60,7 +60,7 @@ class Normalisation:
         return pixels
 
     def fit(self, faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring faces (N, H, W, 3) uint8 to the network's height and width."""
+        """Crop or resize faces (N, H, W, 3) uint8 to the network's height and width."""
         if faces.shape[1:3] == self.size:
             return faces
         if self.size[0] != self.size[1]:
@@ -72,13 +72,13 @@ class Normalisation:
 
 
 def is_a_crop(size: tuple[int, int]) -> bool:
-    """Whether a network's height and width are those of a crop of faces: square, or 112 by 96."""
+    """Return whether height and width are those of face crops: square, or 112 by 96."""
     height, width = size
     return height == width or height * NARROW[1] == width * NARROW[0]
 
 
 def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Enlarge or shrink a face to height and width, averaging areas when it is shrunk."""
+    """Resize a face to height and width; average areas when shrinking."""
     from PIL import Image
 
     height, width = size
@@ -88,7 +88,7 @@ def _resized(face: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 class Engine(Protocol):
-    """What every engine offers; ``name``, ``device`` and ``precision`` say which one it is."""
+    """The interface of every engine; ``name``, ``device`` and ``precision`` identify it."""
 
     name: str
     device: str
@@ -96,13 +96,13 @@ class Engine(Protocol):
     normalisation: Normalisation
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        """Return features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         ...
 
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M).
+        """Return embeddings (T, D) float32 of one face's features (F,) under masks (T, M).
 
         They are not scaled to length 1: the control variates need their lengths. M is F for an
         affine head; an on-top head has a mask for the inputs of each layer.
@@ -110,23 +110,23 @@ class Engine(Protocol):
         ...
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
+        """Return unit embeddings (N, D) float32 of features (N, F), without dropout."""
         ...
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `runtimes` found: a runtime, its version and devices, or why it does not work."""
+    """A result of `runtimes`: a runtime with version and devices, or why it does not work."""
 
     name: str
     version: str
     devices: tuple[str, ...]
     problem: str = ""
-    gpus: tuple[str, ...] = ()  # their names, if the runtime tells them
+    gpus: tuple[str, ...] = ()  # their names, if the runtime reports them
 
 
 def runtimes() -> Iterator[Runtime]:
-    """Try every runtime and yield what works here and, where it does not, what to install."""
+    """Try every runtime and yield its state here; if it does not work, also what to install."""
     for name, module in MODULES.items():
         try:
             yield importlib.import_module(module).runtime()
@@ -135,12 +135,12 @@ def runtimes() -> Iterator[Runtime]:
 
 
 def check_precision(name: str, device: str, wanted: str, able: tuple[str, ...]) -> str:
-    """Return the precision that is meant; "auto" is the first that an engine is able to do.
+    """Return the precision; "auto" is the first that the engine supports.
 
     Raises
     ------
     EngineUnavailable
-        The engine computes otherwise on this device; the text says how, and which engine does.
+        The engine does not support it on this device; the text names another engine.
     """
     if wanted == "auto":
         return able[0]
@@ -162,9 +162,9 @@ def spread(
     masks: NDArray[np.bool_],
     known: Known | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """Run trunk and passes of many faces and return only how far apart the passes lie.
+    """Run trunk and passes of many faces; return features and distances of passes.
 
-    On a GPU this is the fast path: (T, D) embeddings of every face never leave it.
+    On a GPU this is the fast path: the (T, D) embeddings are not copied to the host.
 
     Parameters
     ----------
@@ -173,9 +173,9 @@ def spread(
     faces : (N, 112, 112, 3) ndarray of uint8
         Aligned faces, RGB.
     masks : (T, M) ndarray of bool
-        The same for all faces; T at least 2.
+        Shared by all faces; T is at least 2.
     known : callable, optional
-        Returns `control_variates.moments` of features (N, F), or None where there are none.
+        Returns `control_variates.moments` of features (N, F), or None if there are none.
 
     Returns
     -------
@@ -234,21 +234,21 @@ def open_engine(
     rate : float
         Dropout rate p in [0, 1).
     engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
-        "auto" takes the fastest that works: one on a GPU first, else ONNX Runtime, mxnet, torch.
+        "auto" is the fastest that works: first one on a GPU, then ONNX Runtime, mxnet, torch.
     device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Where to run.
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
-        Of the trunk and of the passes' products; "auto" is fp32 (for TensorRT, which knows no
-        plain fp32 on newer GPUs, tf32).
+        Of the trunk and of the passes' products; "auto" is fp32 (for TensorRT, which has no plain
+        fp32 on newer GPUs, tf32).
     normalisation : Normalisation, optional
-        How the network wants its pixels; default raw RGB 0..255.
+        The network's input format; by default raw RGB 0..255.
 
     Raises
     ------
     BadSetting
-        Unknown engine, device or precision word.
+        The name of the engine, device or precision is unknown.
     EngineUnavailable
-        None of the wanted combinations works here; the text says why and what to install.
+        None of the requested combinations works here; the text says why and what to install.
     """
     _check_words(engine, device, precision)
     kinds = [device] if device != "auto" else ["cuda", "mps", "cpu"] if gpu_is_likely() else ["cpu"]

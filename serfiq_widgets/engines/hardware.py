@@ -1,4 +1,4 @@
-"""Which GPUs a machine has, found without importing a runtime."""
+"""Detection of GPUs without importing a runtime."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 from shutil import which
 
-PATIENCE = 10  # seconds for nvidia-smi
+PATIENCE = 10  # timeout of nvidia-smi in seconds
 
 
 def gpu_is_likely() -> bool:
-    """Whether trying GPUs is worth the seconds that importing torch takes.
+    """Return whether this machine probably has a GPU, before torch is imported, which is slow.
 
-    NVIDIA's and AMD's drivers make device nodes on Linux (WSL has one of its own); elsewhere
-    NVIDIA's brings a tool along. Every Mac with an ARM processor has a GPU.
+    On Linux, drivers of NVIDIA and AMD create device nodes (WSL has a special one); elsewhere
+    NVIDIA's driver has a command line tool. Every Mac with an ARM processor has a GPU.
     """
     nodes = ("nvidia[0-9]*", "kfd", "dxg")
     apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
@@ -22,7 +22,7 @@ def gpu_is_likely() -> bool:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """Names of the NVIDIA GPUs that the driver tells, or that of Apple's."""
+    """Return the names of the NVIDIA GPUs that the driver reports, or Apple's."""
     if (platform.system(), platform.machine()) == ("Darwin", "arm64"):
         return ("Apple silicon",)
     tool = which("nvidia-smi")

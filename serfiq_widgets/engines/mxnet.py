@@ -1,7 +1,7 @@
-"""Apache MXNet: runs the checkpoint itself, trunk and head, on the CPU or a GPU.
+"""Apache MXNet: runs trunk and head of the original checkpoint on the CPU or a GPU.
 
-MXNet is retired and exists for Linux x86-64 only. It serves as the reference that the other
-engines are held against, and for those who have its CUDA build.
+MXNet is retired and exists for Linux x86-64 only. It is the reference for the other engines, and
+is useful with its CUDA build.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_SINCE_312 = (
     "mxnet is retired and does not run on Python 3.12 or newer. Take --engine onnxruntime, which "
     "runs the same models; mxnet itself needs Python 3.11 on Linux x86-64."
 )
-MAX_BOUND = 8  # executors kept; each holds buffers of its batch size
+MAX_BOUND = 8  # cached executors; each has buffers of its batch size
 
 
 def _import() -> Any:
@@ -52,7 +52,7 @@ def _import() -> Any:
 
 
 def runtime() -> Runtime:
-    """Version and devices of the installed mxnet."""
+    """Return version and devices of the installed mxnet."""
     mx = _import()
     return Runtime("mxnet", mx.__version__, ("cuda", "cpu") if mx.context.num_gpus() else ("cpu",))
 
@@ -65,7 +65,7 @@ def open_on(
 
 
 class MxnetEngine:
-    """A checkpoint cut at its dropout site into two symbols, each bound once per batch size."""
+    """A checkpoint split at its dropout site into two symbols, each bound once per batch size."""
 
     name = "mxnet"
 
@@ -78,7 +78,7 @@ class MxnetEngine:
         precision: str,
     ) -> None:
         if device == "mps":
-            raise EngineUnavailable("mxnet knows no mps. Take --engine torch or --device cpu.")
+            raise EngineUnavailable("mxnet has no mps. Take --engine torch or --device cpu.")
         self.precision = check_precision(self.name, device, precision, ("fp32",))
         self._mx = mx = _import()
         files = checkpoint_files(network.path) if network.path else None
@@ -97,7 +97,7 @@ class MxnetEngine:
         self._context = mx.gpu(number) if device.startswith("cuda") else mx.cpu()
         self.normalisation = normalisation
         self._keep = 1.0 - rate
-        # An on-top head is no part of the checkpoint; its few small layers run in NumPy.
+        # An on-top head is not part of the checkpoint; its few small layers run in NumPy.
         self._on_top = None if network.head.is_affine else network.head
         symbol_file, params_file = files
         graph = json.loads(symbol_file.read_text(encoding="utf-8"))
@@ -134,20 +134,20 @@ class MxnetEngine:
         return result
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        """Return features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         return self._run(self._trunk, "data", self.normalisation(faces))
 
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Return embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         if self._on_top is not None:
             return self._on_top(features, masks, self._keep)
         kept = masks * (features / np.float32(self._keep))
         return self._run(self._head, "features", kept)
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
+        """Return unit embeddings (N, D) float32 of features (N, F), without dropout."""
         if self._on_top is not None:
             return normalise(self._on_top(features))
         return normalise(self._run(self._head, "features", features))

@@ -1,8 +1,8 @@
-"""A trunk rewritten for ONNX Runtime's fast convolutions on CPUs, which PReLU keeps from working.
+"""Rewriting of PReLU, which prevents ONNX Runtime's fast convolutions on CPUs.
 
 The runtime computes convolutions in blocks of channels (its NCHWc layout). It has no PReLU in that
-layout and goes back to the plain one at each of them, twice per layer. Written with ReLU, products
-and sums the same function stays in blocks.
+layout and converts to the plain layout and back at each PReLU, twice per layer. The same function
+written with ReLU, products and sums keeps the block layout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serfiq_widgets.checkpoints.onnx_graph import Graph, operator_of
 
 
 def without_prelu(trunk: bytes) -> bytes:
-    r"""Write each PReLU of a model as :math:`s x + (1 - s) \max(x, 0)`, which is the same function.
+    r"""Replace each PReLU of a model by :math:`s x + (1 - s) \max(x, 0)`, the same function.
 
     Parameters
     ----------

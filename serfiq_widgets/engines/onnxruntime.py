@@ -1,7 +1,7 @@
-"""ONNX Runtime: trunk and dropout head as two ONNX graphs, on the CPU or through CUDA.
+"""ONNX Runtime: trunk and dropout head as two ONNX graphs, on the CPU or with CUDA.
 
-The head is one matrix product per score. It runs here too, for NumPy's threads would fight this
-runtime's for the cores, and its kernels are the faster ones. An on-top head stays in NumPy.
+The head is one matrix product per score. It runs here, too, because NumPy's threads would compete
+with the runtime's for the cores, and its kernels are faster. An on-top head runs in NumPy.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.heads import Head
     from serfiq_widgets.checkpoints.split import Network
 
-# Trunk and head of each network, by engine, device and precision. Sessions keep nothing of a run,
-# so that all engines on one network share them.
+# Trunk and head of each network, by engine, device and precision. Runtime sessions keep no data of
+# a run, so all engines of one network share them.
 _sessions: WeakKeyDictionary[Network, dict[tuple[str, ...], tuple[Any, Any]]] = WeakKeyDictionary()
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-SEVERAL = 4  # faces whose passes make one product
+SEVERAL = 4  # faces whose passes are computed in one product
 INSTALL_CUDA = (
     "On a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu"
 )
 
 
 def _import() -> Any:
-    """Import the runtime, and let it neither collect nor send what it would tell its makers.
+    """Import the runtime with its telemetry switched off.
 
-    From 1.32 on it writes a number of this device and what ran into a database in the user's cache
-    folder, for sending.
+    Since 1.32 it writes a number of this device and what ran into a database in the user's cache
+    folder, in order to send them.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -50,26 +50,26 @@ def _import() -> Any:
 
 
 def session(graph: bytes, providers: list[Any], *, hoard: bool = True) -> Any:
-    """Open a session whose threads sleep while they wait.
+    """Open a runtime session whose threads sleep while they wait.
 
-    By default they spin, which takes the cores from NumPy and from whoever shares the machine.
-    Without ``hoard`` it keeps no memory from one run for the next.
-    SERFIQ_THREADS says how many there are; without it, one per core.
+    By default they spin, which takes CPU time from NumPy and from other programs.
+    Without ``hoard`` the session keeps no memory between runs.
+    SERFIQ_THREADS sets the number of threads; by default, one per core.
     """
     ort = _import()
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # its errors are raised, and said in our words
+    options.log_severity_level = 4  # its errors are raised, so they need no log
     options.enable_cpu_mem_arena = hoard
     options.intra_op_num_threads = int(os.environ.get("SERFIQ_THREADS", "0"))
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     opened = ort.InferenceSession(graph, options, providers=providers)
     opened.disable_fallback()
-    opened._model_bytes = None  # noqa: SLF001  # kept for that fallback only, beside the weights
+    opened._model_bytes = None  # noqa: SLF001  # only for a fallback; frees a second copy of the weights
     return opened
 
 
 def runtime() -> Runtime:
-    """Version and devices of the installed ONNX Runtime."""
+    """Return version and devices of the installed ONNX Runtime."""
     ort = _import()
     devices = ("cuda", "cpu") if CUDA in ort.get_available_providers() else ("cpu",)
     return Runtime("onnxruntime", ort.__version__, devices)
@@ -83,9 +83,9 @@ def open_on(
 
 
 def _dropout_graph(head: Head) -> bytes:
-    """Return an affine head as a graph: features (N, 1, F) and masks (T, F) to (N, T, D).
+    """Return an affine head as a graph from features (N, 1, F) and masks (T, F) to (N, T, D).
 
-    The features come divided by the rate of those that are kept; embeddings leave as they are.
+    The features must be divided by the keep rate; embeddings are not normalised.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -132,9 +132,7 @@ class OnnxEngine:
         precision: str,
     ) -> None:
         if device == "mps":
-            raise EngineUnavailable(
-                f"{self.name} knows no mps. Take --engine torch or --device cpu."
-            )
+            raise EngineUnavailable(f"{self.name} has no mps. Take --engine torch or --device cpu.")
         self.precision = check_precision(self.name, device, precision, self._precisions(device))
         self.device = device
         self.normalisation = normalisation
@@ -161,7 +159,7 @@ class OnnxEngine:
 
     def _open_trunk(self, network: Network, providers: list[Any]) -> Any:
         trunk = network.trunk()
-        if self.device == "cpu" and b"PRelu" in trunk:  # spares the others a reading
+        if self.device == "cpu" and b"PRelu" in trunk:  # other models need no parsing
             from serfiq_widgets.engines.onnx_rewrite import without_prelu
 
             trunk = without_prelu(trunk)
@@ -170,14 +168,14 @@ class OnnxEngine:
     def _open_head(self, providers: list[Any]) -> Any:
         if not self._head.is_affine:
             return None
-        # in TensorRT it would be built anew for every number of passes
+        # TensorRT would build it again for every number of passes
         return session(_dropout_graph(self._head), providers[-2:])
 
     def _precisions(self, device: str) -> tuple[str, ...]:
         return ("fp32",) if device == "cpu" else ("fp32", "tf32")
 
     def _providers(self, available: list[str]) -> list[Any]:
-        """Return what is tried before the CPU, each with its settings."""
+        """Return the providers to try before the CPU, with their settings."""
         if self.device == "cpu":
             return []
         if CUDA not in available:
@@ -190,7 +188,7 @@ class OnnxEngine:
         return int(self.device.partition(":")[2] or 0)
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        """Return features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         features: NDArray[np.float32]
         pixels = self.normalisation(faces)
         try:
@@ -204,7 +202,7 @@ class OnnxEngine:
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Return embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         if self._dropout is None:
             return self._head(features, masks, self._keep)
         (embeddings,) = self.passes_of_several(features[None], masks)
@@ -213,7 +211,7 @@ class OnnxEngine:
     def passes_of_several(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield `passes` of each face's features (N, F), a few in one product: it reads A once."""
+        """Yield `passes` of each face's features (N, F); several faces share one product."""
         if self._dropout is None:
             yield from (self.passes(row, masks) for row in features)
             return
@@ -224,7 +222,7 @@ class OnnxEngine:
             yield from embeddings
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
+        """Return unit embeddings (N, D) float32 of features (N, F), without dropout."""
         return normalise(self._head(features))
 
 

@@ -1,6 +1,6 @@
-"""TensorRT, NVIDIA's optimiser, through ONNX Runtime: minutes to open first, quickest afterwards.
+"""TensorRT, NVIDIA's optimiser, in ONNX Runtime: takes minutes to open first, then fastest.
 
-What it builds for a network and a GPU is kept in the user's cache folder.
+Its build for a network and a GPU is stored in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MISSING = f"This ONNX Runtime has no TensorRT. {INSTALL_CUDA} tensorrt"
 
 
 def runtime() -> Runtime:
-    """Version of the ONNX Runtime that has TensorRT."""
+    """Return the version of the ONNX Runtime with TensorRT."""
     ort = _import()
     if TENSORRT not in ort.get_available_providers():
         raise EngineUnavailable(MISSING)
@@ -34,7 +34,7 @@ def open_on(
 
 
 class TensorrtEngine(OnnxEngine):
-    """A network's trunk in TensorRT, with what that cannot run, and the head, in CUDA."""
+    """A network's trunk in TensorRT; unsupported operators and the head run in CUDA."""
 
     name = "tensorrt"
 

@@ -1,7 +1,7 @@
 """PyTorch: trunk and head on an NVIDIA GPU, on Apple silicon or on the CPU, in a chosen precision.
 
-On CUDA the trunk of a batch size that comes again is captured as a CUDA graph, so that the GPU
-does not wait for Python. Masks travel as bits, once, and embeddings are compared where they are.
+On CUDA the trunk is captured as a CUDA graph when a batch size is repeated, so that the GPU does
+not wait for Python. Masks are sent once, as bits, and embeddings are compared on the GPU.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'serfiq_widgets[gpu]'"
 DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-MAX_GRAPHS = 4  # batch sizes that are kept captured; each holds its activations
-WARM_UP = 3  # runs before a capture, in which cuDNN chooses and allocates
-CHUNK_BYTES = 2**28  # of masked features at once
-ONE_AT_A_TIME = threading.Lock()  # buffers of captured graphs are shared, torch's settings global
-BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # as numpy.packbits orders them
+MAX_GRAPHS = 4  # captured batch sizes; each keeps its activations
+WARM_UP = 3  # runs before a capture, in which cuDNN selects algorithms
+CHUNK_BYTES = 2**28  # masked features at a time
+ONE_AT_A_TIME = threading.Lock()  # shared graph buffers, global settings of torch
+BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # in the order of numpy.packbits
 
 
 def _import() -> Any:
     try:
         import torch
-    except Exception as error:  # half an installation raises all kinds
+    except Exception as error:  # a broken installation may raise anything
         raise EngineUnavailable(
             f"torch cannot be imported ({one_line(error)}). Install it: {INSTALL}"
         ) from error
@@ -42,7 +42,7 @@ def _import() -> Any:
 
 
 def runtime() -> Runtime:
-    """Version, devices and GPUs of the installed torch."""
+    """Return version, devices and GPUs of the installed torch."""
     torch = _import()
     devices, names = ["cpu"], []
     if torch.cuda.is_available():
@@ -62,7 +62,7 @@ def open_on(
 
 
 def _check_device(torch: Any, device: str) -> None:
-    """Refuse a device that torch does not see, and say what to install."""
+    """Refuse a device that torch does not find, and say what to install."""
     kind, _, number = device.partition(":")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise EngineUnavailable(
@@ -134,30 +134,30 @@ class TorchEngine:
                 for layer in network.head.layers
             ]
             self._masks = self._put(np.empty((0, 0), bool))
-            if self._place.type != "cpu":  # a GPU that torch sees may still be too old for it
+            if self._place.type != "cpu":  # torch may find a GPU that is too old
                 with self._running():
                     self._run(self._put(np.zeros((1, *network.input_size, 3), np.uint8)))
         except EngineUnavailable:
             raise
-        except Exception as error:  # what a broken graph or an old GPU raises can be anything
+        except Exception as error:  # a broken graph or an old GPU may raise anything
             raise EngineUnavailable(
                 f"torch cannot run '{network.name}' on {device}: {one_line(error)}"
             ) from error
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
+        """Return features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
         with self._running():
             return _home(self._features(faces))
 
     def passes(
         self, features: NDArray[np.float32], masks: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
+        """Return embeddings (T, D) float32 of one face's features (F,) under masks (T, M)."""
         with self._running():
             return _home(self._embeddings(self._put(features[None]), self._expanded(masks))[0])
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit embeddings (N, D) float32, without dropout, of features (N, F)."""
+        """Return unit embeddings (N, D) float32 of features (N, F), without dropout."""
         with self._running():
             return _home(self._unit(self._embeddings(self._put(features), None)[:, 0]))
 
@@ -167,7 +167,7 @@ class TorchEngine:
         masks: NDArray[np.bool_],
         known: Known | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-        """Features of many faces, and how far apart their passes lie; see `engines.spread`."""
+        """Return features of many faces and distances of passes; see `engines.spread`."""
         torch = self._torch
         with self._running():
             features = self._features(faces)
@@ -188,7 +188,7 @@ class TorchEngine:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """One caller at a time, on this engine's device, in its precision, without gradients."""
+        """Run one caller at a time on this engine's device and precision, without gradients."""
         torch = self._torch
         on_cuda = self._place.type == "cuda"
         place = torch.cuda.device(self._place) if on_cuda else nullcontext()
@@ -197,36 +197,36 @@ class TorchEngine:
             yield
 
     def _put(self, array: NDArray[Any]) -> Any:
-        """Take an array to the device; the array may be read-only, and stays the caller's."""
+        """Copy an array, which may be read-only, to the device."""
         return self._torch.tensor(np.ascontiguousarray(array), device=self._place)
 
     def _features(self, faces: NDArray[np.uint8]) -> Any:
-        """Features (N, F) float32 on the device, which the next call may overwrite."""
+        """Return features (N, F) float32 on the device; the next call may overwrite them."""
         pixels = self.normalisation.fit(faces)
         try:
             features = self._trunk_of(pixels)(pixels)
         except self._torch.cuda.OutOfMemoryError as error:
             raise EngineUnavailable(
-                f"The GPU's memory does not hold {len(faces)} faces at once: give it fewer."
+                f"The GPU's memory is too small for {len(faces)} faces at once: give it fewer."
             ) from error
-        except Exception as error:  # operators that do not fit raise all kinds
+        except Exception as error:  # operators that do not fit may raise anything
             raise CorruptModel(
                 f"'{self._model}' cannot run on faces of shape {pixels.shape}: {one_line(error)}"
             ) from error
         if features.shape != (len(faces), self._n_features):
             raise CorruptModel(
-                f"'{self._model}' cannot run on faces of shape {pixels.shape}: it gives features "
+                f"'{self._model}' cannot run on faces of shape {pixels.shape}: it returns features "
                 f"{tuple(features.shape)} instead of {(len(faces), self._n_features)}"
             )
         if self.precision == "fp16" and not bool(features.isfinite().all()):
             raise BadSetting(
-                f"'{self._model}' goes beyond the range of fp16. Take bf16, which reaches as far "
+                f"'{self._model}' exceeds the range of fp16. Take bf16, which has the same range "
                 "as fp32."
             )
         return features
 
     def _trunk_of(self, pixels: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], Any]:
-        """Return what runs such a batch: on CUDA a captured graph, from the second time on."""
+        """Return a function that runs such a batch: on CUDA, a captured graph when repeated."""
         if self._place.type != "cuda":
             return self._direct
         key = (pixels.shape, self.normalisation)
@@ -235,9 +235,9 @@ class TorchEngine:
         if known and runner == self._direct:
             try:
                 runner = _Captured(self._torch, self._run, self._put(pixels))
-            except RuntimeError:  # some operator waits for the GPU: this batch size goes uncaptured
+            except RuntimeError:  # an operator waits for the GPU: no capture is possible
                 runner = partial(self._direct)
-        self._captured[key] = runner  # the last one used is the last to go
+        self._captured[key] = runner  # the most recently used is discarded last
         for old in list(self._captured)[:-MAX_GRAPHS]:
             del self._captured[old]
         return runner
@@ -248,14 +248,14 @@ class TorchEngine:
     def _run(self, pixels: Any) -> Any:
         """Normalise faces (N, H, W, 3) on the device and run the trunk: features in float32."""
         wanted = self.normalisation
-        x = pixels.permute(0, 3, 1, 2).float()  # which is channels_last
+        x = pixels.permute(0, 3, 1, 2).float()  # in channels_last layout
         if wanted.colour != "RGB":
             x = x.flip(1)
         x = ((x - wanted.mean) * wanted.scale).to(self._dtype)
         return self._graph(x.contiguous(memory_format=self._torch.channels_last)).float()
 
     def _expanded(self, masks: NDArray[np.bool_]) -> Any:
-        """Masks (T, M) bool on the device, sent as bits and only if they are not there yet."""
+        """Return masks (T, M) bool on the device; send them as bits, if they are new."""
         count = masks.shape[1]
         packed = np.packbits(masks, axis=1)
         held = self._packed[: len(packed)]
@@ -265,7 +265,7 @@ class TorchEngine:
         return self._masks[: len(packed)]
 
     def _embeddings(self, features: Any, masks: Any) -> Any:
-        """Embeddings (N, T, D) float32 of features (N, F) under masks (T, M), or under none.
+        """Return embeddings (N, T, D) float32 of features (N, F) under masks (T, M), or none.
 
         The same sums as in `checkpoints.heads.Head`; only the products are in low precision.
         """
@@ -290,9 +290,9 @@ class TorchEngine:
         return x / length.clamp_min(torch.finfo(torch.float32).tiny)
 
     def _mean_distances(self, embeddings: Any) -> Any:
-        """Mean distance (N, T) of each pass to the others, for embeddings (N, T, D).
+        """Return the mean distance (N, T) of each pass to the others, for embeddings (N, T, D).
 
-        Around their centre, for float32 would lose small distances between long vectors.
+        Vectors are centred first: float32 would lose small distances between long vectors.
         """
         torch = self._torch
         points = embeddings - embeddings.mean(1, keepdim=True)
@@ -335,7 +335,7 @@ class TorchEngine:
 
 
 def _home(tensor: Any) -> NDArray[Any]:
-    """Bring a tensor to the host, as an array of its own."""
+    """Copy a tensor to an array on the host."""
     array: NDArray[Any] = tensor.cpu().numpy()
     return array
 
@@ -365,7 +365,7 @@ class _Captured:
 
 @contextmanager
 def _flags(torch: Any, precision: str) -> Iterator[None]:
-    """Set what CUDA may do to products, and set it back: TF32 only if asked for, sums in float32.
+    """Set CUDA's options for products, then restore them: TF32 on request, sums in float32.
 
     torch 2.9 renamed the settings of TF32 and warns of the old names.
     """

@@ -1,4 +1,4 @@
-"""A torch module becomes an ONNX graph, which every engine runs."""
+"""Export of a torch module to an ONNX graph, which every engine runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable, UnknownModel, one_line
 
-SEVERAL = 3  # images on which a graph is tried
-CLOSE = 1e-2  # of an embedding: by which a graph may differ from its module
+SEVERAL = 3  # images for comparing graph and module
+CLOSE = 1e-2  # largest relative difference between graph and module
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx")
 MAX_REASON = 300  # characters
-CODES = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal's colours
+CODES = re.compile(r"\x1b\[[0-9;]*m")  # colour codes of a terminal
 
 
 def export(module: Any, side: int) -> tuple[bytes, float | None]:
@@ -32,7 +32,7 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
     ----------
     module : torch.nn.Module
         From (N, 3, side, side) to embeddings (N, D). It is exported in evaluation mode and in
-        float32, and left as it was.
+        float32; the module itself is not changed.
     side : int
         Height and width of the input, in pixels.
 
@@ -41,16 +41,16 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
     content : bytes
         The ONNX model.
     rate : float or None
-        Rate of the module's last dropout layer, which an export leaves out.
+        Rate of the module's last dropout layer, which an export omits.
 
     Raises
     ------
     UnknownModel
-        It is no torch module.
+        The argument is not a torch module.
     EngineUnavailable
         torch is not installed.
     CorruptModel
-        torch cannot export it, or it does not take such an input.
+        torch cannot export it, or it does not accept such an input.
     """
     try:
         import torch
@@ -60,7 +60,7 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
         ) from error
     if not isinstance(module, torch.nn.Module):
         raise UnknownModel(
-            f"A {type(module).__name__} is no network: give a name, a path or a torch.nn.Module."
+            f"A {type(module).__name__} is not a network: give a name, a path or a torch.nn.Module."
         )
     name = type(module).__name__
     module = _unwrapped(module, torch)
@@ -70,7 +70,7 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
     )
     try:
         content = _exported(*_ready(module.eval(), images, torch), images, torch)
-    except Exception as error:  # what a module raises can be anything
+    except Exception as error:  # a module may raise anything
         raise CorruptModel(f"torch cannot export '{name}': {_reason(error)}") from error
     finally:
         for one, training in modes:
@@ -79,7 +79,7 @@ def export(module: Any, side: int) -> tuple[bytes, float | None]:
 
 
 def _unwrapped(module: Any, torch: Any) -> Any:
-    """Return the module inside those that only spread it over devices or compile it."""
+    """Return the module inside wrappers that only distribute or compile it."""
     spread = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     while isinstance(module, spread):
         module = module.module
@@ -94,13 +94,13 @@ def _rate(module: Any, torch: Any) -> float | None:
 
 
 def _images(side: int) -> NDArray[np.float32]:
-    """Return the images (SEVERAL, 3, side, side) on which module and graph are compared."""
+    """Return images (SEVERAL, 3, side, side) for comparing module and graph."""
     shape = (SEVERAL, 3, side, side)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
 def _reason(error: BaseException) -> str:
-    """Say what went wrong at the bottom, in one line and without colours."""
+    """Return the root cause in one line, without colour codes."""
     while error.__cause__ is not None:
         error = error.__cause__
     return one_line(CODES.sub("", str(error)))[:MAX_REASON] or type(error).__name__
@@ -109,8 +109,8 @@ def _reason(error: BaseException) -> str:
 def _ready(module: Any, images: Any, torch: Any) -> tuple[Any, Any]:
     """Return the module in float32, and its embeddings of the images.
 
-    A module of another precision is copied for that. One whose own code turns its numbers to half
-    precision would not fit its copy, and is taken as it is.
+    A module with another precision is copied first. A module whose own code converts numbers to
+    half precision would not fit the copy, so it is used as it is.
     """
     numbers = [*module.parameters(), *module.buffers()]
     with torch.no_grad():
@@ -124,7 +124,7 @@ def _ready(module: Any, images: Any, torch: Any) -> tuple[Any, Any]:
 
 
 def _embeddings(answer: Any) -> NDArray[Any]:
-    """Return the first tensor of what a module gives."""
+    """Return the first tensor of a module's output."""
     while isinstance(answer, dict | list | tuple):
         answer = next(iter(answer.values() if isinstance(answer, dict) else answer))
     embeddings: NDArray[Any] = answer.float().cpu().numpy()
@@ -132,13 +132,13 @@ def _embeddings(answer: Any) -> NDArray[Any]:
 
 
 def _exported(module: Any, expected: NDArray[Any], images: Any, torch: Any) -> bytes:
-    """Export with the exporter that traces; where that fails, with the newer one."""
+    """Export with the tracing exporter; if that fails, with the newer one."""
     with _quietly(torch), torch.no_grad():
         if not np.allclose(_embeddings(module(images)), expected, rtol=CLOSE, atol=CLOSE):
-            expected = expected[:, :0]  # it draws numbers of its own: nothing can be compared
+            expected = expected[:, :0]  # the module is random: nothing can be compared
         try:
             return _checked(_traced(module, images[:1], torch), images, expected)
-        except Exception as error:  # noqa: BLE001  # what an exporter raises can be anything
+        except Exception as error:  # noqa: BLE001  # an exporter may raise anything
             if find_spec("onnxscript") is None:
                 why = f"{_reason(error)} (its newer exporter may: pip install onnxscript)"
                 raise ValueError(why) from None
@@ -147,9 +147,9 @@ def _exported(module: Any, expected: NDArray[Any], images: Any, torch: Any) -> b
 
 @contextmanager
 def _quietly(torch: Any) -> Iterator[None]:
-    """Let the exporters print and log nothing: neither their graphs nor remarks on their age.
+    """Keep the exporters from printing and logging graphs and deprecation warnings.
 
-    Transformers' fused kernels, which the older one does not know, are switched off meanwhile.
+    Fused transformer kernels, which the older one does not support, are off meanwhile.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
@@ -161,7 +161,7 @@ def _quietly(torch: Any) -> Iterator[None]:
             stack.enter_context(redirect_stdout(io.StringIO()))
             stack.enter_context(redirect_stderr(io.StringIO()))
             warnings.simplefilter("ignore")
-            if hasattr(torch._C, "_jit_onnx_log"):  # noqa: SLF001  # writes past sys.stdout
+            if hasattr(torch._C, "_jit_onnx_log"):  # noqa: SLF001  # writes directly, not to sys.stdout
                 stack.enter_context(patch.object(torch._C, "_jit_onnx_log", _forget))  # noqa: SLF001
             yield
     finally:
@@ -197,10 +197,10 @@ def _newer(module: Any, images: Any, torch: Any) -> bytes:
 
 
 def _checked(content: bytes, images: Any, expected: NDArray[Any]) -> bytes:
-    """Return a graph that takes any number of images and gives the module's embeddings.
+    """Return a graph that accepts any number of images and returns the module's embeddings.
 
-    A module that counts images may fix their number; one that branches on their values is traced
-    along one branch.
+    A module that counts images may fix their number in the graph; tracing a module that branches
+    on values records one branch.
     """
     from serfiq_widgets.engines.onnxruntime import CPU, session
 
@@ -213,13 +213,13 @@ def _checked(content: bytes, images: Any, expected: NDArray[Any]) -> bytes:
         embeddings = ()
     if len(embeddings) != SEVERAL:
         raise ValueError(
-            "its graph takes as many images alone as it was exported with. Write x.shape[0] where "
-            "the module counts them, not len(x) or a number"
+            "its graph accepts only the number of images with which it was exported. Write "
+            "x.shape[0] where the module counts them, not len(x) or a number"
         )
     length = np.linalg.norm(expected)
     if expected.size and np.linalg.norm(embeddings - expected) > CLOSE * length:
         raise ValueError(
-            "its graph gives other embeddings than the module. Does it branch on the values of "
-            "its images, or compute with those of the whole batch?"
+            "its graph returns other embeddings than the module. Does it branch on the values of "
+            "its images, or use values of the whole batch?"
         )
     return content

@@ -1,9 +1,9 @@
 """Runs an ONNX graph operator by operator in torch, on any device, in any float precision.
 
-onnx2torch would be the library for it, but it has no batch norm of opsets 7 and 8, needs a
-torchvision built for the very same torch, and keeps shapes on the GPU, which a CUDA graph forbids.
+onnx2torch would be an alternative, but it has no batch norm of opsets 7 and 8, needs a torchvision
+built for exactly this torch, and keeps shapes on the GPU, which a CUDA graph forbids.
 
-Numbers that shapes depend on are integers: they stay in the host's memory throughout.
+Numbers that shapes depend on are integers: they stay in the host's memory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from serfiq_widgets.checkpoints.onnx_graph import operator_of
 from serfiq_widgets.engines.torch_operators import ON_HOST, OPERATORS
 from serfiq_widgets.errors import EngineUnavailable, one_line
 
-CONV_WEIGHTS = 4  # axes of the weights of a two-dimensional convolution
+CONV_WEIGHTS = 4  # axes of a two-dimensional convolution's weights
 
 
 class TorchGraph:
-    """A graph of one input and one output, with its weights on a device.
+    """A graph with one input and one output, and its weights on a device.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class TorchGraph:
     device : torch.device
         Where to run.
     dtype : torch.dtype
-        Of weights and of all that flows.
+        Type of weights and activations.
 
     Raises
     ------
     EngineUnavailable
-        An operator, or a setting of one, is not known here; the text names it.
+        An operator or one of its settings is not supported; the text names it.
     """
 
     def __init__(self, model: onnx.ModelProto, device: Any, dtype: Any) -> None:
@@ -62,7 +62,7 @@ class TorchGraph:
                     "Take --engine onnxruntime."
                 )
             settings = self._settings(node)
-            if set(node.input) <= {"", *constants}:  # and so is what it gives
+            if set(node.input) <= {"", *constants}:  # so the output is constant, too
                 given = [constants.get(name) for name in node.input]
                 results = _several(OPERATORS[kind](settings, *given))
                 constants.update(zip(node.output, results, strict=False))
@@ -84,7 +84,7 @@ class TorchGraph:
         return {**settings, "opset": self._opset, "dtype": self._dtype, "outputs": len(node.output)}
 
     def _placed(self, name: str, constants: dict[str, Any], *, on_host: bool) -> str:
-        """Put a constant where an operator wants it; return the name that it has there."""
+        """Copy a constant to the host or device, as an operator needs it; return its name there."""
         if not name or name not in constants:
             return name
         value = constants[name]
@@ -99,18 +99,18 @@ class TorchGraph:
         return name
 
     def __call__(self, data: Any) -> Any:
-        """Give the graph's output for a tensor of its device and precision."""
+        """Return the graph's output for a tensor of its device and precision."""
         values = {**self._constants, self._input: data}
         for operator, settings, inputs, outputs, done in self._steps:
             results = _several(operator(settings, *(values[name] for name in inputs)))
             values.update(zip(outputs, results, strict=False))
-            for name in done:  # else all activations would stay in memory
+            for name in done:  # frees activations that are no longer needed
                 del values[name]
         return values[self._output]
 
 
 def _tensor(array: NDArray[Any]) -> Any:
-    """Return an array of the host as a tensor, floats of whatever kind as float32."""
+    """Return an array as a tensor on the host; all floats become float32."""
     if array.dtype.kind not in "iub":
         array = array.astype(np.float32)
     return torch.from_numpy(np.array(array, order="C"))
@@ -123,7 +123,7 @@ def _several(results: Any) -> Sequence[Any]:
 def _folded(
     nodes: Sequence[onnx.NodeProto], constants: dict[str, Any], output: str
 ) -> list[onnx.NodeProto]:
-    """Take each batch norm that follows a convolution into that convolution's weights."""
+    """Fold each batch norm after a convolution into the convolution's weights."""
     uses = Counter([output, *(name for node in nodes for name in node.input)])
     convolutions = {node.output[0]: node for node in nodes if operator_of(node) == "Conv"}
     kept = []

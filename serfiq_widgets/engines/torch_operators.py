@@ -1,4 +1,4 @@
-"""ONNX operators as torch calls: each takes its settings, then its inputs, None if left out."""
+"""ONNX operators as torch calls with settings and inputs; omitted inputs are None."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
-from torch.nn import functional as F  # noqa: N812  # as everybody writes it
+from torch.nn import functional as F  # noqa: N812  # the usual name
 
 from serfiq_widgets.errors import EngineUnavailable
 
 Settings = dict[str, Any]
-NEW_SOFTMAX = 13  # before this opset it flattened what follows the axis
-FLOATS = (1, 10, 11, 16)  # numbers of TensorProto's floating-point types
+NEW_SOFTMAX = 13  # before this opset it flattened all axes from this one on
+FLOATS = (1, 10, 11, 16)  # codes of TensorProto's floating-point types
 BOOL = 9
 
 
@@ -26,7 +26,7 @@ def _unknown(operator: str, what: object) -> EngineUnavailable:
 
 
 def _padding(s: Settings, kernel: Sequence[int], x: Any) -> list[int]:
-    """Return what to add before and after each axis, as torch lists it: the last axis first."""
+    """Return the padding before and after each axis in torch's order: the last axis first."""
     rank = len(kernel)
     auto = s.get("auto_pad", "NOTSET")
     if auto in ("NOTSET", "VALID"):
@@ -97,7 +97,7 @@ def _average_pool(s: Settings, x: Any) -> Any:
 
 
 def _begun_inside(s: Settings, pooled: Any, x: Any, pads: list[int]) -> Any:
-    """Drop what windows gave that begin in the padding behind, as ONNX does where it rounds up."""
+    """Drop results of windows that start in the end padding, as ONNX does when rounding up."""
     if s.get("ceil_mode", 0):
         for axis, step in enumerate(s.get("strides", ()), start=2):
             before = pads[2 * (x.ndim - 1 - axis)]
@@ -147,7 +147,7 @@ def _reshape(s: Settings, x: Any, shape: Any) -> Any:
 
 
 def _axes(s: Settings, axes: Any) -> list[int] | None:
-    """Return axes, which are a setting in older opsets and an input in newer ones."""
+    """Return the axes: a setting in older opsets, an input in newer ones."""
     if axes is not None:
         return [int(axis) for axis in axes.reshape(-1)]
     return s.get("axes")
@@ -208,7 +208,7 @@ def _slice(
 
 
 def _rows(x: Any, axis: int, index: Iterable[int]) -> Any:
-    """Pick rows by numbers of the host: an index tensor would have to travel to the GPU."""
+    """Select rows by Python integers, which avoids sending an index tensor to the GPU."""
     return torch.stack([x.select(axis, i) for i in index], axis)
 
 
@@ -233,14 +233,14 @@ def _pad(s: Settings, x: Any, pads: Any = None, value: Any = None, axes: Any = N
     mode = s.get("mode", "constant")
     if mode == "constant":
         return F.pad(x, listed, value=s.get("value", 0.0) if value is None else value.item())
-    while listed and not any(listed[-2:]):  # torch takes no batch and channels here
+    while listed and not any(listed[-2:]):  # torch accepts no padding of batch and channels here
         listed = listed[:-2]
     return F.pad(x, listed, mode={"reflect": "reflect", "edge": "replicate"}[mode])
 
 
 def _resize(s: Settings, x: Any, *inputs: Any) -> Any:
-    """Resize, which was called Upsample: the ways that torch and ONNX have in common."""
-    given = inputs if len(inputs) <= 1 else inputs[1:]  # behind the region, which none of them has
+    """Resize (formerly Upsample), in the modes that torch and ONNX share."""
+    given = inputs if len(inputs) <= 1 else inputs[1:]  # skip the unused region of interest
     scales, sizes = (*given, None, None)[:2]
     way = s.get("coordinate_transformation_mode", "half_pixel" if s["opset"] > 10 else "asymmetric")  # noqa: PLR2004
     nearest = s.get("nearest_mode", "round_prefer_floor" if s["opset"] > 10 else "floor")  # noqa: PLR2004
@@ -267,7 +267,7 @@ def _resize(s: Settings, x: Any, *inputs: Any) -> Any:
 
 
 def _cast(s: Settings, x: Any) -> Any:
-    """Floats keep the engine's precision; lone numbers and lists of them are of the host."""
+    """Cast; floats keep the engine's precision, and scalars and vectors stay on the host."""
     if s["to"] not in FLOATS:
         return x.to(torch.bool if s["to"] == BOOL else torch.int64)
     return x if x.is_floating_point() else x.to(s["dtype"] if x.ndim > 1 else torch.float32)
@@ -381,7 +381,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Where": lambda _, condition, x, y: torch.where(condition.to(x.device), x, y),
     "com.microsoft.Gelu": _each(F.gelu),
 }
-"""What is known, by the name of the operator."""
+"""Supported operators by name."""
 
 ON_HOST = {
     "Clip": (1, 2),
@@ -389,4 +389,4 @@ ON_HOST = {
     "Resize": (1, 2, 3),
     "Upsample": (1,),
 }
-"""Inputs by position that are wanted as numbers, where floats; integers are so everywhere."""
+"""Positions of float inputs needed on the host; integer inputs always are."""

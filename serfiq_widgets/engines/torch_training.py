@@ -1,4 +1,4 @@
-"""Trains an on-top head with torch: softmax over identities, dropout in each layer."""
+"""Training of an on-top head with torch: softmax over identities, dropout in each layer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
-LEARNING_RATE = 1.0  # AdaDelta's own
+LEARNING_RATE = 1.0  # AdaDelta's default
 BATCH = 256
-SHIFT = 6.0  # what a dropped feature counts as, with a minus, in root mean squares of the features
-MIN_IMAGES = 2  # of a person who is trained on
+SHIFT = 6.0  # negative value of a dropped feature, in root mean squares of features
+MIN_IMAGES = 2  # of a person, to be used in training
 
 
 def train(
@@ -31,27 +31,27 @@ def train(
     Parameters
     ----------
     embeddings : (N, n) ndarray of float32
-        One per image.
+        One row per image.
     labels : sequence of str
-        Who it shows; people with a single image are left out.
+        The person on each image; people with a single image are not used.
     hidden : sequence of int
         Units of the layers between n and n.
     rate : float
-        Dropout rate p on the inputs of every layer, the classifying one included.
+        Dropout rate p on the inputs of every layer, including the classification layer.
     epochs : int
-        How often every image is seen.
+        Number of epochs.
     seed : int
-        Of weights, order and dropout.
+        Seed of weights, order and dropout.
     progress : callable of (epoch: int, loss: float), optional
         Called after each epoch.
 
     Returns
     -------
     matrices : list of (units after, units before) ndarray of float32
-        The first holds the scaling of its input too. The classifying layer is needed for training
-        alone.
+        The first includes the scaling of its input. The classification layer is used only in
+        training and is not returned.
     shift : float
-        What a dropped feature of the embedding counts as, with a minus.
+        The negative of a dropped feature's value.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def train(
 def _trainable(
     embeddings: NDArray[np.float32], labels: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the images of people who have several, and their people's numbers."""
+    """Return the embeddings of people with several images, and the people's numbers."""
     if len(embeddings) != len(labels):
         raise BadSetting(f"There are {len(embeddings)} embeddings, but {len(labels)} labels.")
     _, number, counts = np.unique(np.array(labels), return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Does a quality score deserve trust? Error versus discard, and what it is made of.
+"""Evaluation of quality scores: error versus discard, and its inputs.
 
 ::
 
@@ -7,9 +7,9 @@
                                                                |
     qualities {name: (N,)} ----------------------------------> Table - evaluate -> Evaluation
 
-Conventions: a comparison is accepted when its score is at or above the threshold; the quality of a
-comparison is the lower of its two images'; the threshold is that of all images unless
-"re-derived" is asked for. Pure functions on arrays.
+Conventions: a comparison is accepted if its score is at or above the threshold; the quality of a
+comparison is the lower quality of its two images; the threshold is that of all images unless
+"re-derived" is chosen. These are pure functions on arrays.
 
 >>> import numpy as np
 >>> from serfiq_widgets.evaluation import Table, compare_pairs, evaluate

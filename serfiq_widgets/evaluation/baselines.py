@@ -1,4 +1,4 @@
-"""Simple rivals that a quality score must beat, and the oracle that none can."""
+"""Simple baselines that a quality score should beat, and an oracle as an upper bound."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def embedding_norm(embeddings: ArrayLike) -> NDArray[np.float64]:
-    """Lengths (N,) of embeddings (N, D) as the network gives them, before they are scaled to 1."""
+    """Return the lengths (N,) of unscaled embeddings (N, D) of the network."""
     lengths: NDArray[np.float64] = np.linalg.norm(np.asarray(embeddings, np.float64), axis=-1)
     return lengths
 
 
 def sharpness(pixels: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of the brightness of an (H, W, 3) uint8 RGB image."""
+    """Return the variance of the Laplacian of an (H, W, 3) uint8 RGB image's brightness."""
     from scipy.ndimage import laplace
 
     return float(laplace(pixels @ LUMA, mode="mirror").var())
 
 
 def brightness(pixels: NDArray[np.uint8]) -> float:
-    """Mean brightness of an (H, W, 3) uint8 RGB image, 0..255: brighter counts as better."""
+    """Return the mean brightness, 0..255, of an (H, W, 3) uint8 RGB image; higher is better."""
     return float((pixels @ LUMA).mean())
 
 
 def chance(images: int, seed: int = 0) -> NDArray[np.float64]:
-    """Random qualities (N,), the same for the same seed."""
+    """Return random qualities (N,), the same for the same seed."""
     return np.random.default_rng(seed).random(images)
 
 
 def oracle(comparisons: Comparisons, fmr: float = 1e-3) -> NDArray[np.int64]:
-    """Qualities (N,) of an oracle that knows which comparisons fail at the threshold of an FMR.
+    """Return qualities (N,) of an oracle that knows which comparisons fail at an FMR.
 
-    It always discards the image with the most false non-matches among what is left (of several,
-    the one with the fewest genuine comparisons, then the first); an image's quality is its place in
-    this order. What never fails is of equal, highest quality. Greedy, so close to the best order
-    but not proved to be it.
+    It repeatedly discards the image with the most false non-matches among the remaining images (of
+    several, the one with the fewest genuine comparisons, then the first); an image's quality is its
+    position in this order. Images without errors have the same, highest quality. The algorithm is
+    greedy: close to the best order, but not proved to be optimal.
     """
     missed = comparisons.genuine < threshold_at(comparisons, fmr)
     errors = [set[int]() for _ in range(comparisons.images)]
@@ -50,7 +50,7 @@ def oracle(comparisons: Comparisons, fmr: float = 1e-3) -> NDArray[np.int64]:
     count = np.array([len(partners) for partners in errors])
     pairs = np.bincount(comparisons.first, minlength=comparisons.images)
     pairs += np.bincount(comparisons.second, minlength=comparisons.images)
-    urgency = count * (pairs.max() + 1.0) - pairs  # the count first, then few comparisons
+    urgency = count * (pairs.max() + 1.0) - pairs  # first by errors, then by few comparisons
     quality = np.full(comparisons.images, np.count_nonzero(count), np.int64)
     for place in range(np.count_nonzero(count)):
         worst = int(np.argmax(urgency))

@@ -1,7 +1,7 @@
-"""How scores differ between groups: distributions, shares, discard rates, effect sizes, tests.
+"""Differences of scores between groups: distributions, shares, discard rates, effects, tests.
 
-Pure functions on arrays. A difference between groups says what one recognition network makes of
-one collection of images: quality follows the network's own bias, and it is no verdict on people.
+These are pure functions on arrays. A difference between groups describes one recognition network on
+one collection of images: quality follows the network's own bias and is no judgement of people.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.errors import BadSetting
 
-MIN_P = 1e-16  # below, a p is only said to be smaller
+MIN_P = 1e-16  # smaller p-values are shown as "below"
 SMALL = 30
-"""Groups with fewer images are marked: what is said of them may be chance."""
+"""Groups with fewer images are marked: their results may be due to chance."""
 CONFIDENCE = 0.95
 EXACT_PAIRS = 10_000  # pairs of images up to which the Kolmogorov-Smirnov test is exact
-LOWEST = 0.005  # of the scores: outliers, which would make every picture narrow
-MIN_WIDTH = 1 / 200  # of a kernel, as a share of the range that is drawn
+LOWEST = 0.005  # share of the scores cut off as outliers in figures
+MIN_WIDTH = 1 / 200  # of a kernel, as a share of the drawn range
 
 
 class Labels(NamedTuple):
@@ -34,11 +34,11 @@ class Labels(NamedTuple):
     Attributes
     ----------
     codes : (N,) ndarray of int
-        Index into ``names``, -1 where the group is not known.
+        Index into ``names``; -1 if the group is unknown.
     names : tuple of str
-        The groups, in the order in which they are shown.
+        The groups, in display order.
     ordered : bool
-        Whether that order means something, as for ages.
+        Whether this order has a meaning, as for ages.
     """
 
     codes: NDArray[np.intp]
@@ -47,16 +47,16 @@ class Labels(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """How far a group's scores lie from those of all others.
+    """The difference between a group's scores and those of all others.
 
     Attributes
     ----------
     delta : float
-        Cliff's delta, -1..1; above 0 where the group's scores are higher.
+        Cliff's delta, -1..1; above 0 if the group's scores are higher.
     ks, p : float
         Two-sample Kolmogorov-Smirnov statistic and its p-value.
     p_holm : float
-        The p-value, corrected after Holm for as many tests as there are groups.
+        The p-value with Holm's correction for one test per group.
     """
 
     delta: float
@@ -67,11 +67,11 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group at one threshold; what does not exist (an effect without a rest) is NaN.
+    """One group at one threshold; undefined numbers (an effect without other groups) are NaN.
 
-    ``rate`` is the share of the group that lies below the threshold, ``low`` and ``high`` its 95 %
-    Wilson interval; ``share`` is the group's part of all images and ``share_kept`` its part of
-    those that stay. ``small`` marks groups below ``SMALL`` images.
+    ``rate`` is the share of the group below the threshold, ``low`` and ``high`` its 95 % Wilson
+    interval; ``share`` is the group's share of all images and ``share_kept`` its share of the
+    images at or above the threshold. ``small`` marks groups with fewer than ``SMALL`` images.
     """
 
     group: str
@@ -92,7 +92,7 @@ class GroupRow:
     p_holm: float
 
     def texts(self) -> tuple[str, ...]:
-        """Return the cells of a table: all but the quartiles, the count below and the plain p."""
+        """Return table cells: all except the quartiles, the count below and the uncorrected p."""
         return (
             f"{self.group}{'*' if self.small else ''}",
             f"{self.n:,}",
@@ -113,14 +113,14 @@ def _text(value: float, form: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class GroupedScores:
-    """Scores by group, sorted once, so that every threshold costs a binary search.
+    """Scores by group, sorted once, so that a threshold needs only a binary search.
 
     Attributes
     ----------
     names : tuple of str
-        The groups that have a score.
+        The groups with at least one score.
     scores : tuple of (n,) ndarray of float64
-        The scores of each, rising.
+        The scores of each group, in ascending order.
     ordered : bool
         As in `Labels`.
     left_out : int
@@ -134,29 +134,29 @@ class GroupedScores:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """Images (G,) of each group."""
+        """Number of images (G,) of each group."""
         return np.array([len(scores) for scores in self.scores], np.int64)
 
     @property
     def small(self) -> NDArray[np.bool_]:
-        """Which groups (G,) are too small to say much."""
+        """Which groups (G,) are too small for reliable results."""
         return self.counts < SMALL
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """Where thresholds make a difference: the scores of all, without the lowest 0.5 %."""
+        """The useful range of thresholds: that of all scores without the lowest 0.5 %."""
         low, high = np.quantile(np.concatenate(self.scores), [LOWEST, 1])
         return float(low), float(high)
 
     def below(self, thresholds: ArrayLike) -> NDArray[np.int64]:
-        """Images (G, K) of each group with a score below each of K thresholds."""
+        """Return the number of images (G, K) of each group below each of K thresholds."""
         at = np.atleast_1d(np.asarray(thresholds, np.float64))
         return np.array([np.searchsorted(scores, at) for scores in self.scores], np.int64)
 
     def shares(self, thresholds: ArrayLike) -> NDArray[np.float64]:
-        """Each group's part (G, K) of the images that stay at each of K thresholds.
+        """Return each group's share (G, K) of the images kept at each of K thresholds.
 
-        They add up to 1; NaN where no image stays.
+        The shares add up to 1; they are NaN if no image is kept.
         """
         kept = self.counts[:, None] - self.below(thresholds)
         total = kept.sum(axis=0)
@@ -164,7 +164,7 @@ class GroupedScores:
 
     @cached_property
     def effects(self) -> tuple[Effect, ...]:
-        """What sets each group apart from all others."""
+        """Return the difference between each group and all others."""
         if len(self.scores) == 1:
             return (Effect(*[math.nan] * 4),)
         found = []
@@ -179,11 +179,11 @@ class GroupedScores:
     def densities(
         self, grid: NDArray[np.float64], bounds: tuple[float, float] | None = None
     ) -> NDArray[np.float64]:
-        """Density (G, K) of each group's scores on a grid (K,); see `density`."""
+        """Return the density (G, K) of each group's scores on a grid (K,); see `density`."""
         return np.array([density(scores, grid, bounds) for scores in self.scores])
 
     def rows(self, threshold: float) -> list[GroupRow]:
-        """All that is said of each group at a threshold."""
+        """Return all results of each group at a threshold."""
         below = self.below(threshold)[:, 0]
         low, high = wilson_interval(below, self.counts)
         share = self.counts / self.counts.sum()
@@ -215,7 +215,7 @@ def group_scores(scores: ArrayLike, labels: Labels) -> GroupedScores:
     Raises
     ------
     BadSetting
-        There are not as many labels as scores, or nothing is left to compare.
+        The numbers of labels and scores differ, or no image has both.
     """
     values = np.asarray(scores, np.float64)
     if values.shape != labels.codes.shape:
@@ -234,12 +234,12 @@ def group_scores(scores: ArrayLike, labels: Labels) -> GroupedScores:
 
 
 def false_non_matches(genuine: ArrayLike, labels: Labels, threshold: float) -> list[GroupRow]:
-    """FNMR of each group at a fixed threshold: the demographic differential.
+    """Compute FNMR of each group at a fixed threshold: the demographic differential.
 
     Parameters
     ----------
     genuine : (N,) array_like of float
-        Comparison scores of genuine pairs, higher for the more alike.
+        Comparison scores of genuine pairs; higher is more similar.
     labels : Labels
         The group of each pair.
     threshold : float
@@ -248,8 +248,8 @@ def false_non_matches(genuine: ArrayLike, labels: Labels, threshold: float) -> l
     Returns
     -------
     list of GroupRow
-        ``rate`` is the group's FNMR. Its interval takes pairs as independent; where one person
-        is in many pairs, the truth is less certain.
+        ``rate`` is the group's FNMR. Its interval assumes independent pairs; if one person is in
+        many pairs, the real interval is wider.
     """
     return group_scores(genuine, labels).rows(threshold)
 
@@ -257,7 +257,7 @@ def false_non_matches(genuine: ArrayLike, labels: Labels, threshold: float) -> l
 def wilson_interval(
     hits: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Wilson's score interval of shares ``hits / trials``; it stays within 0..1.
+    """Return Wilson's score interval of shares ``hits / trials``, within 0..1.
 
     References
     ----------
@@ -273,9 +273,9 @@ def wilson_interval(
 
 
 def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
-    """Cliff's delta: how much likelier a score of ``a`` (N,) beats one of ``b`` (M,) than loses.
+    """Compute Cliff's delta, P(a > b) - P(a < b), for scores ``a`` (N,) and ``b`` (M,).
 
-    Exact over all N*M pairs, in O((N+M) log M); ties count for neither side.
+    Exact over all N*M pairs, in O((N+M) log M); ties count for neither.
 
     References
     ----------
@@ -288,10 +288,10 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def kolmogorov_smirnov(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
-    """Two-sample Kolmogorov-Smirnov statistic and two-sided p-value.
+    """Compute the two-sample Kolmogorov-Smirnov statistic and its two-sided p-value.
 
-    Exact for small samples, else asymptotic. With ties, as whole-number qualities have, the p-value
-    is on the cautious side.
+    Exact for small samples, else asymptotic. With ties, as in integer qualities, the p-value is
+    conservative.
     """
     from scipy.stats import ks_2samp
 
@@ -304,7 +304,7 @@ def kolmogorov_smirnov(a: ArrayLike, b: ArrayLike) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
-    """Correct p-values (N,) for as many tests by Holm's step-down method.
+    """Correct p-values (N,) for N tests by Holm's step-down method.
 
     References
     ----------
@@ -323,10 +323,10 @@ def density(
     grid: NDArray[np.float64],
     bounds: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
-    """Gaussian kernel density of scores (N,) on a grid (K,), its width after Silverman.
+    """Compute a Gaussian kernel density of scores (N,) on a grid (K,), with Silverman's width.
 
-    With bounds (0 and 100 of a quality), what would leak across them is reflected, so that all of
-    the density lies within.
+    With bounds (0 and 100 for quality), density beyond them is reflected, so that all of it lies
+    within the bounds.
     """
     iqr = np.subtract(*np.quantile(scores, [0.75, 0.25])) / 1.349
     deviations = [d for d in (float(np.std(scores)), float(iqr)) if d > 0]

@@ -1,9 +1,9 @@
-"""Confidence bands: the people of a data set drawn anew, with replacement.
+"""Confidence bands: bootstrap over the people of a data set.
 
-Comparisons that share a person are not independent, so people are drawn and not comparisons. A
-person drawn w times counts as w persons: each image and each genuine comparison of theirs has
-weight w. (An impostor comparison of two people would have the product of both weights; the
-threshold stays that of the whole set, so none is needed.) Nothing is compared again.
+Comparisons that share a person are not independent, so people are resampled, not comparisons. A
+person drawn w times counts as w persons: each image and each genuine comparison of this person has
+weight w. (An impostor comparison of two people would have the product of both weights, but the
+threshold stays that of the whole set, so none is needed.) No comparison is computed again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """What B draws of the people say of one quality.
+    """Results of one quality for B draws of the people.
 
     Attributes
     ----------
     shares : (S,) ndarray of float64
         The discarded shares.
     fnmr : (B, S) ndarray of float64
-        FNMR at these, by draw. The same row of two qualities is of the same people.
+        FNMR at these shares, by draw. A row has the same people for all qualities.
     pauc : dict of float to (B,) ndarray of float64
-        By the share up to which it goes, `Curve.pauc` of each draw.
+        `Curve.pauc` of each draw, by its largest share.
     """
 
     shares: Floats
@@ -41,18 +41,18 @@ class Resampled:
     pauc: dict[float, Floats]
 
     def band(self, level: float = LEVEL) -> tuple[Floats, Floats]:
-        """Lower and upper end (S,) of the central share ``level`` of the draws, point by point."""
+        """Return the pointwise bounds (S,) of the central share ``level`` of the draws."""
         return ends(self.fnmr, level)
 
 
 def ends(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Quantiles of draws (B, ...) that leave out equally much on both sides."""
+    """Return the quantiles of draws (B, ...) that exclude the same share on both sides."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
 class Resampler:
-    """Draws the people once, and takes the curve of one quality at any FMR for each draw.
+    """Draws the people once, and computes the curve of one quality at any FMR for each draw.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ class Resampler:
         draws: int = 300,
         seed: int = 0,
     ) -> None:
-        if draws < 2:  # noqa: PLR2004  # quantiles of one draw say nothing
-            raise BadSetting(f"{draws} draws are too few for a band: take 100 or more.")
+        if draws < 2:  # noqa: PLR2004  # one draw has no quantiles
+            raise BadSetting(f"{draws} draws are too few for a band: use 100 or more.")
         compared = order.comparisons
         persons = compared.persons
         chances = np.full(persons, 1 / persons)
@@ -87,7 +87,7 @@ class Resampler:
         self._discard = (total - images) / total
 
     def at(self, fmr: float) -> Resampled:
-        """Curves at the threshold that the whole set has at this FMR."""
+        """Return the curves at the whole set's threshold for this FMR."""
         compared = self._order.comparisons
         missed = compared.genuine < threshold_at(compared, fmr)
         errors = self._left(self._order.lower[missed], self._owner[missed])
@@ -102,8 +102,8 @@ class Resampler:
         return Resampled(self._shares, fnmr, pauc)
 
     def _left(self, ranks: NDArray[np.int64], people: NDArray[np.int32]) -> Floats:
-        """Weight at each step or above, by draw (B, S), of entries of a rank and a person."""
-        # entries of one rank and one person are counted once for all draws
+        """Return the total weight (B, S) of entries at each step or above, by draw."""
+        # entries with the same rank and person are counted once for all draws
         groups, counts = np.unique(ranks << 32 | people, return_counts=True)
         step, person = groups >> 32, groups & 0xFFFFFFFF
         steps = len(self._order.images)
@@ -123,19 +123,19 @@ def resample(
     draws: int = 300,
     seed: int = 0,
 ) -> dict[str, Resampled]:
-    """Draw the people anew and take each error-versus-discard curve again; threshold fixed.
+    """Resample the people and recompute each error-versus-discard curve; fixed threshold.
 
     Parameters
     ----------
     comparisons, qualities, fmr, by
-        As for `discard_curve`, with several qualities by name.
+        As in `discard_curve`, with several qualities by name.
     shares : (S,) array_like of float
-        Where FNMR is wanted.
+        Discarded shares at which to compute FNMR.
     areas : sequence of float
-        Up to which shares the pAUC is wanted.
+        Largest shares of the pAUC.
     draws, seed : int
-        How many, and the seed of the draws: equal for all qualities, so that differences of two
-        can be judged draw by draw.
+        Number and seed of the draws: equal for all qualities, so that two qualities can be compared
+        draw by draw.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Comparisons of images: the genuine ones, a count of the impostors, and the highest of these.
+"""Comparisons of images: genuine scores, the impostor count and the highest impostor scores.
 
-Millions of comparisons are made in blocks and never held at once: what stays are all genuine
-scores, the highest impostor scores, and both histograms.
+Millions of comparisons are computed in blocks and never stored at once: only the genuine scores,
+the highest impostor scores and both histograms are kept.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.errors import BadSetting
 
-ROWS = 512  # of the matrix of scores at a time
-BINS = 2048  # of -1 to 1: a power of two, so that a score's bin is exact
+ROWS = 512  # rows of the score matrix at a time
+BINS = 2048  # from -1 to 1: a power of two, so that bins are exact
 TAIL, MIN_TAIL = 0.004, 50_000
-"""Of the impostor comparisons this share is kept, or this many: four times what FMR 1e-3 needs."""
+"""Share, or number, of impostor scores to keep: four times what FMR 1e-3 needs."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
@@ -25,26 +25,26 @@ Indices = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """Comparisons among N images, as much of them as curves need.
+    """Comparisons of N images, reduced to what curves need.
 
     Attributes
     ----------
     people : (N,) ndarray of int32
-        Who is on each image, numbered from 0.
+        Number of the person on each image, from 0.
     first, second : (G,) ndarrays of int32
         The two images of each genuine comparison.
     genuine : (G,) ndarray of float32
-        Scores of these; higher is more alike.
+        Their scores; higher is more similar.
     impostors : int
-        How many impostor comparisons there are.
+        Number of impostor comparisons.
     tail : (K,) ndarray of float32
-        The K highest impostor scores, falling.
+        The K highest impostor scores, in descending order.
     tail_first, tail_second : (K,) ndarrays of int32, or None
-        The two images of each of these; None where a saved table left them out.
+        The two images of each of these; None in saved tables.
     edges : (B + 1,) ndarray of float64
-        Edges of the histograms, rising; a bin holds its lower edge, the last bin both.
+        Edges of the histograms, ascending; a bin includes its lower edge, the last bin both.
     genuine_bins, impostor_bins : (B,) ndarrays of int64
-        How many scores lie in each bin: exact counts of all comparisons.
+        Number of scores in each bin: exact counts of all comparisons.
     """
 
     people: Indices
@@ -66,31 +66,31 @@ class Comparisons:
 
     @property
     def persons(self) -> int:
-        """How many people there are."""
+        """Number of people."""
         return int(self.people.max()) + 1
 
     @property
     def complete(self) -> bool:
-        """Whether the tail holds every impostor comparison."""
+        """Whether the tail has all impostor comparisons."""
         return len(self.tail) == self.impostors
 
 
 def compare_all(
     embeddings: ArrayLike, identities: ArrayLike, *, tail: float | None = None
 ) -> Comparisons:
-    """Compare every image with every other: cosine of their embeddings.
+    """Compare every image with every other by the cosine of their embeddings.
 
-    Memory stays bounded: a block of 512 rows, the genuine scores and the tail.
+    Memory is bounded: a block of 512 rows, the genuine scores and the tail.
 
     Parameters
     ----------
     embeddings : (N, D) array_like
-        Of any length; they are scaled to 1.
+        Embeddings of any length; they are scaled to 1.
     identities : (N,) array_like
-        Names or numbers of the people; equal ones make a genuine comparison.
+        Names or numbers of the people; equal identities give a genuine comparison.
     tail : float, optional
-        Share of the impostor comparisons to keep, above 0 to 1. Thresholds are exact up to this
-        FMR; see `threshold_at`. Without it 0.4 %, or all of them in a small set.
+        Share of the impostor scores to keep, above 0 and at most 1. Thresholds are exact up to this
+        FMR; see `threshold_at`. The default is 0.4 %, or all in a small set.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def compare_all(
     share = TAIL if tail is None else tail
     keep = _Highest(max(math.ceil(share * impostors), MIN_TAIL if tail is None else 1))
     genuine: list[tuple[Indices, Indices, Floats]] = []
-    bins = np.zeros(BINS + 1, np.int64)  # the first one counts what is no impostor
+    bins = np.zeros(BINS + 1, np.int64)  # the first bin counts scores that are not impostors
     for start in range(0, len(unit), ROWS):
         scores = unit[start : start + ROWS] @ unit[start:].T
         here, there = people[start : start + ROWS, None], people[start:]
@@ -145,18 +145,18 @@ def compare_pairs(
     genuine: ArrayLike,
     people: ArrayLike | None = None,
 ) -> Comparisons:
-    """Take comparisons that were made already.
+    """Return the `Comparisons` of existing scores.
 
     Parameters
     ----------
     first, second : (P,) array_like of int
         Numbers of the two images, from 0.
     scores : (P,) array_like of float
-        Higher is more alike; give minus the distance where distances were measured.
+        Higher is more similar; for distances, pass the negative distance.
     genuine : (P,) array_like of bool
-        Whether both show one person.
+        Whether both images show the same person.
     people : (N,) array_like, optional
-        Who is on each image. Without it, images that genuine comparisons join are one person.
+        The person on each image; by default, genuine comparisons connect images of one person.
 
     Raises
     ------
@@ -190,13 +190,13 @@ def compare_pairs(
 
 
 def number_people(identities: ArrayLike) -> Indices:
-    """Number identities (N,) from 0, in the order of their names."""
+    """Return numbers of identities (N,) from 0, in the order of their names."""
     _, numbers = np.unique(np.asarray(identities), return_inverse=True)
     return np.asarray(numbers, np.int32)
 
 
 def genuine_pairs(people: Indices) -> tuple[Indices, Indices]:
-    """All pairs (G,) of images of one person, in the order in which `compare_all` has them."""
+    """Return all pairs (G,) of images of one person, in the order of `compare_all`."""
     order = np.argsort(people, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
     pairs = [group[np.array(np.triu_indices(len(group), 1))] for group in groups]
@@ -206,7 +206,7 @@ def genuine_pairs(people: Indices) -> tuple[Indices, Indices]:
 
 
 class _Highest:
-    """Keeps the highest scores of many blocks, and where they stood."""
+    """Keeps the highest scores of many blocks, and their positions."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -215,7 +215,7 @@ class _Highest:
         self.held = 0
 
     def add(self, block: Floats, start: int) -> None:
-        """Take a block whose upper left score stands at (start, start); -inf is no score."""
+        """Add a block whose first score has the position (start, start); -inf is not a score."""
         first, second = np.nonzero(block > self.level)
         part = block[first, second], (first + start).astype("i4"), (second + start).astype("i4")
         self.parts.append(part)
@@ -228,7 +228,7 @@ class _Highest:
         if len(scores) > self.count:
             best = np.argpartition(-scores, self.count - 1)[: self.count]
             scores, first, second = scores[best], first[best], second[best]
-            self.level = scores.min()  # equal ones further on would not move the count-th highest
+            self.level = scores.min()  # equal scores would not change the count-th highest
         self.parts, self.held = [(scores, first, second)], len(scores)
 
     def result(self) -> tuple[Floats, Indices, Indices]:
@@ -239,12 +239,12 @@ class _Highest:
 
 
 def _bin(scores: Floats) -> NDArray[np.int32]:
-    """Bins of cosines from 1 on, exact since the bins' width is a power of two; 0 for -inf."""
+    """Return bins of cosines, from 1, exact as the bin width is a power of two; 0 for -inf."""
     scaled = np.floor(scores * np.float32(BINS / 2))
     lowest, highest = -BINS // 2, BINS // 2 - 1
     clipped = np.clip(scaled, lowest - 1, highest).astype(np.int32)
     bins: Indices = clipped - (lowest - 1)
-    bins[(bins == 0) & np.isfinite(scores)] = 1  # a cosine of -1 that rounding put below it
+    bins[(bins == 0) & np.isfinite(scores)] = 1  # a cosine of -1 that rounding moved below -1
     return bins
 
 

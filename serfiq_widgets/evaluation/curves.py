@@ -1,7 +1,7 @@
 """FMR, FNMR, thresholds, DET curve, and error versus discard.
 
-A comparison is accepted when its score is at or above the threshold. FMR is the share of impostor
-comparisons that are accepted, FNMR that of genuine ones that are not.
+A comparison is accepted if its score is at or above the threshold. FMR is the share of accepted
+impostor comparisons, FNMR the share of rejected genuine comparisons.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from serfiq_widgets.evaluation.comparisons import Comparisons
 Floats = NDArray[np.float64]
 By = Literal["image", "comparison"]
 Threshold = Literal["fixed", "re-derived"]
-ROUNDING = 1e-9  # of fmr times a count, which shall be a whole number where it is meant to be
+ROUNDING = 1e-9  # tolerance of fmr times a count, so that integers stay integers
 
 
 def allowed(fmr: float, impostors: int) -> int:
-    """How many of the impostor comparisons may be accepted at an FMR.
+    """Return how many impostor comparisons may be accepted at an FMR.
 
     Raises
     ------
     BadSetting
-        The FMR is not above 0 and at most 1.
+        The FMR is not in (0, 1].
     """
     check_number("FMR", fmr, 0, 1, open_below=True)
     return min(impostors, math.floor(fmr * impostors + ROUNDING))
@@ -39,33 +39,33 @@ def threshold_at(comparisons: Comparisons, fmr: float) -> float:
     """Return the lowest threshold at which FMR is at most ``fmr``.
 
     With ``k = floor(fmr * impostors)`` it is the next float32 above the (k+1)-th highest impostor
-    score: this and all equal to it are rejected, so that with ties FMR stays below ``fmr``. It is
-    an exact order statistic as long as k is below the length of the tail; beyond, it is the lowest
-    edge of the histogram that keeps to ``fmr``.
+    score: this score and all equal ones are rejected, so that with ties FMR stays below ``fmr``. It
+    is an exact order statistic if k is less than the length of the tail; else it is the lowest edge
+    of the histogram at which FMR is at most ``fmr``.
     """
     count = allowed(fmr, comparisons.impostors)
     if count >= comparisons.impostors:
         return -math.inf
     if count < len(comparisons.tail):
         return _just_above(comparisons.tail[count])
-    above = np.cumsum(comparisons.impostor_bins[::-1])[::-1]  # at or above each lower edge
+    above = np.cumsum(comparisons.impostor_bins[::-1])[::-1]  # counts at or above each lower edge
     return float(comparisons.edges[np.argmax(above <= count)])
 
 
 def fnmr_at(comparisons: Comparisons, threshold: float) -> float:
-    """FNMR at a threshold."""
+    """Return FNMR at a threshold."""
     return float((comparisons.genuine < threshold).mean())
 
 
 def det(comparisons: Comparisons) -> tuple[Floats, Floats]:
-    """DET curve: FMR and FNMR at falling thresholds.
+    """Compute the DET curve: FMR and FNMR at descending thresholds.
 
-    Exact at every point: at the scores of the tail, and below these at the histograms' edges.
+    Every point is exact: at the scores of the tail, and below them at the histograms' edges.
 
     Returns
     -------
     two (P,) ndarrays of float64
-        FMR, rising, and FNMR, falling.
+        FMR, ascending, and FNMR, descending.
     """
     tail, edges = comparisons.tail, comparisons.edges
     below = edges[edges < tail[-1]][::-1]
@@ -80,38 +80,38 @@ def det(comparisons: Comparisons) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """An error-versus-discard curve: a step function that is known exactly.
+    """An error-versus-discard curve as an exact step function.
 
     Attributes
     ----------
     discard : (S,) ndarray of float64
-        Share that is discarded at each step, rising from 0.
+        Discarded share at each step, ascending from 0.
     fnmr : (S,) ndarray of float64
-        FNMR from this share on, up to the next.
+        FNMR from this share up to the next one.
     """
 
     discard: Floats
     fnmr: Floats
 
     def at(self, shares: ArrayLike) -> Floats:
-        """FNMR when at most these shares are discarded, of the same shape."""
+        """Return FNMR if at most these shares are discarded, with the same shape."""
         places = np.searchsorted(self.discard, np.asarray(shares) + ROUNDING, side="right")
         found: Floats = self.fnmr[places - 1]
         return found
 
     def pauc(self, most: float = 1.0, *, above_best: bool = False) -> float:
-        r"""Partial area under the curve, as the mean FNMR from no discard up to a share.
+        r"""Compute the partial area under the curve, as the mean FNMR from 0 to a share.
 
         .. math:: \frac{1}{a} \int_0^a \mathrm{FNMR}(d)\,\mathrm{d}d
 
         Parameters
         ----------
         most : float
-            The share *a*, above 0 to 1.
+            The share *a*, above 0 and at most 1.
         above_best : bool
-            Subtract the theoretical best, where every discard takes an error away:
-            :math:`\max(0, \mathrm{FNMR}(0) - d)`, averaged likewise. By images it is no bound: one
-            image can carry many errors.
+            Subtract the theoretical best, where every discard removes an error:
+            :math:`\max(0, \mathrm{FNMR}(0) - d)`, averaged in the same way. When images are
+            discarded this is not a bound: one image can have many errors.
 
         Notes
         -----
@@ -135,33 +135,34 @@ def discard_curve(
     by: By = "image",
     threshold: Threshold = "fixed",
 ) -> Curve:
-    """Error versus discard: FNMR while what has the lowest quality is left out.
+    """Compute error versus discard: FNMR while the lowest quality is discarded.
 
-    The quality of a comparison is the lower of its two images'. Equal qualities are discarded
-    together: a step lies at each distinct quality. Where no genuine comparison is left, FNMR is 0.
+    The quality of a comparison is the lower quality of its two images. Equal qualities are
+    discarded together: each distinct quality is a step. If no genuine comparison is left, FNMR
+    is 0.
 
     Parameters
     ----------
     comparisons : Comparisons
-        Of N images.
+        Comparisons of N images.
     quality : (N,) array_like
         Higher is better; any scale. NaN counts as lower than all.
     fmr : float
-        The threshold is that of this FMR.
+        The FMR that defines the threshold.
     by : {"image", "comparison"}
-        What is discarded and counted. "image": an image below the quality leaves with all its
-        comparisons; the share is that of the N images. "comparison": a genuine comparison below
-        the quality leaves; the share is that of the genuine comparisons. The steps are the same,
-        the shares differ.
+        What is discarded and counted. "image": an image below the quality is discarded with all its
+        comparisons; the share is a share of the N images. "comparison": a genuine comparison below
+        the quality is discarded; the share is one of the genuine comparisons. Both have the same
+        steps with different shares.
     threshold : {"fixed", "re-derived"}
-        "fixed": the threshold of all impostor comparisons, as in operation. "re-derived": at each
-        step anew, of the impostor comparisons that are left, so that FMR stays at ``fmr``. Exact
-        as long as the tail holds enough of them; where it does not, FNMR is NaN.
+        "fixed": the threshold of all impostor comparisons, as in operation. "re-derived": the
+        threshold is computed again at each step from the remaining impostor comparisons, so that
+        FMR stays at ``fmr``. It is exact if the tail has enough of them, else FNMR is NaN.
 
     Raises
     ------
     BadSetting
-        The quality has another length, or the tail says nothing of who was compared.
+        The quality has a wrong length, or the images of the impostor scores are unknown.
 
     Notes
     -----
@@ -174,7 +175,7 @@ def discard_curve(
 class Order:
     """Images and genuine comparisons in the order in which a quality discards them.
 
-    Made once, it gives the curve at each FMR for the price of one sum.
+    After this preparation, a curve at any FMR needs only one sum.
 
     Attributes
     ----------
@@ -184,7 +185,7 @@ class Order:
     lower : (G,) ndarray of int64
         The lower rank of each genuine comparison.
     images, pairs : (S,) ndarrays of int64
-        How many of both are left at each rank.
+        Numbers of remaining images and genuine comparisons at each rank.
     """
 
     comparisons: Comparisons
@@ -195,7 +196,7 @@ class Order:
 
     @classmethod
     def of(cls, comparisons: Comparisons, quality: ArrayLike) -> Order:
-        """Order by a quality (N,)."""
+        """Return the order by a quality (N,)."""
         ranks = rank(quality, comparisons.images)
         lower = np.minimum(ranks[comparisons.first], ranks[comparisons.second])
         steps = int(ranks.max()) + 1
@@ -213,27 +214,27 @@ class Order:
         return Curve((counted[0] - counted) / counted[0], errors / np.maximum(self.pairs, 1))
 
     def discarded(self, share: float) -> NDArray[np.int64]:
-        """Numbers of the images that go when at most this share is discarded, the worst first."""
+        """Return the images discarded at most at this share, lowest quality first."""
         shares = (self.images[0] - self.images) / self.images[0]
         step = np.searchsorted(shares, share + ROUNDING, side="right") - 1
         worst_first = np.argsort(self.ranks, kind="stable")
         return worst_first[: self.images[0] - self.images[step]]
 
     def _levels(self, fmr: float) -> Floats:
-        """Thresholds (S,) of the impostor comparisons that are left at each step; NaN if unknown.
+        """Return the threshold (S,) of the remaining impostors at each step; NaN if unknown.
 
-        With the count k that may be accepted, only the k+1 highest of those matter, and as long as
-        so many of the tail are left, they are the highest.
+        If k of them may be accepted, only the k+1 highest matter; these are known as long as so
+        many scores of the tail remain.
         """
         compared = self.comparisons
         if compared.tail_first is None or compared.tail_second is None:
             raise BadSetting(
-                "This table says not who the impostors were: keep the threshold fixed."
+                "This table does not name the impostors' images: keep the threshold fixed."
             )
         lower = np.minimum(self.ranks[compared.tail_first], self.ranks[compared.tail_second])
         if compared.complete:
             impostors = _left(np.bincount(lower, minlength=len(self.images)))
-        else:  # all pairs were compared, so that the images that are left say it
+        else:  # all pairs were compared: the remaining images give the count
             impostors = self.images * (self.images - 1) // 2 - self.pairs
         tail = compared.tail
         levels = np.full(len(impostors), np.nan)
@@ -249,15 +250,15 @@ class Order:
         return levels
 
     def _errors(self, levels: Floats) -> Floats:
-        """How many of the genuine comparisons that are left fail at the threshold of each step."""
+        """Return how many remaining genuine comparisons fail at each step's threshold."""
         ordered = self.comparisons.genuine[np.argsort(-self.lower, kind="stable")]
-        # what is left stands at the front
+        # the remaining comparisons come first
         counts = [np.sum(ordered[:n] < level) for n, level in zip(self.pairs, levels, strict=True)]
         return np.where(np.isnan(levels), np.nan, counts)
 
 
 def rank(quality: ArrayLike, images: int) -> NDArray[np.int64]:
-    """Rank qualities (N,) from 0 for the lowest; equal ones share a rank, NaN is the lowest."""
+    """Return ranks of qualities (N,), 0 for the lowest; ties share a rank, NaN is lowest."""
     values = np.asarray(quality, np.float64)
     if values.shape != (images,):
         raise BadSetting(f"There are {images} images, but qualities of shape {values.shape}.")
@@ -267,7 +268,7 @@ def rank(quality: ArrayLike, images: int) -> NDArray[np.int64]:
 
 
 def _left(counts: NDArray[Any]) -> NDArray[Any]:
-    """Sums from each step to the end."""
+    """Return the sums from each step to the end."""
     left: NDArray[Any] = np.cumsum(counts[::-1])[::-1]
     return left
 

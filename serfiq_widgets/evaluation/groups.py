@@ -1,6 +1,6 @@
-"""Where groups come from: columns of a table, ages in decades, UTKFace's file names.
+"""Sources of groups: columns of a table, ages in decades, UTKFace's file names.
 
-A table is a mapping of column names to arrays of one length, and what is known of its scores.
+A table is a mapping of column names to arrays of one length, with facts about its scores.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")
 UTKFACE = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+")
 ABOUT = ("model", "passes", "seed")
 CAUTION = (
-    "A score is one network's opinion of a photo. What differs between groups follows that network "
-    "and these photos: their age, sharpness and cropping, and labels that may be wrong. It is no "
-    "statement about people, and by itself no verdict on fairness."
+    "A score is one network's estimate for a photo. Differences between groups depend on that "
+    "network and these photos: their age, sharpness and cropping, and labels that may be wrong. "
+    "They are no statement about people, and by themselves no judgement of fairness."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """Columns of one length, and what is known of the scores.
+    """Columns of one length, and facts about the scores.
 
     Attributes
     ----------
     columns : dict of str to (N,) ndarray
-        Scores, groups, and whatever else.
+        Scores, groups and other columns.
     about : dict of str to str or int
-        ``name`` of the population, ``model``, ``passes`` and ``seed``, as far as they are known.
+        ``name`` of the population, ``model``, ``passes`` and ``seed``, if known.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -54,7 +54,7 @@ class ScoreTable:
         return len(next(iter(self.columns.values())))
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column, or raise BadTable that lists those there are."""
+        """Return a column, or raise BadTable, which lists the columns."""
         if name not in self.columns:
             raise BadTable(
                 f"The table has no column '{name}'; it has: {', '.join(sorted(self.columns))}."
@@ -62,44 +62,44 @@ class ScoreTable:
         return self.columns[name]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """Return a column (N,) of numbers, NaN where there is none; BadTable if it is no such."""
+        """Return a column (N,) of numbers, NaN if missing; BadTable if it has other values."""
         values = self.column(name)
         try:
             if values.dtype == object:
                 values = np.array([np.nan if value is None else value for value in values])
             return values.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise BadTable(f"The column '{name}' holds something that is no number.") from error
+            raise BadTable(f"The column '{name}' has a value that is not a number.") from error
 
     def only(self, rows: NDArray[np.bool_]) -> ScoreTable:
-        """Return the table of these rows; BadTable if there is none."""
+        """Return a table of these rows; BadTable if there are none."""
         return as_table({name: values[rows] for name, values in self.columns.items()}, **self.about)
 
     @property
     def scores(self) -> list[str]:
-        """The columns that hold scores."""
+        """Return the names of the score columns."""
         return [name for name in SCORES if name in self.columns]
 
 
 def as_table(table: Any, **about: str | int) -> ScoreTable:
-    """Make a table of a mapping of arrays or a data frame.
+    """Return a table from a mapping of arrays or a data frame.
 
-    Model, passes and seed are taken from its columns where these say the same in every row.
+    Model, passes and seed are taken from columns with the same value in every row.
 
     Raises
     ------
     BadTable
-        It is neither, it is empty, or its columns are not of one length.
+        It is neither, it is empty, or its columns have different lengths.
     """
     if isinstance(table, ScoreTable):
         return table
     if not isinstance(table, Mapping) and not hasattr(table, "columns"):
-        raise BadTable(f"A {type(table).__name__} is no table: give a mapping or a data frame.")
+        raise BadTable(f"A {type(table).__name__} is not a table: give a mapping or a data frame.")
     names = table.keys() if isinstance(table, Mapping) else table.columns
     columns = {str(name): np.asarray(table[name]) for name in names}
     lengths = {values.shape for values in columns.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) != 1 or next(iter(lengths)) == (0,):
-        raise BadTable("A table needs columns of one and the same length, with a row at least.")
+        raise BadTable("A table needs columns of the same length, with at least one row.")
     found: dict[str, str | int] = {}
     for name in (name for name in ABOUT if name in columns):
         values = {value for value in columns[name].tolist() if not _missing(value)}
@@ -110,16 +110,16 @@ def as_table(table: Any, **about: str | int) -> ScoreTable:
 
 
 def labels(table: ScoreTable, name: str, edges: Sequence[float] | None = None) -> Labels:
-    """Return the groups of a column: its values, or bins of its numbers.
+    """Return the groups in a column: its values, or bins of its numbers.
 
     Parameters
     ----------
     table : ScoreTable
-        With that column.
+        The table with this column.
     name : str
         Ages (a column of numbers called ``age``) are binned into decades if no edges are given.
     edges : sequence of float, optional
-        Where the bins begin, rising; the last is open to above.
+        Lower edges of the bins, ascending; the last bin has no upper edge.
 
     Raises
     ------
@@ -143,16 +143,16 @@ def labels(table: ScoreTable, name: str, edges: Sequence[float] | None = None) -
 
 
 def binned(values: NDArray[np.float64], edges: Sequence[float]) -> Labels:
-    """Bin numbers (N,) from edge to edge; those below the first edge have no group.
+    """Return bins of numbers (N,); numbers below the first edge have no group.
 
     Raises
     ------
     BadTable
-        The edges do not rise.
+        The edges are not ascending.
     """
     edges = list(edges)
     if not edges or any(b <= a for a, b in pairwise(edges)):
-        raise BadTable(f"The edges {edges} must rise.")
+        raise BadTable(f"The edges {edges} must be ascending.")
     whole = all(float(edge).is_integer() for edge in edges)
     names = [
         (f"{a:g}-{b - 1:g}" if b - 1 > a else f"{a:g}") if whole else f"{a:g} to {b:g}"
@@ -171,7 +171,7 @@ def utkface(paths: Sequence[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
     dict of str to (N,) ndarray
         ``age`` (NaN where unknown), ``gender`` and ``ethnicity`` (empty where unknown).
     list of str
-        The names that say something else.
+        The names of another form.
     """
     ages, genders, ethnicities, malformed = [], [], [], []
     for path in paths:
@@ -188,17 +188,17 @@ def utkface(paths: Sequence[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:
 
 
 def with_groups(table: ScoreTable, by: Sequence[str] = ()) -> tuple[ScoreTable, list[str]]:
-    """Add what UTKFace's file names say, if the wanted groups are not in the table already.
+    """Add groups from UTKFace's file names, if the requested groups are not in the table.
 
     Returns
     -------
     ScoreTable, list of str
-        The wider table, and the file names that say something else (these images have no group).
+        The table with groups, and the file names of another form (images without a group).
 
     Raises
     ------
     BadTable
-        Neither the table nor a file name says the groups.
+        Neither the table nor the file names contain the groups.
     """
     wanted = by or ATTRIBUTES
     here = [name for name in wanted if name in table.columns]
@@ -209,29 +209,29 @@ def with_groups(table: ScoreTable, by: Sequence[str] = ()) -> tuple[ScoreTable, 
     found, malformed = utkface([str(path) for path in table.column("path")])
     if len(malformed) == len(table):
         raise BadTable(
-            f"Nothing says the groups: there is no column {' or '.join(wanted)}, and a file name "
+            f"The groups are unknown: there is no column {' or '.join(wanted)}, and a file name "
             f"like '{malformed[0]}' is not age_gender_ethnicity_date. Give them with --groups."
         )
     return ScoreTable({**found, **table.columns}, table.about), malformed
 
 
 def join(table: ScoreTable, groups: ScoreTable, on: str = "path") -> tuple[ScoreTable, int]:
-    """Add the columns of another table, row by row of the same path, or else of the same file name.
+    """Add the columns of another table for rows with the same path, or the same file name.
 
     Returns
     -------
     ScoreTable, int
-        The wider table, and how many of its rows found no partner (they have no group).
+        The joined table, and the number of its rows without a match (they have no group).
 
     Raises
     ------
     BadTable
-        A path stands twice in ``groups``, or nothing fits.
+        A path occurs twice in ``groups``, or no path matches.
     """
     own = [str(path) for path in table.column(on)]
     other = [str(path) for path in groups.column(on)]
     if len(set(other)) < len(other):
-        raise BadTable(f"The groups name one {on} in two rows.")
+        raise BadTable(f"The groups have one {on} in two rows.")
     found = _partners(own, other) or _partners(_file_names(own), _file_names(other))
     if not found:
         raise BadTable(f"No {on} of the groups is in the scores: '{other[0]}' and '{own[0]}'.")
@@ -244,14 +244,14 @@ def _file_names(paths: Sequence[str]) -> list[str]:
 
 
 def _partners(own: Sequence[str], other: Sequence[str]) -> list[int]:
-    """Return where each of ours stands in the other, -1 for nowhere; empty if none fits at all."""
+    """Return the index in ``other`` of each of ``own``, -1 if missing; empty if none match."""
     rows = {path: row for row, path in enumerate(other)}
     found = [rows.get(path, -1) for path in own]
     return found if len(rows) == len(other) and max(found) >= 0 else []
 
 
 def _picked(values: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
-    """Take these rows; where there is none (-1), NaN among numbers and else None."""
+    """Return these rows of the values; for -1, NaN in numbers and None in other types."""
     if values.dtype.kind in "iuf":
         numbers: NDArray[Any] = np.where(np.array(rows) < 0, np.nan, values[rows].astype(float))
         return numbers
@@ -261,10 +261,10 @@ def _picked(values: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
 
 
 def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
-    """Write groups and scores, and nothing that names an image, as a small ``.npz``.
+    """Write groups and scores without image names to a small ``.npz`` file.
 
-    Rows without a score are left out; the others are sorted by what they say, so that their order
-    tells nothing. Raw scores are rounded to four places.
+    Rows without a score are omitted; the other rows are sorted by their values, so that their order
+    reveals nothing. Raw scores are rounded to four decimals.
     """
     columns = {name: table.column(name) for name in attributes}
     columns |= {name: table.numbers(name) for name in table.scores}
@@ -278,12 +278,12 @@ def save(table: ScoreTable, path: Path, attributes: Sequence[str]) -> None:
 
 
 def load(path: str | Path) -> ScoreTable:
-    """Read what `save` wrote.
+    """Read a file written by `save`.
 
     Raises
     ------
     BadTable
-        It is something else; the text names the file.
+        It is another kind of file; the text names it.
     """
     path = Path(path)
     try:
@@ -294,12 +294,12 @@ def load(path: str | Path) -> ScoreTable:
 
 
 def _exact(values: NDArray[Any]) -> NDArray[Any]:
-    """Return float32 as the number with four places that was meant, so that thresholds meet it."""
+    """Return float32 values as exact four-decimal numbers, so that thresholds match them."""
     return np.round(values.astype(np.float64), PLACES) if values.dtype == np.float32 else values
 
 
 def _small(values: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers 0..255 as one byte each, other numbers as float32 with four places."""
+    """Return integers 0..255 as bytes, other numbers as float32 with four decimals."""
     if values.dtype.kind not in "iuf":
         return values.astype(str)
     if (values == np.round(values)).all() and values.min() >= 0 and values.max() <= 255:  # noqa: PLR2004
@@ -309,7 +309,7 @@ def _small(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value == "" or value != value  # noqa: PLR0124  # NaN is unlike itself
+    return value is None or value == "" or value != value  # noqa: PLR0124  # NaN is not equal to itself
 
 
 def _text(value: Any) -> str:
@@ -317,6 +317,6 @@ def _text(value: Any) -> str:
 
 
 def _natural(text: str) -> list[Any]:
-    """Sort key that takes digits as numbers: 9 before 10."""
+    """Return a sort key that treats digits as numbers: 9 before 10."""
     parts = re.split(r"(\d+)", text.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]

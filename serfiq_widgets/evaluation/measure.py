@@ -1,4 +1,4 @@
-"""From a folder of faces to what an evaluation needs: embeddings, people, qualities."""
+"""Measurements of a folder of faces for an evaluation: embeddings, people, qualities."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from serfiq_widgets.scoring.scorer import Scorer
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a network says of the images of a folder that could be used.
+    """A network's results for the usable images of a folder.
 
     Attributes
     ----------
     names : tuple of str
         The N images, as paths from the folder.
     people : tuple of str
-        Who is on each: the name of the folder that the image lies in.
+        The person on each image: the name of the image's folder.
     embeddings : (N, D) ndarray of float32
-        As the network gives them, not scaled; under an on-top head those of its base.
+        Unscaled embeddings of the network; for an on-top head, those of its base network.
     qualities : dict of str to (N,) ndarray of float64
         ``serfiq`` (raw score as published), ``controlled`` and ``limit`` (the closed form; both
         where the head is affine), ``norm`` of the embedding, ``sharpness``, ``brightness``.
     errors : tuple of str
-        Why the other images could not be used.
+        Reasons why the other images could not be used.
     about : dict
         Data, model, its SHA-256, passes, seed.
     """
@@ -54,7 +54,7 @@ class Measured:
     about: dict[str, Any]
 
     def table(self, comparisons: Comparisons | None = None) -> Table:
-        """Return what is to be evaluated: all images compared, or as they were already."""
+        """Return a table to evaluate: with the given comparisons, or all images compared."""
         compared = comparisons or compare_all(self.embeddings, self.people)
         return Table(compared, dict(self.qualities), self.names, self.about)
 
@@ -67,19 +67,19 @@ def measure(
     aligned: bool = False,
     progress: Progress | None = None,
 ) -> Measured:
-    """Score and embed the images of a folder; a bad image is counted, not a stop.
+    """Score and embed the images of a folder; bad images are counted and skipped.
 
     Parameters
     ----------
     scorer : Scorer
     folder : str or Path
-        With one sub-folder per person.
+        A folder with one sub-folder per person.
     passes : int
         Dropout passes T.
     aligned : bool
         The images are aligned face crops: skip detection.
     progress : callable, optional
-        Called after each chunk with how many are done, and how many there are.
+        Called after each chunk with the number of finished images and of all images.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables to evaluate from files that exist: embeddings, pairs with or without scores, rivals."""
+"""Readers of existing files: embeddings, pairs with or without scores, other qualities."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from serfiq_widgets.evaluation import Comparisons, Table, compare_pairs, read_pa
 if TYPE_CHECKING:
     import pandas as pd
 
-# numbers of a score table that are no quality, or the same one again
+# numeric columns of a score table that are not qualities, or repeat one
 BOOKKEEPING = {"faces", "passes", "seed", "ms", "low", "high", "scaled", "quality"}
 ENDS = ("path_a", "path_b")
 
 
 class Images:
-    """Finds images by what files call them.
+    """Finds images by their paths in files.
 
-    A path is found as it is named, as it lies on the disk, or by its last part if no other image
-    has the same.
+    A path matches an image by its name, by its location on the disk, or by its last part if this is
+    unique.
 
     Parameters
     ----------
     names : sequence of str
         The images, numbered from 0.
     root : Path
-        The folder that relative names start from.
+        The folder of relative names.
     """
 
     def __init__(self, names: Sequence[str], root: Path = Path()) -> None:
@@ -48,7 +48,7 @@ class Images:
         self._known = alone | self._known
 
     def find(self, path: object) -> int:
-        """Return the number of an image, -1 if it is none of these."""
+        """Return the number of an image, -1 if it is unknown."""
         text = _as_written(path)
         for key in (text, Path(text).resolve().as_posix(), Path(text).name):
             if key in self._known:
@@ -57,7 +57,7 @@ class Images:
 
 
 def _as_written(path: object) -> str:
-    """Return a path as a table of scores has it, with slashes between folders."""
+    """Return a path as in a table of scores, with slashes between folders."""
     return plain_text(path).replace("\\", "/")
 
 
@@ -69,25 +69,25 @@ def join_scores(
     Parameters
     ----------
     table : Table
-        With names; without, the rows must be as many as its images, in their order.
+        If it has no names, the rows must have the number and order of its images.
     scores : Path or DataFrame
-        What `tables.read_table` reads, or such a table. Columns such as ``seed`` are left out.
+        A file for `tables.read_table`, or a data frame. Columns such as ``seed`` are ignored.
     root : Path
-        The folder that the names start from.
+        The folder of relative names.
     name : str
-        What a data frame is called; a file has its own.
+        The name of a data frame in messages; for a file, the file's name is used.
 
     Returns
     -------
     Table
-        A quality whose name is taken gets the table's name behind it.
+        If a quality's name exists already, the table's name is added to it.
     int
-        How many images have no row: they count as the lowest.
+        The number of images without a row: they count as the lowest quality.
 
     Raises
     ------
     BadTable
-        There is no numeric column, no ``path`` where one is needed, or no row fits an image.
+        There is no numeric column, no required ``path``, or no row that matches an image.
     """
     if isinstance(scores, Path):
         frame, name = read_table(scores), scores.stem
@@ -109,14 +109,14 @@ def join_scores(
 
 
 def _rows(table: Table, frame: pd.DataFrame, name: str, root: Path) -> NDArray[np.int64]:
-    """Which image each row is of, -1 for none."""
+    """Return the number of each row's image, -1 for none."""
     images = table.comparisons.images
     if not table.names:
         if len(frame) != images:
             raise BadTable(f"'{name}' has {len(frame)} rows, but there are {images} images.")
         return np.arange(images)
     if "path" not in frame.columns:
-        raise BadTable(f"'{name}' has no column 'path' that says which image a row is of.")
+        raise BadTable(f"'{name}' has no column 'path' with the images.")
     known = Images(table.names, root)
     rows = np.array([known.find(path) for path in frame["path"]], np.int64)
     if not (rows >= 0).any():
@@ -128,12 +128,12 @@ def _rows(table: Table, frame: pd.DataFrame, name: str, root: Path) -> NDArray[n
 
 
 def read_archive(file: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a ``.npz`` file: ``embeddings``, and ``labels`` and ``paths`` if there.
+    """Read the arrays of a ``.npz`` file: ``embeddings``, and optional ``labels``, ``paths``.
 
     Raises
     ------
     BadTable
-        It cannot be read, or holds no embeddings (N, D).
+        It cannot be read, or contains no embeddings (N, D).
     """
     try:
         arrays, _ = unpack_arrays(file)
@@ -141,14 +141,14 @@ def read_archive(file: Path) -> dict[str, NDArray[Any]]:
         raise BadTable(f"'{file.name}' cannot be read: {one_line(error)}") from error
     found = arrays.get("embeddings")
     if found is None or found.ndim != 2:  # noqa: PLR2004  # rows of embeddings
-        raise BadTable(f"'{file.name}' holds no array 'embeddings' (N, D): {', '.join(arrays)}.")
+        raise BadTable(f"'{file.name}' has no array 'embeddings' (N, D): {', '.join(arrays)}.")
     return arrays
 
 
 def same_length(embeddings: NDArray[np.float32]) -> bool:
-    """Whether all embeddings (N, n) were scaled to one length."""
+    """Return whether all embeddings (N, n) have the same length."""
     lengths = np.linalg.norm(embeddings, axis=1)
-    return bool(np.ptp(lengths) <= 1e-3 * lengths.mean())  # rounding to float16
+    return bool(np.ptp(lengths) <= 1e-3 * lengths.mean())  # tolerance for float16
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32]:
@@ -157,7 +157,7 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     Raises
     ------
     BadSetting
-        The file cannot be read, or holds something else.
+        The file cannot be read, or contains something else.
     """
     try:
         if path.suffix.lower() == ".npy":
@@ -166,14 +166,14 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
             values = np.loadtxt(path, delimiter=",", ndmin=2)
         numbers = np.asarray(values, np.float32)
     except (OSError, ValueError, TypeError, EOFError) as error:
-        raise BadSetting(f"'{path.name}' holds no embeddings ({error}).") from error
+        raise BadSetting(f"'{path.name}' contains no embeddings ({error}).") from error
     if numbers.ndim != 2 or not numbers.size:  # noqa: PLR2004  # rows of embeddings
-        raise BadSetting(f"'{path.name}' holds no embeddings (N, n), but {numbers.shape}.")
+        raise BadSetting(f"'{path.name}' contains no embeddings (N, n), but {numbers.shape}.")
     return numbers
 
 
 def is_pairs_table(file: Path) -> bool:
-    """Whether a file of pairs is a table; else it is a list like LFW's."""
+    """Return whether a file of pairs is a table; else it is a list like LFW's."""
     return file.suffix.lower() in SUFFIXES
 
 
@@ -184,17 +184,17 @@ def listed_pairs(
     people: ArrayLike,
     root: Path = Path(),
 ) -> tuple[Comparisons, NDArray[np.float32], NDArray[np.bool_]]:
-    """Compare only the pairs that a file lists.
+    """Compare only the pairs in a file.
 
     Parameters
     ----------
     file : Path
-        A list like LFW's (see `read_pairs`), or a table with ``path_a`` and ``path_b``. Whether a
-        pair is genuine, a column ``genuine`` says, else the people do.
+        A list like LFW's (see `read_pairs`), or a table with ``path_a`` and ``path_b``. A column
+        ``genuine`` says whether a pair is genuine, else the people do.
     names, embeddings, people
-        Of N images.
+        Names, embeddings and people of N images.
     root : Path
-        The folder that the names start from.
+        The folder of relative names.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def listed_pairs(
     Raises
     ------
     BadTable
-        The file cannot be read, or an image is not there.
+        The file cannot be read, or an image is missing.
     """
     owner = np.asarray(people)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -225,18 +225,18 @@ def listed_pairs(
 
 
 def scored_pairs(file: Path) -> tuple[Table, NDArray[np.float32], NDArray[np.bool_]]:
-    """Take comparisons that were scored elsewhere.
+    """Read comparisons with scores of another program.
 
     Parameters
     ----------
     file : Path
-        A table with the columns ``path_a``, ``path_b``, ``score`` (higher is more alike) and
+        A table with the columns ``path_a``, ``path_b``, ``score`` (higher is more similar) and
         ``genuine`` (1 or 0).
 
     Returns
     -------
     Table
-        Its names are the paths, in the order in which they first appear; no quality yet.
+        A table whose names are the paths, in order of first appearance, without qualities.
     (P,) ndarray of float32, (P,) ndarray of bool
         Scores and genuine marks in the order of the file, for `accuracy`.
 
@@ -271,6 +271,6 @@ def _found(known: Images, paths: Sequence[object] | NDArray[Any], file: Path) ->
         lost = paths[int(np.argmax(numbers < 0))]
         raise BadTable(
             f"{(numbers < 0).sum()} of {len(numbers)} entries in '{file.name}' are images that are "
-            f"not there or could not be used, such as '{lost}'."
+            f"missing or could not be used, such as '{lost}'."
         )
     return numbers

@@ -1,4 +1,4 @@
-"""Tables in small files: numbers alone, no name, no face and no embedding."""
+"""Tables in small files: only numbers, without names, faces and embeddings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STEPS = 2**16 - 1
 
 
 def save(path: Path, table: Table, tail: int = 60_000) -> None:
-    """Save a table without the names of its images, and without who the impostors were.
+    """Save a table without the names of its images and without the impostors' images.
 
-    Scores are kept in steps of 1/65535 of their range, so that FNMR may move by what falls into one
-    step; histograms and counts are exact. Random qualities and the oracle's are left out, for
-    `Table.with_baselines` makes them.
+    Scores are stored in steps of 1/65535 of their range, so FNMR may change by the comparisons
+    within one step; histograms and counts are exact. Random and oracle qualities are not stored:
+    `Table.with_baselines` computes them.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def save(path: Path, table: Table, tail: int = 60_000) -> None:
     table : Table
     tail : int
         How many of the highest impostor scores to keep: beyond this share of the impostor
-        comparisons thresholds lie on a bin's edge.
+        comparisons, thresholds are bin edges.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def load(path: Path) -> Table:
     Raises
     ------
     BadTable
-        The file is missing or is no such table.
+        The file is missing or is not such a table.
     """
     try:
         arrays, about = unpack_arrays(path)

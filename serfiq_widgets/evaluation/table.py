@@ -1,4 +1,4 @@
-"""What is evaluated, and the result: curves of several qualities, in one call."""
+"""The input and the result of an evaluation: error-versus-discard curves of qualities."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Table:
     Attributes
     ----------
     comparisons : Comparisons
-        Of N images.
+        Comparisons of N images.
     qualities : dict of str to (N,) ndarray
-        By name; higher is better, NaN is the lowest.
+        Qualities by name; higher is better, NaN is the lowest.
     names : tuple of str
-        Of the images, or empty: then they have numbers alone.
+        Names of the images, or empty: then images have only numbers.
     about : dict
-        Where it comes from: data, model, passes, seed ...
+        Its origin: data, model, passes, seed ...
     """
 
     comparisons: Comparisons
@@ -52,7 +52,7 @@ class Table:
     about: dict[str, Any] = field(default_factory=dict)
 
     def with_baselines(self, fmr: float = 1e-3, seed: int = 0) -> Table:
-        """Return a table with the qualities ``random`` and ``oracle`` (at this FMR) besides."""
+        """Return a table with the additional qualities ``random`` and ``oracle`` (at this FMR)."""
         images = self.comparisons.images
         more: dict[str, NDArray[Any]] = {RANDOM: baselines.chance(images, seed)}
         more[ORACLE] = baselines.oracle(self.comparisons, fmr)
@@ -67,12 +67,12 @@ class Evaluation:
     ----------
     table : Table
     fmr, threshold, fnmr : float
-        The FMR that is allowed, the threshold it gives, and FNMR there without any discard.
+        The allowed FMR, its threshold, and FNMR at this threshold without discard.
     curves : dict of str to Curve
     resampled : dict of str to Resampled
-        By the same names, or empty.
+        Bootstrap results by the same names, or empty.
     shares : (S,) ndarray of float64
-        The discarded shares that are told.
+        The reported discarded shares.
     by, variant : str
         See `discard_curve`.
     """
@@ -89,19 +89,19 @@ class Evaluation:
 
     @property
     def bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
-        """By quality the shares (S,), and the lower and upper end of FNMR's 95 % band there."""
+        """Return, by quality, the shares (S,) and the bounds of FNMR's 95 % band there."""
         return {name: (drawn.shares, *drawn.band()) for name, drawn in self.resampled.items()}
 
     def difference(self, one: str, other: str, most: float = 0.3) -> tuple[float, float, float]:
-        """PAUC of one quality minus that of another, and the ends of its 95 % band.
+        """Return the pAUC of one quality minus that of another, and its 95 % band.
 
-        Both are taken on the same drawn people, so that what they share cancels out.
+        Both use the same draws of people, so that their common variation cancels out.
         """
         low, high = ends(self.resampled[one].pauc[most] - self.resampled[other].pauc[most])
         return self.curves[one].pauc(most) - self.curves[other].pauc(most), float(low), float(high)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it in plain Python, fit for JSON; what is not known is None."""
+        """Return everything as plain Python objects for JSON; unknown values are None."""
         compared = self.table.comparisons
         fmr, fnmr = det(compared)
         places = np.searchsorted(fmr, np.array(DET_AT) + 1e-12, side="right") - 1
@@ -152,21 +152,21 @@ def evaluate(
     seed: int = 0,
     columns: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Take the error-versus-discard curves of a table's qualities.
+    """Compute the error-versus-discard curves of a table's qualities.
 
     Parameters
     ----------
     table : Table
     fmr : float
-        The FMR that is allowed, above 0 to 1.
+        The allowed FMR, above 0 and at most 1.
     shares : (S,) array_like of float
-        Discarded shares at which FNMR and its band are told.
+        Discarded shares at which FNMR and its band are reported.
     by, threshold : str
         See `discard_curve`.
     draws, seed : int
-        Of the bootstrap, see `resample`; none with 0 draws or with re-derived thresholds.
+        For the bootstrap, see `resample`; none for 0 draws or re-derived thresholds.
     columns : sequence of str, optional
-        Which qualities; all if not given.
+        The qualities to evaluate; all if not given.
 
     Raises
     ------

@@ -19,15 +19,15 @@ Pair = tuple[str, str, bool]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of listed pairs that are decided rightly.
+    """The share of correctly decided pairs.
 
     Attributes
     ----------
     mean, deviation : float
-        Of ten folds, each decided at the best threshold of the other nine; the standard error of
-        this mean.
+        Mean over ten folds, each decided at the best threshold of the other nine; and the standard
+        error of this mean.
     best : float
-        At the best threshold of all pairs, which is too kind.
+        Accuracy at the best threshold of all pairs, which is too optimistic.
     """
 
     mean: float
@@ -36,10 +36,10 @@ class Accuracy:
 
 
 def read_pairs(file: Path) -> list[Pair]:
-    """Read a list of pairs in the form of LFW's ``pairs.txt``.
+    """Read a list of pairs in the format of LFW's ``pairs.txt``.
 
     A line is ``name i j`` (genuine) or ``name i other j`` (impostor), separated by tabs; other
-    lines, such as the counts at the top, are passed over.
+    lines, such as the counts at the top, are skipped.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def read_pairs(file: Path) -> list[Pair]:
     Raises
     ------
     BadTable
-        The file cannot be read or holds no pair.
+        The file cannot be read or has no pair.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -64,17 +64,17 @@ def read_pairs(file: Path) -> list[Pair]:
             if len(w) in (GENUINE, IMPOSTOR)
         ]
     except (OSError, ValueError) as error:
-        raise BadTable(f"'{file.name}' is no list of pairs: {one_line(error)}") from error
+        raise BadTable(f"'{file.name}' is not a list of pairs: {one_line(error)}") from error
     if not pairs:
-        raise BadTable(f"'{file.name}' is no list of pairs: its lines are not 'name 1 2'.")
+        raise BadTable(f"'{file.name}' is not a list of pairs: its lines are not 'name 1 2'.")
     return pairs
 
 
 def folds_of(genuine: ArrayLike) -> NDArray[np.int64]:
-    """Number the fold of each listed pair (P,).
+    """Return the fold number of each listed pair (P,).
 
     LFW lists a fold's genuine pairs and then its impostors, so a fold begins where a genuine pair
-    follows an impostor. A list in another order is dealt out: pair i to fold i modulo 10.
+    follows an impostor pair. In a list with another order, pair i is in fold i modulo 10.
     """
     same = np.asarray(genuine, bool)
     fold: NDArray[np.int64] = np.cumsum(np.append(False, same[1:] & ~same[:-1])).astype(np.int64)
@@ -85,16 +85,16 @@ def folds_of(genuine: ArrayLike) -> NDArray[np.int64]:
 
 
 def accuracy(scores: ArrayLike, genuine: ArrayLike, folds: ArrayLike | None = None) -> Accuracy:
-    """Verification accuracy over folds.
+    """Compute the verification accuracy over folds.
 
     Parameters
     ----------
     scores : (P,) array_like of float
-        A pair is accepted at or above the threshold.
+        Comparison scores; a pair is accepted at or above the threshold.
     genuine : (P,) array_like of bool
-        The truth.
+        Whether each pair is genuine.
     folds : (P,) array_like of int, optional
-        `folds_of` the pairs if not given.
+        Fold numbers; those of `folds_of` if not given.
 
     Notes
     -----
@@ -114,10 +114,10 @@ def accuracy(scores: ArrayLike, genuine: ArrayLike, folds: ArrayLike | None = No
 
 
 def best_threshold(scores: NDArray[Any], genuine: NDArray[np.bool_]) -> float:
-    """Return the score at which most pairs are decided rightly; of several the lowest."""
+    """Return the lowest score at which the most pairs are decided correctly."""
     order = np.argsort(scores, kind="stable")
     ordered, same = scores[order], genuine[order]
-    # accepted from place i on: impostors before it and genuine pairs from it on are right
+    # accepted from index i: impostors before it and genuine pairs from it are correct
     right = np.append(0, np.cumsum(~same))[:-1] + np.cumsum(same[::-1])[::-1]
     new = np.append(True, ordered[1:] != ordered[:-1])
     return float(ordered[new][np.argmax(right[new])])

@@ -1,4 +1,4 @@
-"""From bytes to RGB pixels, safely.
+"""Safe reading of images: from bytes to RGB pixels.
 
-Nothing is imported here: the process that decodes stays light.
+This file imports nothing, so that the decoder process stays small.
 """

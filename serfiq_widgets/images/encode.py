@@ -1,4 +1,4 @@
-"""Pictures as text that a page can hold."""
+"""Images encoded as text for a web page."""
 
 from __future__ import annotations
 

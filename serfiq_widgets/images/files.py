@@ -1,4 +1,4 @@
-"""The image files of folders: which are taken, which are skipped and why, which are the same."""
+"""Image files in folders: which are listed, which are skipped and why, and which are the same."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ FOLDERS = {
 
 
 def find_images(paths: Iterable[str | Path], skipped: Counter[str] | None = None) -> list[Path]:
-    """List the images: files as they are given, folders walked, sorted; see `walk`."""
+    """Return a list of image files: given files, and the sorted contents of folders; see `walk`."""
     return list(walk(paths, skipped))
 
 
 def drawn(images: list[Path], sample: int | None) -> list[Path]:
-    """Take so many of the images at random, always the same, in order; all if not given."""
+    """Return a fixed random sample of the images, sorted; all images if ``sample`` is None."""
     if sample is None or sample >= len(images):
         return images
-    return sorted(random.Random(0).sample(images, sample))  # noqa: S311  # no secret
+    return sorted(random.Random(0).sample(images, sample))  # noqa: S311  # needs no security
 
 
 def walk(paths: Iterable[str | Path], skipped: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield what `find_images` lists, with no more than one folder's names in memory.
+    """Yield the files that `find_images` lists, with only one folder's names in memory.
 
-    In folders, files count as images by their ending (`formats.SUFFIXES`). Hidden files and
-    folders, and those that programs make, are left out. Links to folders are followed, but not
-    back into a folder that is being walked.
+    In folders, files count as images by their suffix (`formats.SUFFIXES`). Hidden files and
+    folders, and those that programs create, are skipped. Links to folders are followed, unless
+    they lead back into a folder that is being walked.
 
     Parameters
     ----------
     paths : iterable of str or Path
         Files and folders. A folder that cannot be listed is yielded itself, so that reading it
-        says why.
+        raises an error with the reason.
     skipped : Counter, optional
-        Counts what was left out: by ending, as ``"hidden"``, as ``"made by programs"``.
+        Counts the skipped files by suffix, as ``"hidden"`` or as ``"made by programs"``.
     """
     counted: Counter[str] = Counter() if skipped is None else skipped
     for path in map(Path, paths):
@@ -79,38 +79,38 @@ def _inside(folder: Path, above: tuple[Path, ...], skipped: Counter[str]) -> Ite
 
 
 def _reason(name: str, is_folder: bool) -> str:
-    """Return why a file or folder is left out; empty if it is not."""
+    """Return why a file or folder is skipped; empty if it is not skipped."""
     if name.lower() in (FOLDERS if is_folder else NAMES):
         return OF_PROGRAMS
     if name.startswith("."):
         return HIDDEN
     if is_folder or name.lower().endswith(SUFFIXES):
         return ""
-    return Path(name).suffix.lower() or "without an ending"
+    return Path(name).suffix.lower() or "without a suffix"
 
 
 def describe_skipped(skipped: Counter[str]) -> str:
-    """Return one sentence that says what a walk left out; empty if nothing."""
+    """Return a sentence about the skipped files; empty if none was skipped."""
     if not skipped:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-    return f"Skipped in the folders, as no images: {kinds}."
+    return f"Skipped in the folders, not images: {kinds}."
 
 
 def same_in_two_folders(images: Iterable[str | Path]) -> list[tuple[Path, Path]]:
-    """Find files that lie in two folders with the same content, by SHA-256.
+    """Find files with the same content (by SHA-256) in different folders.
 
-    Where each folder is a person, one photo under two people ruins what is measured: a genuine
-    comparison counts as an impostor's.
+    Where each folder is one person, the same photo under two people spoils the results: a genuine
+    comparison counts as an impostor comparison.
 
     Returns
     -------
     list of (Path, Path)
-        The first file of a content, and each further one in another folder.
+        The first file with some content, and each file with the same content in another folder.
     """
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in map(Path, images):
-        with suppress(OSError):  # whoever reads it says why
+        with suppress(OSError):  # reading the image reports the error
             by_size[path.stat().st_size].append(path)
     pairs: list[tuple[Path, Path]] = []
     for paths in by_size.values():

@@ -1,8 +1,8 @@
-"""Formats of image files, known by their first bytes: which are decoded where, and from whom.
+"""Image file formats, detected by their first bytes, and which are accepted from whom.
 
-JPEG, PNG and WebP are read piece by piece (see `metadata`). The decoders of the others are older,
-larger or younger, so they work in the process that is confined (see `sandbox`). Standard library
-only.
+JPEG, PNG and WebP files are parsed in parts before they are decoded (see `metadata`). The decoders
+of the other formats are older, larger or newer, so they run in the confined process (see
+`sandbox`). This module uses the standard library only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUFFIXES = (
         ".tiff",
     ),
 )
-"""Of the files that are taken for images where a folder is walked."""
+"""Suffixes of the files that count as images when a folder is walked."""
 MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -55,17 +55,17 @@ FROM_VISITORS = (
     "is not a JPEG, PNG, WebP, AVIF or HEIC image. Save it as JPEG or PNG and try again."
 )
 FROM_OWNERS = (
-    "is no image that can be read: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP, PPM, PGM or "
+    "is not an image that can be read: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF, BMP, PPM, PGM or "
     "JPEG 2000. Save it as JPEG or PNG and try again."
 )
 NO_HEIF = (
-    "is a HEIC photo, which takes a reader of its own: pip install 'serfiq_widgets[heif]'. Or save "
+    "is a HEIC photo, which needs an extra package: pip install 'serfiq_widgets[heif]'. Or save "
     "it as JPEG and try again."
 )
 
 
 def format_of(content: bytes) -> str:
-    """Return the format of a file's content, by Pillow's name; empty if it is none of these."""
+    """Return Pillow's name of a file's format; empty if the format is unknown."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
     if content[4:8] == b"ftyp":
@@ -79,5 +79,5 @@ def format_of(content: bytes) -> str:
 
 
 def has_heif() -> bool:
-    """Whether the reader of HEIC photos is installed."""
+    """Return whether the HEIC decoder is installed."""
     return find_spec("pillow_heif") is not None

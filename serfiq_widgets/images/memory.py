@@ -1,4 +1,4 @@
-"""Memory that is not used any more goes back to the system, with what stood in it."""
+"""Return of freed memory to the operating system, so that erased photos do not stay in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from contextlib import suppress
 
 
 def give_back() -> None:
-    """Return freed memory to the system, where the C library can be asked to (Linux)."""
+    """Return freed memory to the system, where the C library can do so (Linux)."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,9 +1,9 @@
-"""What a decoder needs of a JPEG, PNG or WebP file, and nothing else of it.
+"""Removal of everything that a decoder does not need from a JPEG, PNG or WebP file.
 
-The files are read here piece by piece, before any decoder sees them. EXIF, comments, profiles,
-thumbnails, further pictures and whatever hangs behind the picture are left out: they tell of the
-person, and most traps for decoders are laid there. Size, scans and memory are known from the
-headers, so that a file that asks for too much is never decoded. Standard library only.
+The files are parsed here, part by part, before a decoder reads them. EXIF, comments, profiles,
+thumbnails, further images and data after the image are dropped: they contain personal data, and
+most attacks on decoders use them. The headers give size, scans and memory, so a file that needs too
+much is never decoded. This module uses the standard library only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from serfiq_widgets.images.formats import FROM_OWNERS
 from serfiq_widgets.images.orientation import orientation_of, raw_profile
 
 MAX_PIXELS = 32_000_000
-MAX_SCALED = 110_000_000  # pixels of a JPEG that is decoded at half its size, or less
+MAX_SCALED = 110_000_000  # pixels of a JPEG that is decoded at half its size, or smaller
 MIN_SIDE = 16
-MAX_MEMORY = 290_000_000  # bytes that decoding may take
-MAX_WORK = 400_000_000  # pixels times scans, of a progressive JPEG; about a second
-MAX_PIECES = 20_000  # a file of 20 MB has some 2,500 when it is written by a careful program
+MAX_MEMORY = 290_000_000  # bytes that decoding may use
+MAX_WORK = 400_000_000  # pixels times scans of a progressive JPEG; about a second
+MAX_PIECES = 20_000  # a typical 20 MB file has about 2,500
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
@@ -31,29 +31,29 @@ _SCAN_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END, _JFIF, _EXIF, _ADOBE = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE
-_METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # applications' own segments, and comments
+_METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # application segments and comments
 _BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PNG_PIECES = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _WEBP_PIECES = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
-_WEBP_FLAGS = 0x20 | 0x08 | 0x04  # there is a profile, EXIF, XMP
+_WEBP_FLAGS = 0x20 | 0x08 | 0x04  # has a profile, EXIF, XMP
 _EXIF_JPEG = b"Exif\0"
 _XMP_JPEG, _XMP_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type exif"
-_MOST_TEXT = 1_000_000  # bytes of a PNG's compressed text that are unpacked
-_WEBP_COST = 18  # bytes per pixel: two canvases, a copy and Pillow's pixels; measured
+_MOST_TEXT = 1_000_000  # bytes to unpack from a PNG's compressed text
+_WEBP_COST = 18  # bytes per pixel: two canvases, a copy and Pillow's pixels (measured)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The bytes that are decoded, and how the picture they hold is to be turned.
+    """The bytes to decode, and the orientation of the image in them.
 
     Attributes
     ----------
     content : bytes
         A JPEG, PNG or WebP file without metadata.
     orientation : int
-        As EXIF has it: 1 is upright, 2 to 8 are turned or mirrored.
+        As in EXIF: 1 is upright, 2 to 8 are turned or mirrored.
     """
 
     content: bytes
@@ -61,14 +61,14 @@ class Picture:
 
 
 def essentials(content: bytes, name: str) -> Picture:
-    """Return what a decoder needs of a file.
+    """Return the parts of a file that a decoder needs.
 
     Raises
     ------
     UnreadableImage
-        It is none of the three formats, is broken beyond reading, or is too small.
+        The file has none of the three formats, is too broken to parse, or is too small.
     ImageTooLarge
-        Its headers promise more pixels, memory or work than is allowed.
+        Its headers state more pixels, memory or work than is allowed.
     """
     if content.startswith(_JPEG):
         return _jpeg(content, name)
@@ -80,17 +80,17 @@ def essentials(content: bytes, name: str) -> Picture:
 
 
 def broken(name: str) -> UnreadableImage:
-    """Return the error for a file that does not hold what its format promises."""
-    return UnreadableImage(f"'{name}' is broken: a part is missing or changed. Get it again.")
+    """Return the error for a file that does not follow its format."""
+    return UnreadableImage(f"'{name}' is broken: a part is missing or changed. Copy it again.")
 
 
 def too_large(name: str, what: str) -> ImageTooLarge:
-    """Return the error for a picture that asks for too much."""
-    return ImageTooLarge(f"'{name}' {what}. Save it smaller: 1,000 pixels across are plenty.")
+    """Return the error for an image that needs too much."""
+    return ImageTooLarge(f"'{name}' {what}. Save it smaller: a width of 1,000 pixels is enough.")
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse what has too many pixels, or too few for a face."""
+    """Refuse an image with too many pixels, or too few for a face."""
     if width * height > MAX_PIXELS:
         raise too_large(name, f"has more than {MAX_PIXELS // 10**6} megapixels")
     if min(width, height) < MIN_SIDE:
@@ -100,20 +100,20 @@ def check_size(width: int, height: int, name: str) -> None:
 
 
 def jpeg_scale(width: int, height: int) -> int:
-    """Return by which of 1, 2, 4 and 8 a JPEG's sides are divided while it is decoded.
+    """Return the divisor (1, 2, 4 or 8) of a JPEG's sides during decoding.
 
-    Cameras of phones write more pixels than anyone needs of a face. A JPEG is decoded at half its
-    size as it is read, which costs a quarter of the memory.
+    Phone cameras write more pixels than a face needs. A JPEG decoded at half its size needs a
+    quarter of the memory.
     """
     if width * height > MAX_SCALED:
-        return 1  # it is refused
+        return 1  # it will be refused
     return next(s for s in (1, 2, 4, 8) if (width // s) * (height // s) <= MAX_PIXELS)
 
 
 def check_memory(width: int, height: int, bytes_each: float, name: str) -> None:
-    """Refuse what takes too much memory to decode, at so many bytes per pixel."""
+    """Refuse an image that needs too much memory to decode, at ``bytes_each`` per pixel."""
     if width * height * bytes_each > MAX_MEMORY:
-        raise too_large(name, "takes too much memory to decode")
+        raise too_large(name, "needs too much memory to decode")
 
 
 def _jpeg(content: bytes, name: str) -> Picture:
@@ -135,20 +135,20 @@ def _jpeg(content: bytes, name: str) -> Picture:
     height, width, layers = struct.unpack(">HHB", frame[1:6])
     scale = jpeg_scale(width, height)
     check_size(width // scale, height // scale, name)
-    cost = (4.0 + 3.0) / scale**2  # Pillow's pixels and ours
-    if progressive or scans > 1:  # then all coefficients wait in memory, two bytes each
+    cost = (4.0 + 3.0) / scale**2  # Pillow's pixels and the array
+    if progressive or scans > 1:  # all coefficients stay in memory, two bytes each
         sampling = [(one >> 4) * (one & 15) for one in frame[7 : 6 + 3 * layers : 3]]
         cost += 2.0 * sum(sampling) / max([*sampling, 1])
         if scans * width * height > MAX_WORK:
-            raise too_large(name, f"comes in {scans} scans, too many to decode")
+            raise too_large(name, f"has {scans} scans, too many to decode")
     check_memory(width, height, cost, name)
     return Picture(b"".join(kept), orientation_of(exif, xmp))
 
 
 def _segments(content: bytes, name: str) -> Iterator[tuple[int, int, int, int]]:
-    """Yield marker, start, start of the body, and end of a JPEG's segments, scans with their data.
+    """Yield marker, start, body start and end of a JPEG's segments; scans include their data.
 
-    What stands between them is skipped, as decoders do.
+    Bytes between segments are skipped, as decoders do.
     """
     at, count = 2, 0
     while found := _MARKER.search(content, at):
@@ -188,7 +188,7 @@ def _png(content: bytes, name: str) -> Picture:
     else:
         raise broken(name)
     header = content[8:33]
-    if header[4:8] != b"IHDR" or len(header) < 25:  # noqa: PLR2004  # the size of that piece
+    if header[4:8] != b"IHDR" or len(header) < 25:  # noqa: PLR2004  # the length of IHDR
         raise broken(name)
     width, height = struct.unpack(">II", header[8:16])
     check_size(width, height, name)
@@ -196,16 +196,16 @@ def _png(content: bytes, name: str) -> Picture:
 
 
 def _png_text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """Return keyword and text of a PNG's text piece; no text where it cannot be unpacked."""
+    """Return keyword and text of a PNG text chunk; an empty text if it cannot be unpacked."""
     keyword, _, text = body.partition(b"\0")
     if keyword not in (_RAW_PROFILE, _XMP_PNG):
         return keyword, b""
     packed = kind == b"zTXt"
     if kind == b"zTXt":
-        text = text[1:]  # behind the method
+        text = text[1:]  # skip the method
     elif kind == b"iTXt":
         packed = text[:1] == b"\1"
-        text = text[2:].split(b"\0", 2)[-1]  # behind language and translated keyword
+        text = text[2:].split(b"\0", 2)[-1]  # skip language and translated keyword
     if packed:
         try:
             text = zlib.decompressobj().decompress(text, _MOST_TEXT)
@@ -220,7 +220,7 @@ def _webp(content: bytes, name: str) -> Picture:
         kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
         end = at + 8 + size + size % 2
         piece = content[at:end]
-        if kind == b"VP8X" and len(piece) > 8:  # noqa: PLR2004  # its flags are there
+        if kind == b"VP8X" and len(piece) > 8:  # noqa: PLR2004  # it has flags
             piece = piece[:8] + bytes([piece[8] & ~_WEBP_FLAGS]) + piece[9:]
         if kind in _WEBP_PIECES:
             kept.append(piece)
@@ -241,9 +241,9 @@ def _webp(content: bytes, name: str) -> Picture:
 
 
 def _webp_size(first: bytes, name: str) -> tuple[int, int]:
-    """Return width and height, as the first piece of a WebP file tells them."""
+    """Return width and height from the first chunk of a WebP file."""
     kind, body = first[:4], first[8:]
-    if kind == b"VP8X" and len(body) >= 10:  # noqa: PLR2004  # as the format has it; also below
+    if kind == b"VP8X" and len(body) >= 10:  # noqa: PLR2004  # sizes of the format, also below
         width, height = (int.from_bytes(body[i : i + 3], "little") + 1 for i in (4, 7))
     elif kind == b"VP8L" and len(body) >= 5:  # noqa: PLR2004
         bits = int.from_bytes(body[1:5], "little")

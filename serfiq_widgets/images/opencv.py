@@ -1,4 +1,4 @@
-"""OpenCV, imported when it is needed, and the one thing that several modules want of it."""
+"""The import of OpenCV when it is needed, and resizing, which several modules use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serfiq_widgets.errors import EngineUnavailable
 
 
 def import_cv2() -> Any:
-    """Import OpenCV, or say which system library it lacks.
+    """Import OpenCV; raise an error that names a missing system library.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def import_cv2() -> Any:
 
 
 def shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Average a photo (H, W, 3) down to (width, height)."""
+    """Shrink a photo (H, W, 3) to (width, height) by averaging pixels."""
     if pixels.shape[1::-1] == size:
         return pixels
     cv2 = import_cv2()
@@ -39,6 +39,6 @@ def shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 
 def fitted(width: int, height: int, side: int, most: float = math.inf) -> tuple[int, int]:
-    """Return (width, height) shrunk to a longer side and to a number of pixels, where needed."""
+    """Return (width, height) scaled down to a maximum longer side and number of pixels."""
     scale = min(1.0, side / max(width, height), math.sqrt(most / (width * height)))
     return max(1, round(width * scale)), max(1, round(height * scale))

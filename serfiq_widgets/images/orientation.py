@@ -1,6 +1,6 @@
-"""How a picture is to be turned: the orientation that its EXIF or XMP data give.
+"""The orientation of an image, read from its EXIF or XMP data.
 
-Standard library only: the process that decodes photos of visitors has no NumPy.
+This module uses the standard library only: the decoder process has no NumPy.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 UPRIGHT = 1
 
 _TAG = 0x0112
-_INTEGERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # EXIF's SHORT and LONG, and with a sign
+_INTEGERS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # EXIF's SHORT, LONG and signed types
 _XMP = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([0-9])""")
-_XMP_NAMES = ("xmp", "XML:com.adobe.xmp")  # as Pillow calls it in JPEG and WebP, and in PNG
+_XMP_NAMES = ("xmp", "XML:com.adobe.xmp")  # Pillow's keys in JPEG and WebP, and in PNG
 
 
 def orientation_of(exif: bytes = b"", xmp: bytes = b"") -> int:
-    """Return the orientation, 1 to 8, that metadata give; XMP counts where EXIF says nothing.
+    """Return the orientation, 1 to 8, from metadata; XMP is used if EXIF has none.
 
     Parameters
     ----------
     exif : bytes
-        A TIFF structure, with or without ``Exif`` before it. Only its first directory is looked
-        at, entry by entry, and no pointer is followed.
+        A TIFF structure, with or without ``Exif`` before it. Only its first directory is read,
+        entry by entry, and no pointer is followed.
     xmp : bytes
         An XMP packet.
 
     Returns
     -------
     int
-        1 is upright, also for what is no orientation; 2 to 8 are turned or mirrored as in EXIF.
+        1 is upright, also for invalid values; 2 to 8 are turned or mirrored as in EXIF.
     """
     return _orientation(_of_exif(exif), xmp)
 
 
 def orientation_in(image: Image.Image) -> int:
-    """Return the orientation, 1 to 8, that a PIL image's metadata give, as `orientation_of`."""
+    """Return the orientation, 1 to 8, of a PIL image, by the rules of `orientation_of`."""
     texts = (image.info.get(name) for name in _XMP_NAMES)
     xmp = next((text for text in texts if text), b"")
     value = image.getexif().get(_TAG)
@@ -56,7 +56,7 @@ def _orientation(value: int | None, xmp: bytes) -> int:
 
 
 def raw_profile(text: bytes) -> bytes:
-    """Return the bytes of a PNG's "Raw profile type exif": a name, a length, and hexadecimals."""
+    """Return the bytes of a PNG's "Raw profile type exif": name, length, hexadecimal digits."""
     with suppress(ValueError):
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii", "ignore"))
     return b""

@@ -1,4 +1,4 @@
-"""Outputs are checked before the work: they can be written, and are nothing that is read."""
+"""Checks before the work starts: an output can be written, and is not one of the inputs."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def check_out(
     suffixes: Sequence[str] = (),
     sources: Iterable[str | Path | None] = (),
 ) -> None:
-    """Refuse an output before the work, where it would fail or destroy what the work reads.
+    """Refuse an output that cannot be written or that would overwrite an input.
 
     Parameters
     ----------
     path : Path or None
-        The file that is to be written, if any.
+        The file to write, if any.
     option : str
-        How the user named it.
+        The name of the command line option.
     suffixes : sequence of str
-        What its name may end in, lower case, dots included; anything if there is none.
+        Allowed endings of the name, in lower case, with the dot; empty allows any.
     sources : iterable of str, Path or None
-        What is read: files, and folders of images.
+        The inputs: files, and folders of images.
 
     Raises
     ------
     BadSetting
-        Its name ends otherwise, or it is one of the sources: by its path or through a link.
+        The name has another ending, or the file is one of the sources, directly or by a link.
     NotWritten
-        Its folder is absent or cannot be written, or it is a folder or write-protected itself.
+        The folder is missing or write-protected, or the path is a folder or write-protected.
     """
     if path is None:
         return
@@ -50,10 +50,10 @@ def check_out(
         return
     there = path.stat()
     for source in walk(filter(None, sources)):
-        with suppress(OSError):  # whoever reads it says why
+        with suppress(OSError):  # reading the source reports the error
             if os.path.samestat(source.stat(), there):
                 raise BadSetting(
-                    f"{option} {path}: this is '{source}', which is read, and it would be "
+                    f"{option} {path}: this is '{source}', an input that would be "
                     f"overwritten. Name another {option}."
                 )
 

@@ -1,4 +1,4 @@
-"""A visitor's photo: its picture without metadata, decoded in a process of its own."""
+"""A visitor's photo: kept without metadata, decoded in a separate process."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ PREVIEW_SIDE = 360
 
 
 class Photo:
-    """A visitor's photo: what a decoder needs of its bytes, in memory only.
+    """A visitor's photo: the bytes that a decoder needs, in memory only.
 
-    Metadata (EXIF, comments, profiles, thumbnails) is dropped here, on arrival.
+    Metadata (EXIF, comments, profiles, thumbnails) is dropped at once.
 
     Parameters
     ----------
     content : bytes
         JPEG, PNG, WebP, AVIF or HEIC, at most 20 MB.
     name : str
-        What the visitor calls it; messages show a cleaned and shortened form.
+        The visitor's file name; messages show a cleaned and shortened form.
 
     Attributes
     ----------
     name : str
         The cleaned name.
     preview : (h, w, 3) ndarray of uint8 or None
-        The photo at no more than 360 pixels a side, once `pixels` was called.
+        The photo at no more than 360 pixels a side, after the first call of `pixels`.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        As `read_image`, as far as its headers tell.
+        As in `read_image`, for faults that the headers show.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -57,16 +57,16 @@ class Photo:
 
     @property
     def size(self) -> int:
-        """How many bytes are kept of it."""
+        """Return how many bytes of the photo are kept."""
         return len(self._picture.content)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Decode the photo apart; (H, W, 3) RGB, upright.
+        """Decode the photo in a separate process to upright RGB (H, W, 3).
 
         Raises
         ------
         UnreadableImage, ImageTooLarge
-            It is broken, asks for too much, or took too long; the text names it.
+            The photo is broken, needs too much, or took too long; the text names it.
         """
         pixels = upright(decode(self._picture.content, self.name), self._picture.orientation)
         if self.preview is None:
@@ -76,12 +76,12 @@ class Photo:
 
 
 def _without_metadata(content: bytes, name: str) -> Picture:
-    """Keep the picture alone; of a format of phones, its pixels in PNG.
+    """Return the image without metadata; AVIF and HEIC are converted to PNG.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        As `Photo`.
+        As in `Photo`.
     """
     kind = format_of(content)
     if kind in COMMON:

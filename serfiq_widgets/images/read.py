@@ -1,8 +1,7 @@
-"""Reading images: bytes, files, PIL images and arrays become RGB arrays.
+"""Reading of images: bytes, files, PIL images and arrays become RGB arrays.
 
-Photos are decoded by Pillow alone, under limits on bytes, pixels, memory and work. JPEG, PNG and
-WebP are read piece by piece before that (see `metadata`), other formats are decoded apart (see
-`sandbox`).
+Photos are decoded by Pillow, with limits on bytes, pixels, memory and work. JPEG, PNG and WebP are
+parsed first (see `metadata`); other formats are decoded in a separate process (see `sandbox`).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     )
 
 MAX_BYTES = 20_000_000
-MUCH = 20_000_000  # bytes of pixels; as much memory again was used to decode them
+MUCH = 20_000_000  # bytes of pixels; decoding uses as much memory again
 IMAGE_AXES = 3  # of an array
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CHANNELS = (1, 3, 4)
@@ -50,13 +49,13 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     ----------
     source : path, bytes, file object, PIL image or array
         JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, JPEG 2000, and HEIC where pillow-heif is
-        installed; of several frames or pages the first. All but the first three are decoded in a
-        process of their own. EXIF rotation is applied, alpha is laid on white, 16 bits are scaled
-        to 8; a JPEG or PIL image above 32 megapixels is taken at half its size, or less. Arrays and
-        tensors are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have their channels
-        first; uint8, uint16, or floats of 0 to 1 or of 0 to 255, which their maximum decides.
+        installed; the first of several frames or pages. All but the first three are decoded in a
+        separate process. EXIF rotation is applied, transparent pixels become white, 16 bits are
+        scaled to 8; a JPEG or PIL image above 32 megapixels is read at half its size or less.
+        Arrays and tensors are (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or have the
+        channels first; uint8, uint16, or floats from 0 to 1 or 0 to 255, by their maximum.
     name : str, optional
-        What messages call the image; by default the file's name.
+        The image's name in messages; by default the file's name.
 
     Returns
     -------
@@ -66,7 +65,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     Raises
     ------
     UnreadableImage
-        It is not an image that can be decoded; the text names it and what to do.
+        It is not an image that can be decoded; the text names it and says what to do.
     ImageTooLarge
         More than 20 MB or 32 megapixels (JPEG and PIL images: 110), or too costly to decode (WebP:
         above 16 megapixels).
@@ -74,7 +73,7 @@ def read_image(source: ImageSource, name: str | None = None) -> NDArray[np.uint8
     Warns
     -----
     PixelWarning
-        Floats: as what they were taken.
+        The image has floats; the text says which range was assumed.
     """
     name = name or name_of(source)
     if isinstance(source, np.ndarray) or hasattr(source, "numpy"):
@@ -104,19 +103,19 @@ def _decoded_apart(content: bytes, kind: str, name: str) -> NDArray[np.uint8]:
 
 
 def name_of(source: Any) -> str:
-    """What messages call an image: its file name, if it has one."""
+    """Return an image's name for messages: its file name, if it has one."""
     if isinstance(source, (str, Path)):
         return clean_name(Path(source).name or str(source))
-    # PIL images have a filename; that of gzip's readers is deprecated, and their name is asked
+    # PIL images have a filename; that of gzip files is deprecated, so `name` is used
     try:
         name = getattr(source, "name" if hasattr(source, "name") else "filename", None)
-    except Exception:  # noqa: BLE001  # a reader's own, which raises what it likes
+    except Exception:  # noqa: BLE001  # a user's file object may raise anything
         name = None
     return clean_name(Path(name).name) if isinstance(name, str) and name else "the image"
 
 
 def several(images: Any) -> Iterable[Any]:
-    """Return images as given, or one that stands alone as the only one."""
+    """Return an iterable of images: the given one, or a single image wrapped in it."""
     alone = (
         isinstance(images, (str, Path, bytes, bytearray, memoryview))
         or not isinstance(images, Iterable)  # an aligned face
@@ -128,17 +127,17 @@ def several(images: Any) -> Iterable[Any]:
 
 
 def is_address(source: object) -> bool:
-    """Whether this is no path but an address, such as https://..."""
+    """Return whether this is a web address, such as https://..., and not a path."""
     return isinstance(source, str) and ADDRESS.match(source) is not None
 
 
 def read_bytes(source: Any, name: str) -> bytes:
-    """Return the bytes of a path, buffer or file object, never more than the limit.
+    """Return the bytes of a path, buffer or file object, at most up to the size limit.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        As `read_image`.
+        As in `read_image`.
     """
     if is_address(source):
         raise UnreadableImage(
@@ -150,7 +149,7 @@ def read_bytes(source: Any, name: str) -> bytes:
         try:
             with Path(source).expanduser().open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError, RuntimeError) as error:  # a home folder that nobody has
+        except (OSError, ValueError, RuntimeError) as error:  # such as an unknown home folder
             why = getattr(error, "strerror", None) or error
             raise UnreadableImage(f"'{name}' cannot be read ({why}). Check the path.") from error
     elif hasattr(source, "read"):
@@ -158,7 +157,7 @@ def read_bytes(source: Any, name: str) -> bytes:
             content = _read_to_the_end(source, name)
         except UnreadableImage:
             raise
-        except Exception as error:  # readers raise what they like: zip, gzip, sockets, one's own
+        except Exception as error:  # file objects may raise anything: zip, gzip, sockets
             why = one_line(error) or type(error).__name__
             raise UnreadableImage(f"'{name}' cannot be read ({why}). Open it again.") from error
     else:
@@ -171,9 +170,9 @@ def read_bytes(source: Any, name: str) -> bytes:
 
 
 def _read_to_the_end(source: Any, name: str) -> bytes:
-    """Read a file object, one part after another as pipes give them, up to the limit.
+    """Read a file object in parts, as pipes return them, up to the size limit.
 
-    One that stands at its end, as after writing, is read from its start.
+    If its position is at the end, as after writing, it is read from the start.
     """
     content = bytearray()
     while len(content) <= MAX_BYTES:
@@ -181,7 +180,7 @@ def _read_to_the_end(source: Any, name: str) -> bytes:
         if isinstance(part, str):
             raise UnreadableImage(f"'{name}' is open as text. Open it with mode 'rb'.")
         if part is None:
-            raise UnreadableImage(f"'{name}' has nothing to read yet. Wait until it has all.")
+            raise UnreadableImage(f"'{name}' has no data yet. Wait until all data have arrived.")
         if not part and not content and _stands_behind_its_start(source):
             source.seek(0)
             continue
@@ -201,11 +200,11 @@ def check_bytes(content: bytes, name: str) -> None:
     if len(content) > MAX_BYTES:
         raise too_large(name, f"is larger than {MAX_BYTES // 10**6} MB")
     if not content:
-        raise UnreadableImage(f"'{name}' is empty. Get or save it again.")
+        raise UnreadableImage(f"'{name}' is empty. Download or save it again.")
 
 
 def _as_array(source: Any, name: str) -> NDArray[Any]:
-    """Return an array, or what a framework calls a tensor, as an array with its channels last."""
+    """Return an array or a framework's tensor as an array with the channels last."""
     if not isinstance(source, np.ndarray):
         tensor = source.detach().cpu() if hasattr(source, "detach") else source
         tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor  # unknown to NumPy
@@ -219,7 +218,7 @@ def _as_array(source: Any, name: str) -> NDArray[Any]:
 
 
 def _from_floats(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Take floats as 0 to 1 or as 0 to 255, by their maximum, and say so."""
+    """Convert floats from 0 to 1 or from 0 to 255, by their maximum, and warn about it."""
     if not np.isfinite(array).all():
         raise UnreadableImage(f"'{name}' holds NaN or infinity. {_ARRAY_HELP}")
     least, most = float(array.min(initial=0)), float(array.max(initial=0))
@@ -261,7 +260,7 @@ def _from_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
         image.seek(0)
         smaller = image.reduce(scale) if scale > 1 else image
         return upright(_to_rgb(smaller), orientation_in(image))
-    except Exception as error:  # one that was opened but not decoded yet, from a broken file
+    except Exception as error:  # not decoded yet, and the file is broken
         if "closed" in str(error):
             raise UnreadableImage(f"'{name}' is closed. Open it again.") from error
         raise broken(name) from error
@@ -277,7 +276,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror pixels as an EXIF orientation, 1 to 8, asks for; unknown ones do nothing."""
+    """Turn and mirror pixels by an EXIF orientation, 1 to 8; ignore unknown values."""
     turn = _TURNS.get(orientation)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 

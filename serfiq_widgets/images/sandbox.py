@@ -1,9 +1,9 @@
-"""Decoding apart: what visitors send, and rarer formats, are decoded in a child with limits.
+"""Decoding of visitors' files and of rare formats in a child process with limits.
 
-A decoder that crashes, hangs or eats memory on a hostile file takes only that process with it; the
-next photo starts another. The process is small (Pillow, no NumPy), gives up all that decoding does
-not need (see `confinement`), and goes away when no photo came for a minute. On Windows, which knows
-no such limits, time is limited alone.
+If a decoder crashes, hangs or uses too much memory on a hostile file, only that process ends; the
+next photo starts another one. The process is small (Pillow, no NumPy), has only the permissions
+that decoding needs (see `confinement`), and ends after a minute without a photo. Windows has no
+such limits; there only the time is limited.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from serfiq_widgets.images.memory import give_back
 from serfiq_widgets.images.metadata import MAX_PIXELS
 from serfiq_widgets.images.sandbox_worker import ANSWER, DECODED, ERRORS, LIMITED, READY, REQUEST
 
-MEMORY = 300_000_000  # bytes above what the process has when it starts
-SECONDS = 2  # of computing, for one photo
-PATIENCE_S = 15  # for its answer: a busy machine may be slow
-START_S = 20  # for the process itself; a busy machine may be slow
+MEMORY = 300_000_000  # bytes, in addition to those at its start
+SECONDS = 2  # of CPU time, for one photo
+PATIENCE_S = 15  # until the answer: a busy machine may be slow
+START_S = 20  # until the process is ready; a busy machine may be slow
 IDLE_S = 60
-MAX_TEXT = 2000  # bytes of a refusal's text
-KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # none holds a secret
+MAX_TEXT = 2000  # bytes of an error text
+KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # no secrets
 CHILD = """\
 import sys
 sys.path.insert(0, {!r})
@@ -40,20 +40,20 @@ from serfiq_widgets.images.sandbox_worker import serve
 serve({}, {}, {})
 """
 NO_PROCESS = (
-    "Photos are decoded in a program of their own, and this machine starts no further one just "
+    "Photos are decoded in a separate process, and this machine cannot start another process just "
     "now. Try again in a moment."
 )
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode a file in the confined process; one that `images.metadata` has not read comes upright.
+    """Decode a file in the confined process; `formats.APART` files are turned upright.
 
     Parameters
     ----------
     content : bytes
-        Of any format of `formats`.
+        A file of any format in `formats`.
     name : str
-        What errors call it.
+        The file's name in error messages.
 
     Returns
     -------
@@ -63,31 +63,31 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        It is broken, asks for too much, or took too long; the text names it.
+        The file is broken, needs too much, or took too long; the text names it.
     """
     return _child.decode(content, name)
 
 
 def is_confined() -> bool:
-    """Whether system calls are filtered where photos are decoded; if not, there are limits alone.
+    """Return whether system calls are filtered in the decoder process; else it has limits only.
 
     Raises
     ------
     EngineUnavailable
-        The process does not start.
+        The process cannot be started.
     """
     return _child.is_confined()
 
 
 def forget() -> None:
-    """End the child, and give back to the system what is no longer used, with what stood there."""
+    """End the child process, and return freed memory to the system."""
     _child.stop()
     gc.collect()
     give_back()
 
 
 class _Child:
-    """The process that decodes; it is started when it is needed."""
+    """The decoder process, started when it is needed."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,7 +95,7 @@ class _Child:
         self._lock = threading.Lock()
 
     def decode(self, content: bytes, name: str) -> NDArray[np.uint8]:
-        """Send a file and read its pixels, as they are stored."""
+        """Send a file to the process and read its pixels."""
         with self._lock:
             process = self._running()
             patience = threading.Timer(PATIENCE_S, process.kill)
@@ -106,13 +106,13 @@ class _Child:
                 self.stop()
                 raise UnreadableImage(
                     f"'{name}' could not be decoded safely and was dropped: the file is broken, "
-                    "or made to do harm. Save the photo anew, or try another one."
+                    "or made to do harm. Save the photo again, or try another one."
                 ) from error
             finally:
                 patience.cancel()
 
     def is_confined(self) -> bool:
-        """Whether its system calls are filtered."""
+        """Return whether its system calls are filtered."""
         with self._lock:
             self._running()
         return self._confined
@@ -131,13 +131,13 @@ class _Child:
 
 
 def _start() -> tuple[subprocess.Popen[bytes], bool]:
-    """Start a child, and return it and whether its system calls are filtered.
+    """Start a child process; return it, and whether its system calls are filtered.
 
-    It finds this package where it lies, and inherits nothing of ours.
+    It imports this package by its path, and inherits no files and few environment variables.
     """
     code = CHILD.format(str(Path(__file__).parents[2]), MEMORY, SECONDS, IDLE_S)
     try:
-        process = subprocess.Popen(  # noqa: S603  # this Python, and code of ours
+        process = subprocess.Popen(  # noqa: S603  # this Python with fixed code
             [sys.executable, "-I", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -160,20 +160,20 @@ def _start() -> tuple[subprocess.Popen[bytes], bool]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # bytes that it never took
+        with suppress(OSError):  # unsent bytes
             cast("IO[bytes]", pipe).close()
     process.wait()
 
 
 def _ask(process: subprocess.Popen[bytes], content: bytes, name: str) -> NDArray[np.uint8]:
-    """Send a request and read its answer, of which nothing is believed unchecked.
+    """Send a request, then read and check its answer.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
         The child refuses the file.
     OSError, EOFError
-        The child died, was killed, or talks nonsense.
+        The child crashed, was killed, or sent an invalid answer.
     """
     target, source = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
     called = name.encode()
@@ -199,7 +199,7 @@ def _fill(source: IO[bytes], target: memoryview) -> None:
 
 
 def _read(source: IO[bytes], size: int) -> bytes:
-    """Read as many bytes from a pipe."""
+    """Read ``size`` bytes from a pipe."""
     content = source.read(size)
     if len(content) < size:
         raise EOFError

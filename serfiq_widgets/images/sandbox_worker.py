@@ -1,7 +1,7 @@
-"""Decoding by Pillow alone: a picture without metadata becomes rows of RGB.
+"""Decoding by Pillow: an image without metadata becomes rows of RGB.
 
-It runs where it is called, or in a child process of its own (see `sandbox`), which imports neither
-NumPy nor anything else of weight. Then it has `serve` as its main function.
+It runs in the caller's process, or in a child process (see `sandbox`) whose main function is
+`serve`. The child imports neither NumPy nor any other large package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-if sys.platform != "win32":  # which knows no such limits: there is only the parent's patience
+if sys.platform != "win32":  # Windows has no such limits, only the parent's timeout
     import resource
 
 from serfiq_widgets.errors import ImageTooLarge, SerfiqError, UnreadableImage
@@ -39,30 +39,30 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""By EXIF's orientation, what turns a picture upright; Pillow's names."""
+"""Pillow's name of the transposition that turns an image upright, by EXIF orientation."""
 STRIP_PIXELS = 2**20
 
 REQUEST, ANSWER = struct.Struct("<II"), struct.Struct("<BII")
 READY, LIMITED, DECODED = b"!", b"?", 0
 ERRORS: tuple[type[SerfiqError], ...] = (UnreadableImage, ImageTooLarge)
-"""By number less one, what the first byte of an `ANSWER` says when it is not `DECODED`."""
+"""Errors by the first byte of an `ANSWER`, minus one, if it is not `DECODED`."""
 
 
 @contextmanager
 def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Iterator[Image.Image]:
-    """Decode what `metadata.essentials` left of a file; of several pages or frames the first.
+    """Decode the output of `metadata.essentials`; the first of several pages or frames.
 
-    With ``formats`` of `formats.APART`, a whole file of one of these, turned upright.
+    A format of `formats.APART` is decoded from the whole file and turned upright.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        It is broken, or too large; the text names it.
+        The file is broken or too large; the text names it.
     """
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files; ours are errors below
+        warnings.simplefilter("ignore")  # hide Pillow's warnings about odd files
         try:
             with closing(Image.open(io.BytesIO(content), formats=formats)) as image:
                 if image.format in ("JPEG", "MPO"):
@@ -75,13 +75,13 @@ def decoded(content: bytes, name: str, formats: tuple[str, ...] = COMMON) -> Ite
         except SerfiqError:
             raise
         except (MemoryError, Image.DecompressionBombError) as error:
-            raise too_large(name, "takes too much memory to decode") from error
-        except Exception as error:  # decoders of broken files raise what they like
+            raise too_large(name, "needs too much memory to decode") from error
+        except Exception as error:  # decoders raise any error on broken files
             raise broken(name) from error
 
 
 def check_mode(mode: str, name: str) -> None:
-    """Refuse pixels that Pillow cannot turn to RGB."""
+    """Refuse pixels that Pillow cannot convert to RGB."""
     if mode == "F":
         raise UnreadableImage(f"'{name}' holds floats. Save it with 8 or 16 bits.")
     if mode == "LAB":
@@ -89,7 +89,7 @@ def check_mode(mode: str, name: str) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its metadata ask for; readers of HEIC have done so already."""
+    """Turn an image upright by its metadata; the HEIC decoder has done so already."""
     from PIL import Image
 
     turn = _TURNS.get(orientation_in(image))
@@ -97,9 +97,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def strips(image: Image.Image) -> Iterator[bytes]:
-    """Yield the rows of an image as RGB, some at a time, to spare memory.
+    """Yield the rows of an image as RGB, some at a time, to save memory.
 
-    16 bits are scaled to 8, alpha is laid on white.
+    16 bits are scaled to 8, transparent pixels become white.
     """
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
@@ -124,15 +124,15 @@ def _to_rgb(strip: Image.Image) -> Image.Image:
 
 
 def serve(memory: int, seconds: int, idle: int) -> None:
-    """Answer requests on standard input until it ends, or until none came for ``idle`` seconds.
+    """Answer requests on standard input until it ends, or until ``idle`` seconds pass without one.
 
     The first byte is `READY`, or `LIMITED` where system calls could not be filtered.
-    A request is a `REQUEST` with the sizes of a name and of a file, and both. The answer is an
-    `ANSWER`: `DECODED`, width and height, and the RGB pixels; or the number of an error and the
-    size of its text, and that text.
+    A request is a `REQUEST` with the sizes of a name and of a file, followed by both. The answer is
+    an `ANSWER`: either `DECODED`, width and height, then the RGB pixels; or the number of an error
+    and the size of its text, then the text.
     """
-    _load_decoders()  # nothing can be opened any more when they are needed
-    source: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # as it is in a process
+    _load_decoders()  # files cannot be opened after `confine`
+    source: BufferedReader = sys.stdin.buffer  # type: ignore[assignment]  # of a process
     target = sys.stdout.buffer
     target.write(READY if confine(memory) else LIMITED)
     target.flush()
@@ -141,7 +141,7 @@ def serve(memory: int, seconds: int, idle: int) -> None:
 
 
 def _load_decoders() -> None:
-    """Import all that decoding may need, each working in this thread alone."""
+    """Import all decoders, limited to one thread each."""
     from PIL import AvifImagePlugin, Image
 
     Image.init()
@@ -154,10 +154,10 @@ def _load_decoders() -> None:
 
 
 def _wait(source: BufferedReader, seconds: int, idle: int) -> bool:
-    """Wait for a request, not for ever, and allow so many seconds of computing for it."""
+    """Wait at most ``idle`` seconds for a request; allow it ``seconds`` of CPU time."""
     if sys.platform == "win32":
         return bool(source.peek(1))
-    signal.alarm(idle)  # which ends this process
+    signal.alarm(idle)  # ends this process if no request arrives
     there = bool(source.peek(1))
     signal.alarm(0)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
@@ -179,7 +179,7 @@ def _answer(source: BinaryIO, target: BinaryIO) -> None:
             begun = True
             target.writelines(strips(image))
     except SerfiqError as error:
-        if begun:  # no room for a text among pixels: the parent notices the end
+        if begun:  # pixels were sent already: the parent sees the end
             raise
         text = str(error).encode()
         target.write(ANSWER.pack(1 + ERRORS.index(type(error)), len(text), 0) + text)

@@ -1,1 +1,1 @@
-"""Cards of networks, their files and their download; the bundled networks lie here."""
+"""Cards of networks, their files and downloads, and the bundled networks."""

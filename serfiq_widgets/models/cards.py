@@ -1,4 +1,4 @@
-"""Named models: their cards (models/models.toml), and the network behind a name or a path."""
+"""Named models: their cards (models/models.toml), and the network of a name or a path."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent
 
-# The reference network, and its stretch and dropout rate: what a model without a card is given.
+# The reference network, and its stretch and dropout rate: the defaults of a model without a card.
 REFERENCE = "arcface-r100-mxnet"
 REFERENCE_ALPHA, REFERENCE_R, REFERENCE_RATE = 130.0, 0.88, 0.4
 
-# Where alpha and r come from, if not from a population.
+# The source of alpha and r, if it is not a population.
 NOT_CALIBRATED = "not calibrated, the reference network's: serfiq calibrate fits them to faces"
 GIVEN = "as given"
 UNCALIBRATED = (
-    "'{0}' is not calibrated, so it is given no quality 0 to 100; its raw scores compare photos "
-    "all the same. Fit alpha and r to faces: serfiq calibrate {1} FOLDER"
+    "'{0}' is not calibrated, so it has no quality 0 to 100; its raw scores can still be used to "
+    "compare photos. Fit alpha and r to faces: serfiq calibrate {1} FOLDER"
 )
 
-# What a card can say of its files: in the package, downloaded or placed, or neither yet.
+# States of a card's files: in the package, downloaded or imported, or not installed.
 BUNDLED, INSTALLED, AVAILABLE, BY_HAND = "bundled", "installed", "available", "by hand"
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the library knows of a model; see the head of models.toml for the units."""
+    """Facts about a model; the head of models.toml has the units."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class Card:
     rate: float | None = None
     trained_with_dropout: bool | None = None
     size: int = 112  # height of its input
-    width: int = 0  # of its input; as the height if 0
+    width: int = 0  # of its input; equal to the height if 0
     dimensions: int = 0
     colour: str = "RGB"
     mean: float = 0.0
@@ -64,40 +64,40 @@ class Card:
 
     @property
     def normalisation(self) -> Normalisation:
-        """How the network wants its pixels."""
+        """The network's input format."""
         return Normalisation(
             self.colour, self.mean, self.scale, (self.size, self.width or self.size)
         )
 
     @property
     def calibrated(self) -> bool:
-        """Whether alpha and r are this network's own."""
+        """Whether alpha and r were fitted for this network."""
         return self.population != NOT_CALIBRATED
 
     @property
     def uncalibrated(self) -> str:
-        """What to say of a network without alpha and r of its own; empty if it has them."""
+        """The note about a network without its own alpha and r; empty if it has them."""
         return "" if self.calibrated else UNCALIBRATED.format(self.name, self.name)
 
     @property
     def terms(self) -> str:
-        """The licence in one word."""
+        """The conditions of the licence in one word."""
         return "non-commercial" if self.noncommercial else self.licence.partition(",")[0]
 
     @property
     def folder(self) -> Path:
-        """Where its files lie, or would lie."""
+        """The folder of its files, installed or not."""
         return MODELS if self.bundled else store.models_folder() / self.name
 
     @property
     def weights(self) -> Path:
-        """The file with the weights: what `load_network` opens."""
+        """The file with the weights, which `load_network` opens."""
         (file,) = (file for file in self.files if file.part != "symbol")
         return self.folder / file.name
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files."""
+        """Total bytes of all files."""
         return sum(file.bytes for file in self.files)
 
     @property
@@ -113,7 +113,7 @@ class Card:
 
 @cache
 def cards() -> dict[str, Card]:
-    """All named models, by name."""
+    """Return all named models, by name."""
     table: dict[str, dict[str, Any]] = tomllib.loads(
         (MODELS / "models.toml").read_text(encoding="utf-8")
     )
@@ -121,7 +121,7 @@ def cards() -> dict[str, Card]:
 
 
 def read_card(name: str, entries: dict[str, Any]) -> Card:
-    """Build a card from its table in models.toml."""
+    """Return a card from its table in models.toml."""
     files = tuple(store.ModelFile(**file) for file in entries.get("files", ()))
     return Card(**{**entries, "name": name, "files": files})
 
@@ -136,14 +136,14 @@ def usable() -> dict[str, Card]:
 
 
 def genuine(name: str) -> Card:
-    """Return the card of a recognition network that is here and whole.
+    """Return the card of a recognition network whose files are installed and correct.
 
     Raises
     ------
     UnknownModel
-        It is not downloaded (nothing is fetched here), or does something else than recognise.
+        It is not installed (nothing is downloaded here), or is not a recognition network.
     CorruptModel
-        Its files are not those that the card names.
+        Its files do not match the card.
     """
     card = cards()[name]
     _check(card)
@@ -151,9 +151,9 @@ def genuine(name: str) -> Card:
 
 
 def _check(card: Card) -> None:
-    """Refuse a card whose files are not here, or not those that it names.
+    """Refuse a card whose files are missing or do not match it.
 
-    The hash of 260 MB takes a fraction of the time that the network takes to load.
+    Hashing 260 MB takes a fraction of the network's loading time.
     """
     if card.kind != "recognition":
         raise UnknownModel(f"'{card.name}' is a {card.kind}, not a recognition network.")
@@ -161,9 +161,9 @@ def _check(card: Card) -> None:
     if not card.bundled:
         if card.state != INSTALLED:
             raise UnknownModel(
-                f"The model '{card.name}' is not here yet: serfiq models download {card.name}"
+                f"The model '{card.name}' is not installed: serfiq models download {card.name}"
             )
-        remedy = f"Get it again: serfiq models download {card.name}"
+        remedy = f"Download it again: serfiq models download {card.name}"
     for file in card.files:
         path = card.folder / file.name
         if card.exact and not store.is_genuine(path, file):
@@ -173,8 +173,8 @@ def _check(card: Card) -> None:
 
 
 def dropout_rate(card: Card, network: Network) -> float:
-    """Dropout rate p: the card's, else the graph's own, else the reference network's 0.4.
+    """Return the dropout rate p of the card, else of the graph, else the reference's 0.4.
 
-    A rate of 0 is none: it says that the network was trained without dropout.
+    A rate of 0 is not used: it means that the network was trained without dropout.
     """
     return card.rate or network.rate or REFERENCE_RATE

@@ -1,7 +1,7 @@
-"""Fetching a model's files: resumed, bounded, checked, and from documented hosts only.
+"""Download of a model's files: resumed, limited, verified, and from documented hosts only.
 
-url -> <file>.part, continued after a break -> size and sha256 of the card -> <file>. Nothing is
-fetched that was not asked for by name, and nothing at all while SERFIQ_OFFLINE is set.
+url -> <file>.part, continued after an interruption -> size and sha256 of the card -> <file>. Only
+files requested by name are downloaded, and none while SERFIQ_OFFLINE is set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serfiq_widgets.errors import CorruptModel, DownloadFailed
 from serfiq_widgets.models.files import ModelFile, extract, install_verified, is_genuine
 
 OFFLINE_VARIABLE = "SERFIQ_OFFLINE"
-# GitHub, and the hosts to which it sends those who ask for a release or a large file.
+# GitHub, and the hosts to which it redirects requests for releases and large files.
 HOSTS = frozenset(
     {
         "github.com",
@@ -46,18 +46,18 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Rules:
-    """How patient a download is.
+    """Retries and timeouts of a download.
 
     Attributes
     ----------
     tries : int
-        How many connections are opened for one file.
+        Number of connections for one file.
     pause : float
         Seconds between them.
     stall : float
         Seconds without a byte after which a connection counts as broken.
     local : bool
-        Whether plain http to this very machine is allowed, as tests need it.
+        Whether plain http to this machine is allowed, as needed by tests.
     """
 
     tries: int = 4
@@ -70,11 +70,11 @@ PATIENT = Rules()
 
 
 class _Refused(Exception):
-    """The server or the file is not as it must be; another try would not help."""
+    """The server or the file is wrong; another try would not help."""
 
 
 class _BrokenOff(Exception):
-    """The connection failed; another try may go on where it stopped."""
+    """The connection failed; another try may continue."""
 
 
 def download(
@@ -83,23 +83,23 @@ def download(
     progress: Progress | None = None,
     rules: Rules = PATIENT,
 ) -> None:
-    """Fetch one file of a model into the model's folder, if it is not there.
+    """Download one file of a model into the model's folder, if it is missing.
 
     Parameters
     ----------
     file : ModelFile
-        What is wanted: its name, URL, size and sha256.
+        The file's name, URL, size and sha256.
     folder : Path
-        The model's folder; it is made if needed.
+        The model's folder; it is created if needed.
     progress : callable, optional
-        Called with the bytes that are here and their number in the end, None if not known.
+        Called with the downloaded and the total bytes; the total is None if unknown.
     rules : Rules
-        How patient to be.
+        Retries and timeouts.
 
     Raises
     ------
     DownloadFailed
-        The text says why, and how to place the file by hand. Nothing has the file's name then; a
+        The text says why, and how to import the file. No file with the final name exists then; a
         partial download is kept and continued next time.
     """
     if is_genuine(folder / file.name, file):
@@ -125,8 +125,8 @@ def _check_online() -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second download out: both would write into the same partial file."""
-    if sys.platform == "win32":  # an open file cannot be replaced there anyway
+    """Prevent a second download, which would write to the same partial file."""
+    if sys.platform == "win32":  # there, an open file cannot be replaced
         yield
         return
     import fcntl
@@ -136,7 +136,7 @@ def _alone(folder: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise _Refused("Another download of this model is under way.") from error
+        raise _Refused("Another download of this model is running.") from error
     except OSError:
         pass  # a file system without locks
     try:
@@ -154,13 +154,13 @@ def _fetch_and_settle(file: ModelFile, folder: Path, progress: Progress, rules: 
     except CorruptModel:
         if not resumed:
             raise
-        # what was continued may have been a part of something else: once more, from the start
+        # the partial file may belong to another file: try once more, from the start
         _fetch(file, part, progress, rules)
         _settle(file, part, folder)
 
 
 def _settle(file: ModelFile, part: Path, folder: Path) -> None:
-    """Give the file its name if it is the card's; what was fetched has served in either case."""
+    """Rename the file if it matches the card; delete the download in both cases."""
     member = folder / f"{file.name}.part"
     try:
         if file.member:
@@ -174,14 +174,14 @@ def _settle(file: ModelFile, part: Path, folder: Path) -> None:
 
 
 def _fetch(file: ModelFile, part: Path, progress: Progress, rules: Rules) -> None:
-    """Bring the partial file to its full length, over several connections if they break."""
+    """Complete the partial file, with several connections if they are interrupted."""
     for left in reversed(range(rules.tries)):
         try:
             _connect(file, part, progress, rules)
         except _BrokenOff as error:
             if not left:
                 raise _BrokenOff(
-                    f"{error} It was tried {rules.tries} times; the same command goes on from here."
+                    f"{error} It was tried {rules.tries} times; the same command continues."
                 ) from error
             time.sleep(rules.pause)
         else:
@@ -212,12 +212,12 @@ def _connect(file: ModelFile, part: Path, progress: Progress, rules: Rules) -> N
         with part.open("ab" if start else "wb") as out:
             done = _pour(response, out, file, progress, start, total)
     if total is not None and done < total:
-        raise _BrokenOff(f"The connection broke off after {done} of {total} bytes.")
+        raise _BrokenOff(f"The connection was interrupted after {done} of {total} bytes.")
 
 
 def _open(url: str, headers: dict[str, str], rules: Rules) -> HTTPResponse:
-    opener = build_opener(_Redirects(rules))  # proxies are those of the environment
-    request = Request(url, headers=headers)  # noqa: S310  # its scheme was checked
+    opener = build_opener(_Redirects(rules))  # uses the proxies of the environment
+    request = Request(url, headers=headers)  # noqa: S310  # its scheme is checked
     try:
         response: HTTPResponse = opener.open(request, timeout=rules.stall)
     except HTTPError:
@@ -233,14 +233,14 @@ def _open(url: str, headers: dict[str, str], rules: Rules) -> HTTPResponse:
 def _read_head(
     response: HTTPResponse, file: ModelFile, part: Path, have: int, whole: int | None
 ) -> tuple[int, int | None]:
-    """Read where the answer starts, and how long the whole is; refuse what does not fit."""
+    """Return the start of the answer and the total length; refuse wrong answers."""
     start, total = 0, response.length
     if have and response.status == PARTIAL:
         span = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)
         if not match or int(match[1]) != have or whole not in (None, int(match[2])):
             _discard(part)
-            raise _BrokenOff(f"The server continues with something else ({span!r:.60}).")
+            raise _BrokenOff(f"The server sent a wrong range ({span!r:.60}).")
         start, total = have, int(match[2])
     elif response.status != OK:
         raise _Refused(f"The server answers {response.status} ({response.reason}).")
@@ -265,13 +265,13 @@ def _pour(
     done: int,
     total: int | None,
 ) -> int:
-    """Write what comes, never more than the card allows, and return how much is there then."""
+    """Write the received bytes, at most as many as the card allows; return the file's size."""
     most = total or file.archive_bytes
     while done < most:
         try:
             block = response.read1(min(BLOCK, most - done))
         except (OSError, HTTPException) as error:
-            raise _BrokenOff(f"The connection broke off after {done} bytes ({error}).") from error
+            raise _BrokenOff(f"The connection failed after {done} bytes ({error}).") from error
         if not block:
             break
         out.write(block)
@@ -281,7 +281,7 @@ def _pour(
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows a redirect only to where the first request might have gone."""
+    """Follows a redirect only to an allowed address."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -289,7 +289,7 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        """Check the address, and keep the headers that ask for a range."""
+        """Check the address, and keep the range headers."""
         try:
             _check_address(newurl, self.rules)
         except _Refused:
@@ -299,15 +299,15 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _check_address(url: str, rules: Rules) -> None:
-    """Let only documented hosts pass; the whole authority is compared, so no port or user hides."""
+    """Refuse undocumented hosts; the whole authority is compared, including port and user."""
     scheme, host = "", ""
-    with suppress(ValueError):  # of an address that is none
+    with suppress(ValueError):  # for an invalid address
         parts = urlsplit(url)
         scheme, host = parts.scheme, parts.netloc.lower().removesuffix(":443")
     local = rules.local and scheme == "http" and host.partition(":")[0] in THIS_MACHINE
     if not local and (scheme != "https" or host not in HOSTS):
         raise _Refused(
-            f"It would come from '{scheme}://{host}'; "
+            f"The address is '{scheme}://{host}'; "
             f"allowed are, over https, {', '.join(sorted(HOSTS))}."
         )
 
@@ -317,14 +317,14 @@ def _note(part: Path) -> Path:
 
 
 def _write_note(part: Path, url: str, etag: str, total: int | None) -> None:
-    """Write down what the partial file is a part of; a weak ETag cannot hold a range."""
+    """Record the source of the partial file; a weak ETag is useless for ranges."""
     strong = etag if etag.startswith('"') else ""
     content = {"url": url, "etag": strong, "total": total}
     _note(part).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _what_is_here(file: ModelFile, part: Path) -> tuple[int, str, int | None]:
-    """Return bytes, ETag and full length of the partial file; one of unknown origin is deleted."""
+    """Return bytes, ETag and total length of the partial file; delete one of unknown origin."""
     whole = None if file.member else file.bytes
     try:
         note = json.loads(_note(part).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Where downloaded models lie on this machine, and how a file gets there: checked, then whole.
+"""The folder of downloaded models, and the verified installation of their files.
 
-A file gets its final name only after its bytes were found to be those of its card. Until then it
-has another name, and nothing opens it.
+A file gets its final name only after its bytes were verified with its card. Until then it has
+another name, and no other code opens it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ ACCEPTED = "licence-accepted.txt"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file of a model, as its card describes it.
+    """One file of a model, as described by its card.
 
     Attributes
     ----------
     part : str
         "symbol" or "params" of an MXNet checkpoint, "model" of an ONNX file.
     name : str
-        What it is called in the model's folder.
+        Its name in the model's folder.
     sha256 : str
-        Of the file itself, also where it comes in an archive.
+        Hash of the file itself, even if it is in an archive.
     bytes : int
         Its exact size.
     url : str
-        Where it is fetched from; empty if the user places it.
+        Its download address; empty if the user imports it.
     member : str
-        What it is called in the zip archive behind the URL; empty if the URL is the file.
+        Its name in the zip archive at the URL; empty if the URL is the file.
     archive_bytes : int
-        Most bytes that the archive may have.
+        Largest allowed size of the archive.
     """
 
     part: str
@@ -54,7 +54,7 @@ class ModelFile:
 
 
 def models_folder() -> Path:
-    """Return the folder of downloaded models: SERFIQ_MODELS, else in the user's cache folder."""
+    """Return the folder of downloaded models: SERFIQ_MODELS, else one in the user's cache."""
     own = os.environ.get(FOLDER_VARIABLE)
     if own:
         return Path(own).expanduser()
@@ -64,7 +64,7 @@ def models_folder() -> Path:
 
 
 def has(folder: Path, file: ModelFile, *, exact: bool = True) -> bool:
-    """Whether a file lies in its model's folder; by its size, or by its name alone."""
+    """Return whether a file is in its model's folder, by its size or only by its name."""
     try:
         size = (folder / file.name).stat().st_size
     except OSError:
@@ -73,7 +73,7 @@ def has(folder: Path, file: ModelFile, *, exact: bool = True) -> bool:
 
 
 def is_genuine(path: Path, file: ModelFile) -> bool:
-    """Whether a path holds the bytes that the card names; it is read whole."""
+    """Return whether a file has the card's size and hash; it is read completely."""
     if not path.is_file() or path.stat().st_size != file.bytes:
         return False
     with path.open("rb") as content:
@@ -81,13 +81,13 @@ def is_genuine(path: Path, file: ModelFile) -> bool:
 
 
 def accept(folder: Path, licence: str) -> None:
-    """Remember, beside a model, that its licence was accepted."""
+    """Record in a model's folder that its licence was accepted."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / ACCEPTED, licence)
 
 
 def is_accepted(folder: Path, licence: str) -> bool:
-    """Whether this very licence was accepted before."""
+    """Return whether exactly this licence was accepted before."""
     try:
         return (folder / ACCEPTED).read_text(encoding="utf-8") == licence
     except (OSError, UnicodeDecodeError):
@@ -95,12 +95,12 @@ def is_accepted(folder: Path, licence: str) -> bool:
 
 
 def install_verified(path: Path, file: ModelFile, folder: Path) -> None:
-    """Give a file its final name if it is the one of the card, else delete it.
+    """Rename a file to its final name if it matches the card, else delete it.
 
     Raises
     ------
     CorruptModel
-        It is not: the size or the sha256 differs.
+        The size or the sha256 differs.
     """
     if not is_genuine(path, file):
         error = _not_genuine(path, file)
@@ -111,27 +111,27 @@ def install_verified(path: Path, file: ModelFile, folder: Path) -> None:
 
 def _not_genuine(path: Path, file: ModelFile) -> CorruptModel:
     return CorruptModel(
-        f"The bytes are not those of '{file.name}': {path.stat().st_size} of them where the card "
-        f"says {file.bytes}, or another sha256."
+        f"The file is not the expected '{file.name}': its size ({path.stat().st_size} bytes, card: "
+        f"{file.bytes}) or its sha256 is wrong."
     )
 
 
 def import_file(source: Path, file: ModelFile, folder: Path, *, exact: bool = True) -> bool:
-    """Copy the user's own file, or the zip archive that holds it, to its place.
+    """Install the user's own file, or extract it from a zip archive.
 
     Returns
     -------
     bool
-        Whether it is the file of the card; always true if that is asked for (`exact`).
+        Whether it matches the card; always true with ``exact``.
 
     Raises
     ------
     CorruptModel
-        It is not, although it must be; it is no regular file (a pipe, a device); or the archive is
-        broken.
+        It does not match although ``exact`` is true, it is not a regular file (a pipe, a device),
+        or the archive is broken.
     """
     if not source.is_file():
-        raise CorruptModel(f"'{source}' is no regular file.")
+        raise CorruptModel(f"'{source}' is not a regular file.")
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / file.name) as new:
         if file.member and zipfile.is_zipfile(source):
@@ -145,12 +145,12 @@ def import_file(source: Path, file: ModelFile, folder: Path, *, exact: bool = Tr
 
 
 def extract(archive: Path, file: ModelFile, target: Path) -> None:
-    """Take one member out of a zip archive, and write no more than its card allows.
+    """Extract one member of a zip archive, with at most the bytes that its card allows.
 
     Raises
     ------
     CorruptModel
-        It is no sound archive, a member's name leads out of it, or the member is absent or larger
+        The archive is broken, a member's name leads out of it, or the member is missing or larger
         than the card says.
     """
     try:
@@ -159,10 +159,10 @@ def extract(archive: Path, file: ModelFile, target: Path) -> None:
             opened.open(_member(opened.infolist(), file)) as content,
             target.open("wb") as out,
         ):
-            # a member never gives more than its stated size, which is the card's
+            # a member has at most its stated size, which equals the card's
             shutil.copyfileobj(content, out)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        # the last: a compression that is not known, or a member that is encrypted
+        # RuntimeError: an unknown compression, or an encrypted member
         raise CorruptModel(f"It is not a sound zip archive ({error}).") from error
 
 

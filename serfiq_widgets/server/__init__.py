@@ -1,1 +1,1 @@
-"""The dashboard on a server: Voila for one person, and the public demo with its sessions."""
+"""Servers of the dashboard: Voila for one user, and the public demo with its sessions."""

@@ -1,4 +1,4 @@
-"""Serves the dashboard notebook with Voila, on this machine only, without any outside request."""
+"""Serving the dashboard notebook with Voila, without requests to other hosts."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ LOG = logging.getLogger(__name__)
 
 PORT = 8866
 IDLE_S, CHECK_S = 600, 60
-POOL, REFILL_S = 2, 10  # kernels that wait for visitors, and when the next is started
+POOL, REFILL_S = 2, 10  # kernels started in advance, and the seconds before the next one
 ROOT = "/"
 BASE = re.compile(r"/([\w.~@%-]+/)*")  # a path that begins and ends with a slash
-# For the kernels: NumPy's products are small, and threads that wait for the next one only take the
-# cores from others; what a page says needs no echo, since no other page shows the same widgets.
+# For the kernels: NumPy's matrix products are small here, and threads that wait for the next
+# product only take CPU time from others; pages need no echo of their messages, as no page shares
+# widgets with another.
 KERNELS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "JUPYTER_WIDGETS_ECHO": "0",
-    "MALLOC_ARENA_MAX": "1",  # else glibc keeps what another thread freed: an erased photo
-    "MALLOC_MMAP_THRESHOLD_": "1048576",  # else it keeps what large arrays took, 50 MB a kernel
+    "MALLOC_ARENA_MAX": "1",  # else glibc keeps memory of an erased photo
+    "MALLOC_MMAP_THRESHOLD_": "1048576",  # else it keeps 50 MB a kernel of large arrays
     "MALLOC_TRIM_THRESHOLD_": "262144",
 }
 
@@ -49,7 +50,7 @@ KERNELS = {
 def settings(port: int, *, browser: bool, base: str = ROOT) -> dict[str, dict[str, Any]]:
     """Return Voila's settings for the dashboard, by class and trait.
 
-    ``base`` is the path under which the browser finds the page.
+    ``base`` is the path of the page as the browser sees it.
     """
     return {
         "Voila": {
@@ -57,23 +58,23 @@ def settings(port: int, *, browser: bool, base: str = ROOT) -> dict[str, dict[st
             "port": port,
             "open_browser": browser,
             "base_url": base,
-            "server_url": ROOT,  # `Dashboard` takes the base from a path that has it
+            "server_url": ROOT,  # `Dashboard` removes the base from paths
             "log_level": "ERROR",
-            "tornado_settings": {"ws_ping_interval": 0},  # no proxy between to keep awake
+            "tornado_settings": {"ws_ping_interval": 0},  # there is no proxy to keep connected
         },
         "VoilaConfiguration": {
-            "template": "serfiq",  # our page: no request leaves the machine
+            "template": "serfiq",  # the package's own page: no request leaves the machine
             "show_tracebacks": False,
             "preheat_kernel": True,
             "default_pool_size": POOL,
             "resources": {"plotly": plotly_at(base), "session": session(leaves=False)},
-            "file_denylist": [".*"],  # the notebook's folder is not for downloading
+            "file_denylist": [".*"],  # no downloads from the notebook's folder
             "extension_denylist": ["jupyterlab-plotly"],  # 4.8 MB that nothing here uses
         },
         "VoilaKernelManager": {"fill_delay": REFILL_S},
-        # A kernel whose visitor has left goes away; one that waits in the pool stays.
+        # A kernel ends after its visitor has left; kernels that wait in the pool stay.
         "MappingKernelManager": {"cull_idle_timeout": IDLE_S, "cull_interval": CHECK_S},
-        # A page cannot go on with another kernel in place of its own: it is told, and begins anew.
+        # A page cannot continue with another kernel than its own: it is notified and reloads.
         "KernelManager": {"autorestart": False},
     }
 
@@ -89,7 +90,7 @@ def checked_base(base: str) -> str:
     whole = f"/{inner}/" if inner else ROOT
     if not BASE.fullmatch(whole):
         raise BadSetting(
-            f"--base-url {base!r:.80} is no path. Behind JupyterHub's proxy it is such as "
+            f"--base-url {base!r:.80} is not a path. Behind JupyterHub's proxy it is like "
             "/user/NAME/proxy/8866/."
         )
     return whole
@@ -98,15 +99,15 @@ def checked_base(base: str) -> str:
 def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = ROOT) -> None:
     """Serve the dashboard, or a lesson by its number, until interrupted.
 
-    Behind a proxy ``base`` is the path under which browsers find it; the proxy may take it away
-    from what it passes on, or leave it there.
+    Behind a proxy, ``base`` is the path of the page as browsers see it; the proxy may remove it
+    from the requests that it forwards, or keep it.
 
     Raises
     ------
     EngineUnavailable
         Voila is not installed.
     BadSetting
-        Another program listens on the port, nothing can be written, or ``base`` is no path.
+        The port is in use, no folder is writable, or ``base`` is not a path.
     """
     base = checked_base(base)
     missing = _prepare("127.0.0.1", port, base)
@@ -123,14 +124,14 @@ def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = RO
 
 
 def serve_public(public: Public, *, browser: bool) -> None:
-    """Serve the dashboard to strangers until interrupted.
+    """Serve the dashboard to the public until interrupted.
 
     Raises
     ------
     EngineUnavailable
-        Voila is not installed, or what scoring needs.
+        Voila, or something that scoring needs, is not installed.
     BadSetting
-        Another program listens on the port, nothing can be written, or the machine runs Windows.
+        The port is in use, no folder is writable, or the machine runs Windows.
     """
     if sys.platform == "win32":
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
@@ -140,8 +141,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
     log_seldom()
     if os.geteuid() == 0:
         LOG.warning(
-            "The server runs as root: whoever breaks into it has the whole machine. Start it as "
-            "another user (User= or DynamicUser= in systemd, USER in a container)."
+            "The server runs as root: an attacker who breaks into it controls the whole machine. "
+            "Start it as another user (User= or DynamicUser= in systemd, USER in a container)."
         )
     missing = _prepare(public.address, public.port)
     from traitlets.config import Config
@@ -166,7 +167,7 @@ def serve_public(public: Public, *, browser: bool) -> None:
 
 
 def public_settings(public: Public) -> dict[str, dict[str, Any]]:
-    """Return what differs from `settings` when strangers come."""
+    """Return the settings of the public server that differ from `settings`."""
     times = {"idle": public.kiosk_idle_s, "warning": public.warning_s}
     page = {"plotly": plotly_at(ROOT), "session": session(leaves=True, kiosk=public.kiosk, **times)}
     return {
@@ -183,10 +184,10 @@ def public_settings(public: Public) -> dict[str, dict[str, Any]]:
 
 
 def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, str]:
-    """Return what a page needs to follow its session: settings, script and style.
+    """Return what a page needs to monitor its session: settings, script and style.
 
-    ``leaves`` says whether the page goes when its session has ended, or stays with a note on it;
-    ``times`` are the kiosk's.
+    ``leaves``: whether the page navigates away when its session has ended, or stays and shows a
+    note; ``times`` are the kiosk's times.
     """
     static = HERE / "static"
     told = {"texts": pages.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
@@ -198,23 +199,23 @@ def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, s
 
 
 def _prepare(address: str, port: int, base: str = ROOT) -> Missing:
-    """Set what Voila and its kernels find in the environment; check that all is there.
+    """Set the environment of Voila and its kernels; check what they need.
 
-    What scoring needs is looked for meanwhile: the answer has to be waited for.
+    A check of what scoring needs runs meanwhile; the caller waits for its result.
     """
     path = [str(HERE / "page"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for our page
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(path)  # where Voila looks for the page template
     kernels = {**KERNELS, plotly_js.ADDRESS: plotly_at(base)}
     os.environ.update({name: value for name, value in kernels.items() if name not in os.environ})
     try:
-        import voila  # noqa: F401  # to say it kindly
+        import voila  # noqa: F401  # for a clear error
     except ImportError as error:
         raise EngineUnavailable("Voila is missing: pip install 'serfiq_widgets[demo]'") from error
     folders_to_write_in()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         if probe.connect_ex((address, port)) == 0:
-            raise BadSetting(f"Port {port} is taken. Try another one, such as {port + 1}.")
+            raise BadSetting(f"Port {port} is in use. Try another one, such as {port + 1}.")
     return Missing()
 
 
@@ -229,5 +230,5 @@ def _run(app: Dashboard, pattern: str, address: str, missing: Missing, more: str
     loop = IOLoop.current()
     loop.asyncio_loop.set_exception_handler(leave_quietly)  # type: ignore[attr-defined]
     text = "\n".join(filter(None, [ready, more]))
-    loop.add_callback(print, text, flush=True)  # once it listens, not before
+    loop.add_callback(print, text, flush=True)  # after it listens
     app.start()

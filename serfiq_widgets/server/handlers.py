@@ -1,4 +1,4 @@
-"""The few routes of a public demo, each behind the same checks: host, origin, token, own kernel."""
+"""The routes of a public demo, all with the same checks: host, origin, token, own kernel."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from serfiq_widgets.server.websockets import KernelSocket
 LOG = logging.getLogger(__name__)
 
 SESSION = re.compile(r"[\w-]{1,64}")
-MAX_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and how long each has to wait
+MAX_GUESSES, GUESS_S = 20, 1.0  # wrong tokens at a time, and seconds of delay for each
 ALWAYS_DAYS = 36500
-MAX_SOCKETS = 2  # of one page, which reconnects before it has lost the first
+MAX_SOCKETS = 2  # a page may reconnect before its first socket is closed
 MAX_UNANSWERED, MAX_UNANSWERED_BYTES = 64, 24 * 2**20
 PAUSE_S = 0.02
 MEGABYTE = 2**20
@@ -62,7 +62,7 @@ HEADERS = {
 
 
 class TokenCheck:
-    """Compares tokens, and lets those who guess wait."""
+    """Compares tokens; wrong guesses are delayed."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
@@ -70,16 +70,16 @@ class TokenCheck:
 
     @property
     def is_open(self) -> bool:
-        """Whether no token is asked for."""
+        """Return whether the demo needs no token."""
         return not self._token
 
     async def accepts(self, given: str) -> bool:
-        """Compare a token; a wrong one takes a second.
+        """Compare a token; the answer to a wrong one is delayed by a second.
 
         Raises
         ------
         HTTPError
-            Too many are wrong at this moment.
+            There are too many wrong tokens at this moment.
         """
         if hmac.compare_digest(given.encode(), self._token):
             return True
@@ -94,14 +94,14 @@ class TokenCheck:
 
 
 class Guarded(RequestHandler):
-    """Checks every request, answers plainly, and logs nothing of a visitor."""
+    """Checks every request, sends short errors, and logs nothing about visitors."""
 
     public: Public
     sessions: SessionPool
     token_check: TokenCheck
 
     def set_default_headers(self) -> None:
-        """Add what keeps browsers from misusing an answer."""
+        """Add headers that keep browsers from misusing an answer."""
         for name, value in HEADERS.items():
             self.set_header(name, value)
         self.set_header("Content-Security-Policy", PLAIN_POLICY)
@@ -116,45 +116,45 @@ class Guarded(RequestHandler):
 
     @property
     def cookie(self) -> str:
-        """Its name: servers on other ports of one machine have their own."""
+        """Return the cookie's name: each port of a machine has another one."""
         return f"serfiq-{self.public.port}"
 
     @property
     def visitor(self) -> str | None:
-        """Who this is, by a signed cookie; None for somebody who was not let in yet.
+        """Return the visitor's name from the signed cookie; None before the first admission.
 
-        It is good as long as the browser's session and this server last: a kiosk's for weeks, also
-        when the clock is set.
+        The cookie is valid as long as the browser's session and this server last: for weeks on a
+        kiosk, also when the clock is changed.
         """
         value = self.get_signed_cookie(self.cookie, max_age_days=ALWAYS_DAYS)
         return value.decode() if value else None
 
     def own_session(self, kernel_id: str) -> Session:
-        """Return the visitor's session with this kernel, or refuse as if there were none."""
+        """Return the visitor's session with this kernel; else answer as if it did not exist."""
         session = self.sessions.of(self.visitor or "", kernel_id)
         if session is None:
             raise HTTPError(404)
         return session
 
     def write_error(self, status_code: int, **_: Any) -> None:
-        """Say the number only."""
+        """Send only the status code."""
         self.set_header("Content-Type", "text/plain")
         self.finish(f"{status_code}\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log a fault of ours, without who met it."""
+        """Log an internal error without data of the visitor."""
         expected = (HTTPError, StreamClosedError, WebSocketClosedError)
         if not isinstance(value, expected):
             LOG.error("%s failed.", type(self).__name__, exc_info=(typ, value, tb))
 
 
 class Page(Guarded):
-    """The dashboard, or a page that says why not yet."""
+    """The dashboard, or a page that says why the visitor has to wait."""
 
     async def get(self) -> None:
-        """Let a visitor in."""
+        """Check the token, and send the dashboard or a waiting page."""
         if self.request.headers.get("Sec-Fetch-Dest", "document") != "document":
-            raise HTTPError(403)  # a picture or frame of another page would start a session
+            raise HTTPError(403)  # an image or frame in another page must not start a session
         self.set_header("Cache-Control", "no-store")
         visitor = self.visitor
         token = self.get_query_argument("token", "")
@@ -163,7 +163,7 @@ class Page(Guarded):
                 return
             visitor = secrets.token_urlsafe(16)
         self._remember(visitor)
-        if token:  # not to stay in the address
+        if token:  # removes the token from the address
             rest = [
                 (name, value.decode("utf-8", "replace"))
                 for name, values in self.request.query_arguments.items()
@@ -180,12 +180,12 @@ class Page(Guarded):
             self.finish(pages.waiting(full.text, full.retry_s))
             return
         nonce = secrets.token_urlsafe(16)
-        policy = PAGE_POLICY.format(nonce=nonce, host=self.request.host)  # the host was checked
+        policy = PAGE_POLICY.format(nonce=nonce, host=self.request.host)  # host is checked
         self.set_header("Content-Security-Policy", policy)
         self.finish(page.replace("<script", f'<script nonce="{nonce}"'))
 
     def _remember(self, visitor: str) -> None:
-        """Give a visitor a cookie, anew with each page."""
+        """Set the visitor's cookie; each page renews it."""
         proxied = self.request.headers.get("X-Forwarded-Proto", self.request.protocol)
         self.set_signed_cookie(
             self.cookie,
@@ -210,17 +210,17 @@ class Page(Guarded):
 
 
 class Files(Guarded, MultiStaticFileHandler):  # type: ignore[misc]  # untyped
-    """The page's scripts and styles: files below certain folders, no lists of them."""
+    """The page's scripts and styles: files below certain folders, no directory listings."""
 
     def prepare(self) -> Any:
-        """Refuse ways out of the folders, too."""
+        """Refuse paths that lead out of the folders, too."""
         super().prepare()
         if ".." in self.path_args[0].split("/"):
             raise HTTPError(404)
         self.sessions.is_loading(self.visitor)
 
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # tornado's name
-        """Let browsers keep them for an hour."""
+        """Let browsers cache the files for an hour."""
         self.set_header("Cache-Control", f"max-age={CACHE_S}")
 
 
@@ -229,16 +229,16 @@ class Script(Guarded, PlotlyScript):
 
 
 class Kernel(Guarded):
-    """What a page asks of its own kernel over HTTP: is it there."""
+    """The HTTP route by which a page checks that its kernel exists."""
 
     def get(self, kernel_id: str) -> None:
-        """Say that it is there."""
+        """Answer that the kernel exists."""
         self.own_session(kernel_id)
         self.finish({"id": kernel_id, "name": "python3", "connections": 1})
 
 
 class SessionStatus(Guarded):
-    """Whether a page's session goes on; with ``used``, somebody touches it."""
+    """Status of a page's session; the argument ``used`` reports that the page is in use."""
 
     def get(self, kernel_id: str) -> None:
         """Answer whether the page is connected, or how its session ended, as in `voila_app`."""
@@ -256,22 +256,22 @@ class Health(Guarded):
     """Whether the event loop responds, for a container's health check."""
 
     def get(self) -> None:
-        """Answer, and tell nothing."""
+        """Answer without content."""
         self.set_header("Content-Type", "text/plain")
         self.set_header("Cache-Control", "no-store")
         self.finish("ok\n")
 
 
 class SessionEnded(Guarded):
-    """Where a page goes whose session has ended: faces, figures and camera leave the screen."""
+    """The page after the end of a session: it removes faces, figures and camera from the screen."""
 
     def get(self, why: str) -> None:
-        """Say why, and offer to start again."""
+        """Say why the session ended, and offer to start again."""
         self.finish(pages.over(why))
 
 
 class Leave(Guarded):
-    """A page that closes ends its session at once."""
+    """The route by which a closing page ends its session at once."""
 
     async def post(self, kernel_id: str) -> None:
         """End the kernel."""
@@ -281,7 +281,7 @@ class Leave(Guarded):
         self.set_status(204)
 
     def check_xsrf_cookie(self) -> None:
-        """Go by the origin: a closing page sends no field."""
+        """Check only the origin: a closing page cannot send the XSRF field."""
 
 
 class NotFound(Guarded):
@@ -294,17 +294,17 @@ class NotFound(Guarded):
 
 
 class Channels(Guarded, KernelSocket):
-    """The websocket between a page and its own kernel; see `server.protocol` for what may pass."""
+    """The websocket between a page and its kernel; `server.protocol` checks its messages."""
 
     session: Session | None = None
 
     def initialize(self) -> None:
-        """Start with nothing sent."""
+        """Start without a pending message."""
         self._gate = Gate()
         self._unanswered: dict[str, int] = {}
 
     def prepare(self) -> Any:
-        """Refuse whoever is not the page that got this kernel."""
+        """Refuse every client except the visitor who owns this kernel."""
         super().prepare()
         self.session = self.own_session(self.path_args[0])
         if not SESSION.fullmatch(self.get_query_argument("session_id", "")):
@@ -313,28 +313,28 @@ class Channels(Guarded, KernelSocket):
         self.current_user = User("visitor")
 
     def check_origin(self, origin: str | None = None) -> bool:
-        """Want an origin, and that it is ours."""
+        """Return whether there is an origin and it is this server."""
         return bool(origin) and is_same_origin(str(origin), self.request.host)
 
     async def get(self, kernel_id: str) -> None:
-        """Want an origin: browsers always send one."""
+        """Refuse requests without an origin: browsers always send one."""
         if "Origin" not in self.request.headers:
             raise HTTPError(403)
         await KernelSocket.get(self, kernel_id)
 
     async def open(self, kernel_id: str) -> None:
-        """Connect; a page that connects again and again keeps the newest sockets."""
+        """Connect; if a page connects repeatedly, only its newest sockets stay open."""
         if self.session is None:
             return
         for old in [*self.session.sockets][: len(self.session.sockets) - MAX_SOCKETS + 1]:
             old.close(1001, "replaced")
         self.session.sockets.add(self)
         self.session.arrived = True
-        self.set_nodelay(True)  # else the second of two small messages waits for the first's ACK
+        self.set_nodelay(True)  # else the second small message waits for an ACK
         await super().open(kernel_id)
 
     async def on_message(self, ws_message: bytes | str) -> None:
-        """Pass on what a page may say, no faster than its kernel answers."""
+        """Forward an allowed message, no faster than the kernel answers."""
         if not self.is_open() or self.session is None:
             return
         try:
@@ -343,37 +343,37 @@ class Channels(Guarded, KernelSocket):
             self.close(1008, str(error))
             return
         if not self.session.is_new(message.name):
-            self.close(1008, "a message's name again")
+            self.close(1008, "repeated message name")
             return
         await self._pace(self.session, len(ws_message))
         if not self.is_open():
-            return  # closed meanwhile
+            return  # closed in the meantime
         self._unanswered[message.name] = len(ws_message)
         self._pass_on(ws_message)
 
     async def _pace(self, session: Session, size: int) -> None:
-        """Wait until this page has its turn: tornado reads no further meanwhile."""
+        """Wait until this page may send; tornado reads no further message until then."""
         cost = 1 / self.public.messages_per_s + size / MEGABYTE / self.public.megabytes_per_s
         await asyncio.sleep(session.delay(cost))
-        while self.is_open() and (  # noqa: ASYNC110  # a closing page sets nothing
+        while self.is_open() and (  # noqa: ASYNC110  # closing sets no event
             len(self._unanswered) >= MAX_UNANSWERED
             or sum(self._unanswered.values()) > MAX_UNANSWERED_BYTES
         ):
             await asyncio.sleep(PAUSE_S)
 
     def write_message(self, message: Any, binary: bool = False) -> Any:  # noqa: FBT002  # tornado's
-        """Pass on what the kernel says, and note which message it answers."""
+        """Forward a message of the kernel, and note which message it answers."""
         name = answered(message) if isinstance(message, bytes) else None
         if name is not None:
             self._unanswered.pop(name, None)
         return super().write_message(message, binary)
 
     def hang_up(self) -> None:
-        """Close: the session is over."""
+        """Close the socket because the session has ended."""
         self.close(1001, "over")
 
     def on_close(self) -> None:
-        """Keep the session for the page, should it come back."""
+        """Keep the session for some time, in case the page reconnects."""
         if self.session is not None and self in self.session.sockets:
             self.session.sockets.discard(self)
             self.session.left = monotonic()

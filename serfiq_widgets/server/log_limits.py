@@ -1,4 +1,4 @@
-"""A log of faults that grows slowly: one that comes again is said once a minute, with its count."""
+"""A log filter: repeated messages are logged once a minute, with their count."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from time import monotonic
 
 EVERY_S = 60.0
-MAX_KINDS = 100  # of faults that are counted
+MAX_KINDS = 100  # kinds that are counted
 
 
 class Seldom(logging.Filter):
-    """Lets a record pass if none of its kind did for a minute; then with the count of the others.
+    """Passes a record if none of its kind passed in the last minute, and adds the suppressed count.
 
-    Of one kind are records of one logger and level with the same text before its parts are filled
-    in.
+    Records are of the same kind if they have the same logger, level and text before its arguments
+    are filled in.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Seldom(logging.Filter):
         self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a record passes."""
+        """Return whether a record passes."""
         kind = (record.name, record.levelno, str(record.msg)[:200])
         now = monotonic()
         at, kept = self._said.get(kind, (-EVERY_S, 0))
@@ -37,7 +37,7 @@ class Seldom(logging.Filter):
 
 
 def log_seldom() -> None:
-    """Let warnings and faults of all loggers go to standard error, each kind once a minute."""
+    """Log warnings and errors of all loggers to standard error, each kind once a minute."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.addFilter(Seldom())

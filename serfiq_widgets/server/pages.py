@@ -1,4 +1,4 @@
-"""What a server says around the dashboard: waiting, asking for the token, being over."""
+"""Pages of the public server around the dashboard: waiting, token form, end of the session."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ TITLE = "Face image quality, live"
 FULL = "The demo is full. The next place is free in about a minute."
 SOON = "Your place is being prepared. It takes a few seconds."
 WAIT = "This page tries again by itself; leave it open."
-ASK = "This demo asks for a token. Whoever runs it knows it."
-WRONG = "That is not the token. Look again, or ask whoever runs this demo."
+ASK = "This demo needs a token. Ask the person who runs it."
+WRONG = "This token is wrong. Check it, or ask the person who runs this demo."
 TOO_MANY = "Too many wrong tokens at the moment. Try again in a minute."
 AGAIN = "Start again"
 KEPT = (
@@ -27,7 +27,7 @@ SESSION = {  # for session.js
     "over": "This session has ended: what is shown is old.",
     "kept": KEPT,
     "anew": "Starting again runs the page from its beginning.",
-    "warning": "Is anybody there? The demo starts anew in {} s. Touch the screen to go on.",
+    "warning": "Is anybody there? The demo restarts in {} s. Touch the screen to continue.",
     "stay": "Go on",
 }
 PAGE = """<!doctype html>
@@ -49,7 +49,7 @@ autocomplete="off"> <button>Enter</button></form>"""
 
 
 def waiting(text: str, retry_s: int) -> str:
-    """Return a page that says why to wait, and loads itself again."""
+    """Return a page that says why the visitor waits, and that reloads itself."""
     refresh = f'<meta http-equiv="refresh" content="{retry_s}">'
     return PAGE.format(
         title=TITLE, refresh=refresh, text=escape(text), rest=f"<small>{WAIT}</small>"
@@ -62,7 +62,7 @@ def asking(text: str) -> str:
 
 
 def over(why: str) -> str:
-    """Return a page that says how a session ended (one of `ENDS`), with a way back."""
+    """Return a page that says how a session ended (one of `ENDS`), with a button to restart."""
     rest = f'<form action="/"><button autofocus>{AGAIN}</button></form>'
     return PAGE.format(title=TITLE, refresh="", text=escape(ENDS[why]), rest=rest)
 

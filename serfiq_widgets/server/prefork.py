@@ -1,7 +1,7 @@
-"""Kernels forked from one process that has loaded all that visitors need: they share it.
+"""Kernels forked from one process that has loaded the dashboard: they share its memory.
 
 The fork server imports the dashboard and opens its network once. Each kernel is a fork of it, so it
-holds only what is its own. Linux only; elsewhere kernels start as usual.
+needs memory only for its own data. Linux only; on other systems kernels start as usual.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from serfiq_widgets.images.confinement import hide
 
 WORKS_HERE = hasattr(os, "pidfd_open")
-ORDER_BYTES = 2**20  # an order holds a command and an environment
+ORDER_BYTES = 2**20  # a request contains a command and an environment
 READY = b"ready"
-# No file of what was run, and an end when the fork server has one.
+# Write no history file, and end together with the fork server.
 ARGUMENTS = ("--HistoryManager.enabled=False", "--IPKernelApp.parent_handle={}")
 REAP_S = 1
-START_S, ANSWER_S = 120.0, 30.0  # a machine may be slow; only one that does nothing takes longer
+START_S, ANSWER_S = 120.0, 30.0  # generous, for slow machines
 
 
 class ForkedKernel:
-    """A kernel's process, as `subprocess.Popen` would show it; it is not our child."""
+    """A kernel's process with the methods of `subprocess.Popen`; it is not a child process."""
 
     stdin = stdout = stderr = None
 
@@ -49,50 +49,50 @@ class ForkedKernel:
         self._ends.register(handle, select.POLLIN)
 
     def poll(self) -> int | None:
-        """Return None while it runs."""
+        """Return None while the process runs, else its exit status."""
         if self.returncode is None and self._ends.poll(0):
             self.returncode = 0
             os.close(self._handle)
         return self.returncode
 
     def wait(self) -> int:
-        """Return once it has ended."""
+        """Wait until the process has ended."""
         if self.returncode is None:
             self._ends.poll()
         return self.poll() or 0
 
     def send_signal(self, number: int) -> None:
-        """Signal it, if it is still there."""
+        """Send a signal, if the process still exists."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
-        """End it."""
+        """End the process."""
         self.send_signal(signal.SIGKILL)
 
     terminate = kill
 
 
 class KernelForkServer:
-    """The server's side: starts the fork server, and orders kernels from it.
+    """Starts the fork server and requests kernels from it.
 
-    A fork server that does not answer in time is ended, and its kernels with it; the next order
-    starts another.
+    A fork server that does not answer in time is ended together with its kernels; the next request
+    starts another one.
 
     Parameters
     ----------
     kernel_mb : int
-        Memory that a kernel may take of its own, in MB.
+        Memory that a kernel may use in addition to the shared memory, in MB.
     start_s, answer_s : float, optional
-        Seconds that the fork server may take to load what kernels need, and to start a kernel.
+        Time limits of the fork server, in seconds: to load the dashboard, and to start a kernel.
     """
 
     def __init__(
         self, kernel_mb: int, *, start_s: float = START_S, answer_s: float = ANSWER_S
     ) -> None:
         self._kernel_mb, self._start_s, self._answer_s = kernel_mb, start_s, answer_s
-        self._lock = threading.Lock()  # an order and its answer belong together
+        self._lock = threading.Lock()  # one request at a time
         self._thread = ThreadPoolExecutor(1, "fork-server")
         self._is_closed = False
         self._open()
@@ -100,7 +100,7 @@ class KernelForkServer:
     def _open(self) -> None:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "serfiq_widgets.server.prefork", str(other.fileno())]
-        self._process = subprocess.Popen(  # noqa: S603  # our own command
+        self._process = subprocess.Popen(  # noqa: S603  # a fixed command
             command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )
         other.close()
@@ -116,14 +116,14 @@ class KernelForkServer:
     async def fork_in_thread(
         self, arguments: list[str], env: dict[str, str], folder: str
     ) -> ForkedKernel:
-        """Do as `fork` does, while the event loop goes on."""
+        """Call `fork` in a thread, so that the event loop goes on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.fork, arguments, env, folder)
 
     def fork(self, arguments: list[str], env: dict[str, str], folder: str) -> ForkedKernel:
-        """Start a kernel: the arguments of ipykernel, its environment and its folder.
+        """Start a kernel with these arguments of ipykernel, environment and working folder.
 
-        It waits for the fork server, for 30 s at most, or until another one has started.
+        It waits for the fork server for at most 30 s, or until another one has started.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class KernelForkServer:
         order = {"arguments": arguments, "env": env, "folder": folder, "mb": self._kernel_mb}
         with self._lock:
             if self._is_closed:
-                raise ChildProcessError("The server ends.")
+                raise ChildProcessError("The server is shutting down.")
             if self._process.poll() is not None:
                 self._socket.close()
                 self._open()
@@ -146,42 +146,42 @@ class KernelForkServer:
             if not pid:
                 self._end()
                 raise ChildProcessError(
-                    f"The kernels' parent process gave no kernel ({why}); it is started anew."
+                    f"The kernels' parent process started no kernel ({why}); it is restarted."
                 )
         return ForkedKernel(int(pid), handles[0])
 
     def close(self) -> None:
-        """End the fork server, and with it all its kernels."""
+        """End the fork server and all its kernels."""
         self._is_closed = True
-        with suppress(OSError):  # it is closed already
-            self._socket.shutdown(socket.SHUT_RDWR)  # whoever waits for an answer waits no longer
+        with suppress(OSError):  # the socket is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         with self._lock:
             self._end()
         self._thread.shutdown(wait=False)
 
     def _end(self) -> None:
         self._socket.close()
-        self._process.kill()  # a stopped process heeds nothing else
+        self._process.kill()  # a stopped process ignores other signals
         self._process.wait()
 
 
 class Provisioner(LocalProvisioner):
-    """Has kernels forked by the fork server."""
+    """Starts kernels through the fork server."""
 
     fork_server: KernelForkServer
 
     async def launch_kernel(self, cmd: list[str], **how: Any) -> Any:
-        """Start a kernel of a command such as ``python -m ipykernel_launcher -f FILE``."""
+        """Start a kernel from a command such as ``python -m ipykernel_launcher -f FILE``."""
         folder = str(how.get("cwd") or Path.cwd())
         forked = await self.fork_server.fork_in_thread(cmd[3:], dict(how["env"]), folder)
-        self.process = forked  # type: ignore[assignment]  # as good as a Popen
+        self.process = forked  # type: ignore[assignment]  # has the methods of Popen
         self.pid = self.pgid = forked.pid
         self.cwd = folder
         return self.connection_info
 
 
 def install(fork_server: KernelForkServer) -> None:
-    """Let the fork server start all kernels of this process."""
+    """Make the fork server start all kernels of this process."""
     Provisioner.fork_server = fork_server
     usual = "local-provisioner"
     where = f"{__name__}:{Provisioner.__name__}"
@@ -191,9 +191,9 @@ def install(fork_server: KernelForkServer) -> None:
 
 
 def main() -> None:
-    """Load what kernels need, then fork one for each order until the server is gone."""
+    """Load the dashboard, then fork a kernel for each request until the server has ended."""
     orders = socket.socket(fileno=int(sys.argv[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends this process
     _load()
     orders.send(READY)
     orders.settimeout(REAP_S)
@@ -206,7 +206,7 @@ def main() -> None:
         except TimeoutError:
             continue
         if not order:
-            os._exit(0)  # the server is gone; the kernels see that we are
+            os._exit(0)  # the server has ended; the kernels notice the end of this process
         pid = os.fork()
         if pid == 0:
             orders.close()
@@ -217,24 +217,24 @@ def main() -> None:
 
 
 def _load() -> None:
-    """Show the dashboard to nobody: all that it imports, reads and opens stays in memory."""
-    import ipykernel.kernelapp  # noqa: F401  # all that a kernel imports
+    """Build the dashboard once, so that all that it imports, reads and opens is in memory."""
+    import ipykernel.kernelapp  # noqa: F401  # imports what a kernel needs
     from ipywidgets import Widget
 
     from serfiq_widgets.scoring.cluster import import_distributed
     from serfiq_widgets.scoring.remote import SCHEDULER
     from serfiq_widgets.widgets.explorer import Explorer
 
-    if os.environ.pop(SCHEDULER, ""):  # a connection cannot be inherited: kernels make their own
+    if os.environ.pop(SCHEDULER, ""):  # connections cannot be inherited: kernels open their own
         import_distributed()
     Explorer()
     Widget.close_all()
     gc.collect()
-    gc.freeze()  # so that the collector does not touch, and so copy, what is shared
+    gc.freeze()  # so that garbage collection does not write to, and copy, shared memory
 
 
 def _live(order: dict[str, Any]) -> None:
-    """Become a kernel."""
+    """Turn this forked process into a kernel."""
     from ipykernel.kernelapp import IPKernelApp
     from ipywidgets import register_comm_target
 
@@ -245,19 +245,19 @@ def _live(order: dict[str, Any]) -> None:
     os.environ.update(order["env"])
     os.chdir(order["folder"])
     _limit(order["mb"] * 10**6)
-    hide()  # photos from processes of the same user
+    hide()  # keep other processes of the user from reading photos
     arguments = [*order["arguments"], *(text.format(parent) for text in ARGUMENTS)]
     try:
         app: Any = IPKernelApp.instance()
         app.initialize(arguments)
-        register_comm_target()  # ipywidgets did when it was imported, before there was a kernel
+        register_comm_target()  # the import of ipywidgets came before the kernel
         app.start()
     finally:
         os._exit(0)
 
 
 def _limit(own: int) -> None:
-    """Bound the memory, leave no dump of it, and be the first to go when the machine has none."""
+    """Limit memory, forbid core dumps, and be killed first when the machine runs out of memory."""
     data = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or data + own < most:

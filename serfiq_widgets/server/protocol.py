@@ -1,7 +1,7 @@
-"""What a dashboard's page may tell its kernel: moves of its own widgets, nothing else.
+"""The messages that a dashboard's page may send to its kernel: changes of its own widgets.
 
 A page speaks the binary protocol v1.kernel.websocket.jupyter.org: a channel and the parts of a
-Jupyter message. Whatever is not just as the page sends it is refused here, before the kernel.
+Jupyter message. Any message that the page would not send is refused before it reaches the kernel.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ PLAIN_PARTS = 6  # channel, header, parent header, metadata, content: six offset
 
 
 class Refused(Exception):
-    """A message that no page of ours sends."""
+    """A message that the dashboard's page never sends."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is asked of a kernel."""
+    """A message to a kernel."""
 
     kind: str
     name: str
@@ -36,7 +36,7 @@ class Message:
 def split(message: bytes, most_parts: int = MAX_PARTS) -> list[bytes]:
     """Return channel, header, parent header, metadata, content and buffers.
 
-    The number of parts that a message states is compared with what arrived before it is used.
+    The number of parts in a message is compared with its actual length before it is used.
 
     Raises
     ------
@@ -57,18 +57,18 @@ def split(message: bytes, most_parts: int = MAX_PARTS) -> list[bytes]:
 
 
 class Gate:
-    """Reads one page's messages, and knows which comms it opened itself."""
+    """Checks the messages of one page, and records which comms the page opened."""
 
     def __init__(self) -> None:
         self._controls: set[str] = set()
 
     def read(self, message: bytes | str) -> Message:
-        """Return what a message asks.
+        """Return the parsed message.
 
         Raises
         ------
         Refused
-            No page of ours sends it.
+            The dashboard's page never sends such a message.
         """
         if not isinstance(message, bytes):
             raise Refused("not binary")
@@ -89,7 +89,7 @@ class Gate:
         return Message(kind, name)
 
     def _kernel_info_request(self, _: dict[str, Any]) -> None:
-        """Tells versions only."""
+        """Accept it: the answer contains only versions."""
 
     _comm_info_request = _kernel_info_request
 
@@ -128,7 +128,7 @@ def header(message: bytes) -> dict[str, Any]:
 
 
 def answered(message: bytes) -> str | None:
-    """Return the name of the message whose answer is complete with this one of the kernel's."""
+    """Return the name of the request whose answer this message of the kernel completes."""
     if b'"status"' not in message[:2000]:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The public demo's server: Voila with few routes, each guarded, and kernels that share memory."""
+"""The public demo's server: Voila with few, checked routes, and kernels that share memory."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ LOG = logging.getLogger(__name__)
 KERNEL = r"([0-9a-f-]{36})"
 FILE = r"([\w@./-]+)"
 MEGABYTE = 2**20
-PING_MS = 20_000  # keeps a proxy awake, and finds pages that went without a word
-SLOW_S = 15  # for a request to arrive
-MAX_CONNECTIONS, RESERVED = 5000, 200  # files that the server needs besides
+PING_MS = 20_000  # keeps a proxy connected, and detects lost pages
+SLOW_S = 15  # until a request has arrived
+MAX_CONNECTIONS, RESERVED = 5000, 200  # open files for other purposes
 FILES_PER_KERNEL = 40
 MIN_CONNECTIONS = 50
-MIN_FILES = MIN_CONNECTIONS + 30  # open with no visitor
-UNREAD_BYTES = 48 * 2**20  # that wait for a page which does not read
+MIN_FILES = MIN_CONNECTIONS + 30  # open files without a visitor
+UNREAD_BYTES = 48 * 2**20  # buffered for a page that does not read
 
 
 class PublicDashboard(Dashboard):
-    """Voila for strangers: only the routes that the page needs, each checked by `handlers`."""
+    """Voila for the public: only the routes that the page needs, each checked by `handlers`."""
 
     public: Public
-    address: str  # what people open
+    address: str  # the address that visitors open
     most_connections: int
     _fork_server: prefork.KernelForkServer | None = None
     _sessions: SessionPool
 
     def init_settings(self) -> dict[str, Any]:
-        """Have kernels forked by the fork server; bound what arrives; log no request."""
+        """Start kernels through the fork server, limit message sizes, and log no request."""
         self._manager = ServiceManager()
         if prefork.WORKS_HERE:
             self._fork_server = prefork.KernelForkServer(self.public.kernel_mb)
@@ -107,7 +107,7 @@ class PublicDashboard(Dashboard):
             idle_connection_timeout=SLOW_S,
             body_timeout=SLOW_S,
             max_header_size=16 * 2**10,
-            max_body_size=16 * 2**10,  # photos come over the websocket
+            max_body_size=16 * 2**10,  # photos are sent over the websocket
         )
         server.most = self.most_connections
         server.listen(self.port, self.ip)
@@ -123,22 +123,22 @@ class PublicDashboard(Dashboard):
             self._manager.stopping()
             self.stop()
         if why := self._sessions.given_up:
-            raise EngineUnavailable(f"No kernel ever started, so nobody could enter: {why}")
+            raise EngineUnavailable(f"No kernel ever started, so the demo cannot run: {why}")
 
     def stop(self) -> None:
-        """End the kernels, too, that are not known yet."""
+        """End all kernels, also those that Voila does not know yet."""
         super().stop()
         if self._fork_server is not None:
             self._fork_server.close()
 
 
 class BoundedServer(HTTPServer):
-    """Takes so many connections and no more, and cuts off who does not read."""
+    """Limits the number of connections, and closes those of clients that do not read."""
 
     most = MAX_CONNECTIONS
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection, or close it."""
+        """Accept a connection, or close it."""
         if len(self._connections) >= self.most:
             stream.close()
             return
@@ -147,10 +147,10 @@ class BoundedServer(HTTPServer):
 
 
 def capacity(visitors: int) -> tuple[int, int]:
-    """Return how many connections and visitors there may be at a time.
+    """Return the largest numbers of connections and visitors at a time.
 
-    The process gets as many open files as the system grants. Where those are few, there are fewer
-    connections, then fewer visitors, and a warning.
+    The process raises its limit of open files as far as the system permits. If the limit is low,
+    there are fewer connections, then fewer visitors, and a warning.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = RESERVED + FILES_PER_KERNEL * visitors
@@ -161,8 +161,8 @@ def capacity(visitors: int) -> tuple[int, int]:
     served = max(1, min(visitors, (granted - MIN_FILES) // FILES_PER_KERNEL))
     if left < MAX_CONNECTIONS:
         LOG.warning(
-            "This process may open %d files only, so it takes %d connections and %d visitors at a "
-            "time; %d files are plenty (ulimit -n, LimitNOFILE in systemd).",
+            "This process may open %d files only, so it accepts %d connections and %d visitors at "
+            "a time; %d files are enough (ulimit -n, LimitNOFILE in systemd).",
             granted,
             left,
             served,

@@ -1,6 +1,6 @@
-"""What a served dashboard needs of the machine: packages, folders to write in, kernel sockets.
+"""Requirements of a served dashboard: packages, writable folders, sockets of kernels.
 
-What is missing is found before an address is printed.
+They are checked before the server prints its address.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 from serfiq_widgets.server.temporary_folders import claim
 
-# A socket's path is at most 103 bytes long on macOS, 107 on Linux. Of a kernel's socket this much
-# follows the folder: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.
+# A socket's path has at most 103 bytes on macOS, 107 on Linux. The path of a kernel's socket is its
+# folder's path and this: /voila_xxxxxxxx/kernel-(36 characters)-ipc-5.
 MAX_PATH, BELOW = 103, 65
-FOLDERS = {  # of Jupyter's, which lie in the home folder if nobody says otherwise
+FOLDERS = {  # folders of Jupyter, by default in the home folder
     "JUPYTER_RUNTIME_DIR": "runtime",
     "JUPYTER_DATA_DIR": "data",
     "JUPYTER_CONFIG_DIR": "config",
@@ -29,21 +29,21 @@ FOLDERS = {  # of Jupyter's, which lie in the home folder if nobody says otherwi
 
 
 class Missing:
-    """Looks in another process for what scoring cannot do without, while this one goes on."""
+    """Checks in another process, in parallel, what scoring needs."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "serfiq_widgets", "doctor", "--needed"]
-        self._process = subprocess.Popen(  # noqa: S603  # our own command
+        self._process = subprocess.Popen(  # noqa: S603  # a fixed command
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def check(self) -> None:
-        """Wait for the answer.
+        """Wait for the result.
 
         Raises
         ------
         EngineUnavailable
-            Something is missing; the text says what, and how to get it.
+            Something is missing; the text says what, and how to install it.
         """
         said, _ = self._process.communicate()
         if self._process.returncode:
@@ -52,12 +52,12 @@ class Missing:
 
 
 def folders_to_write_in() -> None:
-    """Give Jupyter folders of its own where it cannot write in the home folder.
+    """Give Jupyter temporary folders if it cannot write in the home folder.
 
     Raises
     ------
     BadSetting
-        No folder can be written in at all.
+        No folder is writable.
     """
     from jupyter_core.paths import jupyter_runtime_dir
 
@@ -67,7 +67,7 @@ def folders_to_write_in() -> None:
         own = tempfile.mkdtemp(prefix="serfiq_")
     except OSError as error:
         raise BadSetting(
-            "No folder can be written in, neither the home folder nor one for temporary files. "
+            "No folder is writable, neither the home folder nor one for temporary files. "
             "Name one: TMPDIR=/a/folder serfiq demo"
         ) from error
     claim(Path(own))
@@ -84,10 +84,10 @@ def _can_write(folder: Path) -> bool:
 
 
 def kernel_sockets() -> dict[str, dict[str, Any]]:
-    """Return Voila's settings for the sockets through which it speaks to its kernels.
+    """Return Voila's settings for the sockets to its kernels.
 
-    They are files in a folder of the user's own where there is one with a path that is short
-    enough; else ports of this machine, whose messages are signed.
+    They are Unix sockets in a folder of the user if there is one with a short enough path; else
+    TCP ports of this machine, with signed messages.
     """
     import zmq
 

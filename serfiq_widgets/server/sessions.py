@@ -1,6 +1,6 @@
-"""Who may have a kernel, and when it ends: the visitors' sessions in a public demo.
+"""The visitors' sessions in a public demo: who gets a kernel, and when it ends.
 
-A visitor is let in when a kernel waits warm for them, so that nobody sits before an empty page.
+A visitor is admitted when a kernel with a rendered page is ready, so that the page is never empty.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from serfiq_widgets.server.settings import Public
 
 LOG = logging.getLogger(__name__)
 
-MAX_NAMES = 10_000  # of messages that a session remembers
-MAX_TABS = 3  # pages of one browser; the oldest makes room for a fourth
-FULL_S, SOON_S = (10, 20), (1, 3)  # when to try again: somewhere in between, not all at once
-LATE_S = 5.0  # who asks again so much later than they were told has lost their turn
-MAX_WAITING = 1000  # whose turn is known
+MAX_NAMES = 10_000  # message names that a session remembers
+MAX_TABS = 3  # pages of one browser; a fourth page ends the oldest
+FULL_S, SOON_S = (10, 20), (1, 3)  # seconds until the next try, spread over a range
+LATE_S = 5.0  # a visitor who retries later than this loses the place in the queue
+MAX_WAITING = 1000  # visitors in the queue
 LOOK_S = 1.0
-MAX_FAILURES = 5  # of kernels, before the first that started
+MAX_FAILURES = 5  # failed kernels, if none ever started
 MEGABYTE = 10**6
 
 
 class NoCapacity(Exception):
-    """There is no session to give now; ``text`` says why, ``retry_s`` when to try again."""
+    """There is no free session now; ``text`` says why, ``retry_s`` when to try again."""
 
     def __init__(self, text: str, between: tuple[int, int]) -> None:
         super().__init__(text)
@@ -50,15 +50,15 @@ class Session:
     Attributes
     ----------
     kernel_id, visitor : str
-        Whose it is.
+        The names of the kernel and of its visitor.
     sockets : set
         The open websockets of its page.
     used, left : float
-        Monotonic seconds of the last touch, and since when no page is connected.
+        Monotonic times of the last use, and since when no page is connected.
     given : float
-        Monotonic seconds since when it is theirs.
+        Monotonic time at which the visitor got the session.
     arrived : bool
-        Whether a page ever connected.
+        Whether a page has ever connected.
     """
 
     kernel_id: str
@@ -72,7 +72,7 @@ class Session:
     _allowed_at: float = 0.0
 
     def is_new(self, name: str) -> bool:
-        """Return whether no message of this name came lately: a kernel answers none twice."""
+        """Return whether no recent message had this name: a kernel answers each only once."""
         known = len(self._names)
         self._names[hash(name)] = None
         if len(self._names) > MAX_NAMES:
@@ -81,29 +81,29 @@ class Session:
         return len(self._names) > known
 
     def delay(self, cost_s: float) -> float:
-        """Return the seconds that a message has to wait, where one takes ``cost_s`` on average.
+        """Return the seconds that a message has to wait if one costs ``cost_s`` on average.
 
-        All sockets of the page share this pace, so that connecting again does not evade it. One
-        second's worth of messages may come at once.
+        All sockets of the page share this limit, so reconnecting does not evade it. Messages of one
+        second may come at once.
         """
         now = monotonic()
         self._allowed_at = max(self._allowed_at, now - 1.0) + cost_s
         return max(0.0, self._allowed_at - now)
 
     def touch(self) -> None:
-        """Note that somebody is there."""
+        """Record that the visitor is active."""
         self.used = monotonic()
 
 
 class SessionPool:
-    """Hands out kernels and takes them back.
+    """Assigns kernels to visitors, and ends them.
 
     Parameters
     ----------
     public : Public
-        The caps and times.
+        The limits and times.
     kernels : VoilaKernelManager
-        Whose pool holds warm kernels with their rendered pages.
+        Its pool contains started kernels with their rendered pages.
     """
 
     def __init__(self, public: Public, kernels: Any) -> None:
@@ -111,12 +111,12 @@ class SessionPool:
         self._kernels = kernels
         self._notebook: str = kernels.notebook_path
         self._taken: dict[str, Session] = {}
-        self._waiting: dict[str, float] = {}  # in order; until when each may be late
-        self._broken: set[str] = set()  # ended by a crash; their pages may ask once more
-        self._moved = False  # somebody came or went since the last look
+        self._waiting: dict[str, float] = {}  # in order, with the time at which each place expires
+        self._broken: set[str] = set()  # kernels that crashed; their pages may ask why
+        self._moved = False  # a session began or ended since the last check
         self._looking: asyncio.Task[None] | None = None
-        self._begun, self._failures = False, 0  # whether a page was ever ready; kernels that failed
-        self.given_up = ""  # why, once no kernel ever started
+        self._begun, self._failures = False, 0  # whether a page was ever ready; failed kernels
+        self.given_up = ""  # the reason, if no kernel ever started
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -127,34 +127,34 @@ class SessionPool:
         return session if session is not None and session.visitor == visitor else None
 
     def has_crashed(self, kernel_id: str) -> bool:
-        """Whether a kernel that is no more ended by itself."""
+        """Return whether a kernel that has ended crashed."""
         return kernel_id in self._broken
 
     def watch(self) -> None:
-        """Look after the sessions from now on."""
+        """Start the periodic check of the sessions."""
         gc.collect()
-        gc.freeze()  # what is here now stays, and need not be looked at each time
+        gc.freeze()  # objects up to here stay: no need to scan them each time
         self._looking = asyncio.ensure_future(self._look())
 
     def is_loading(self, visitor: str | None) -> None:
-        """Note that a visitor's page fetches its files: it will connect, if slowly."""
+        """Record that a visitor's page loads its files: it will connect, even if slowly."""
         for session in self._taken.values():
             slow = not session.arrived and monotonic() - session.given < self._public.gone_s
             if session.visitor == visitor and slow:
                 session.left = monotonic()
 
     async def admit(self, visitor: str) -> str:
-        """Give a visitor a session, and return its page; who waited longest comes first.
+        """Give a visitor a session and return its page; the longest waiting visitor is first.
 
         Raises
         ------
         NoCapacity
-            There is none now.
+            There is no free session now.
         """
         try:
             page = await self._admit(visitor)
         except NoCapacity as full:
-            self._waiting[visitor] = monotonic() + full.retry_s + LATE_S  # which keeps its turn
+            self._waiting[visitor] = monotonic() + full.retry_s + LATE_S  # keeps its place
             if len(self._waiting) > MAX_WAITING:
                 self._waiting.popitem()
             raise
@@ -180,39 +180,39 @@ class SessionPool:
         return "".join(snippets) + "".join([snippet async for snippet, _ in rest])
 
     def _turn(self, visitor: str) -> int:
-        """Return how many come before a visitor: those who wait longer, and still ask."""
+        """Return how many visitors are ahead in the queue: they wait longer and still retry."""
         now = monotonic()
         self._waiting = {name: last for name, last in self._waiting.items() if now < last}
         order = list(self._waiting)
         return order.index(visitor) if visitor in self._waiting else len(order)
 
     async def end(self, session: Session, *, crashed: bool = False) -> None:
-        """End a session: its sockets close, its kernel ends."""
+        """End a session: close its sockets, then end its kernel."""
         self._taken.pop(session.kernel_id, None)
         if crashed:
             self._broken.add(session.kernel_id)
         for page in tuple(session.sockets):
-            page.hang_up()  # before the kernel goes: its streams are closed with it
+            page.hang_up()  # before the kernel ends, which closes its streams
         await self._stop(session.kernel_id)
         self._moved = True
 
     async def _stop(self, kernel_id: str) -> None:
         if kernel_id in self._kernels:
-            with suppress(RuntimeError, KeyError):  # it was ending already
+            with suppress(RuntimeError, KeyError):  # it is ending already
                 await self._kernels.shutdown_kernel(kernel_id)
 
     def _pool(self) -> Iterator[tuple[asyncio.Task[Any], str]]:
-        """Yield the started kernels of the pool: the task of rendering, and the kernel's name."""
-        for started in self._kernels._pools.get(self._notebook, []):  # noqa: SLF001  # no other way
+        """Yield the pool's started kernels: the rendering task, and the kernel's name."""
+        for started in self._kernels._pools.get(self._notebook, []):  # noqa: SLF001  # there is no public way
             if started.done() and not started.cancelled() and not started.exception():
                 yield started.result()["task"], started.result()["kernel_id"]
 
     def _ready(self) -> int:
-        """Return how many kernels wait with their page complete."""
+        """Return how many waiting kernels have a complete page."""
         return sum(task.done() and not _failed(task) for task, _ in self._pool())
 
     def _ready_first(self) -> bool:
-        """Put a kernel whose page is complete first in the pool; whether there is one."""
+        """Move a kernel with a complete page to the front of the pool; return if there is one."""
         pool = self._kernels._pools.get(self._notebook, [])  # noqa: SLF001  # as above
         for index, started in enumerate(pool):
             if started.done() and not started.exception():
@@ -223,7 +223,7 @@ class SessionPool:
         return False
 
     async def _look(self) -> None:
-        """Every second: end what is over, mend the pool."""
+        """Every second, end expired sessions and repair the pool."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
@@ -235,10 +235,10 @@ class SessionPool:
                 await self._mend()
                 if self._moved:
                     self._moved = False
-                    gc.collect()  # rendered pages hold themselves
+                    gc.collect()  # rendered pages contain reference cycles
                     give_back()
             except Exception:
-                LOG.exception("Looking after the sessions failed; it goes on.")
+                LOG.exception("The check of the sessions failed; the next one follows.")
 
     async def _lives(self, kernel_id: str) -> bool:
         if kernel_id not in self._kernels:
@@ -253,7 +253,7 @@ class SessionPool:
         return gone or now - session.used > self._public.unused_s
 
     async def _mend(self) -> None:
-        """Drop the pool's kernels that failed or died, and start others."""
+        """Remove kernels that failed or ended from the pool, and start others."""
         pool = self._kernels._pools.get(self._notebook, [])  # noqa: SLF001  # as above
         for started in tuple(pool):
             if started.done() and _failed(started):
@@ -267,7 +267,7 @@ class SessionPool:
         self._kernels.fill_if_needed(0, self._notebook)
 
     def _note_failure(self, task: asyncio.Task[Any]) -> None:
-        """Say why a kernel did not start; give up if none ever did."""
+        """Log why a kernel did not start; give up if none ever started."""
         error = task.exception() if task.done() and not task.cancelled() else None
         why = one_line(error) or "it ended by itself"
         LOG.error("A kernel did not start: %s", why)

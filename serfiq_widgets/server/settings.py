@@ -1,4 +1,4 @@
-"""The settings of a public demo: read, checked, and said in a few lines."""
+"""The settings of a public demo: read, checked and summarised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serfiq_widgets.errors import BadSetting
 
 DEFAULTS = Path(__file__).parent / "public.toml"
 MIN_TOKEN = 12
-AUTO = "auto"  # a token that is made at the start
+AUTO = "auto"  # a token is generated at the start
 RANGES = {
     "port": (1, 65535),
     "most_visitors": (1, 1000),
@@ -32,7 +32,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Public:
-    """What ``public.toml`` says of each; numbers are within `RANGES`."""
+    """The settings that ``public.toml`` describes; numbers are within `RANGES`."""
 
     address: str
     port: int
@@ -54,17 +54,17 @@ class Public:
 
     @property
     def unused_s(self) -> int:
-        """Seconds without a touch after which a session ends."""
+        """Seconds without activity after which a session ends."""
         return self.kiosk_idle_s if self.kiosk else self.idle_s
 
 
 def read_public(file: Path | None = None, **given: Any) -> Public:
-    """Return the settings: the defaults, then a file's, then those given.
+    """Return the settings: the defaults, replaced by those of a file, then by those given.
 
     Raises
     ------
     BadSetting
-        The file cannot be read, or says something unknown or impossible; the text names it.
+        The file cannot be read, or a setting is unknown or impossible; the text names it.
     """
     values = _parse(DEFAULTS)
     said = {**(_parse(file) if file else {}), **{k: v for k, v in given.items() if v is not None}}
@@ -75,39 +75,39 @@ def read_public(file: Path | None = None, **given: Any) -> Public:
     public = Public(**{**values, "hosts": tuple(host.lower() for host in values["hosts"])})
     _check_address(public.address)
     if public.token not in ("", AUTO) and len(public.token) < MIN_TOKEN:
-        raise BadSetting(f"The token is short. Take {MIN_TOKEN} characters or more, or 'auto'.")
+        raise BadSetting(f"The token is too short. Use {MIN_TOKEN} characters or more, or 'auto'.")
     if public.kiosk and public.warning_s >= public.kiosk_idle_s:
-        raise BadSetting("warning_s must be less than kiosk_idle_s, of which it is the end.")
+        raise BadSetting("warning_s must be less than kiosk_idle_s.")
     return public
 
 
 def with_token(public: Public, token: str) -> Public:
-    """Return the settings with the token that "auto" stands for."""
+    """Return the settings with this token in the place of "auto"."""
     return replace(public, token=token) if public.token == AUTO else public
 
 
 CONFINED = "decoded in a process that can do nothing else"
 NOT_CONFINED = (
-    "WARNING: decoded in a process with limits alone, for this machine filters no system calls "
+    "WARNING: decoded in a process with limits alone: this machine filters no system calls "
     "(Linux with libseccomp does)"
 )
 
 
 def summary(public: Public, *, confined: bool) -> str:
-    """Say what holds, in a few lines; ``confined``: whether decoding is (`confinement`)."""
+    """Summarise the settings in a few lines; ``confined``: whether decoding is (`confinement`)."""
     local = ip_address(public.address).is_loopback
     lines = {
         "listens": f"{public.address}, port {public.port} "
         f"({'this machine only' if local else 'others can reach it'})",
-        "lets in": "who has the token" if public.token else "everyone who reaches the page",
+        "admits": "visitors with the token" if public.token else "everyone who reaches the page",
         "visitors": f"{public.most_visitors} at once; the next ones see a page that waits for them",
         "memory": f"{public.kernel_mb} MB for one visitor at most; {public.keep_free_mb} MB stay "
         "free",
         "ends": f"{public.gone_s} s after the page has gone, {public.unused_s} s after the last "
         "touch",
         "photos": CONFINED if confined else NOT_CONFINED,
-        "closed": "code, files, kernels of others, every other page and name",
-        "logs": "faults only: no address, no name, no image",
+        "closed": "code, files, other visitors' kernels, all other pages and host names",
+        "logs": "errors only: no address, no name, no image",
     }
     return "\n".join(f"  {name:9} {text}" for name, text in lines.items())
 
@@ -135,6 +135,6 @@ def _check_address(address: str) -> None:
         ip_address(address)
     except ValueError as error:
         raise BadSetting(
-            f"address = {address!r:.60} is no IP address. Take 127.0.0.1 for this machine only, or "
-            "0.0.0.0 for every network it is in."
+            f"address = {address!r:.60} is not an IP address. Use 127.0.0.1 for this machine only, "
+            "or 0.0.0.0 for all its networks."
         ) from error

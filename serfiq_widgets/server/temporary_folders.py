@@ -1,4 +1,4 @@
-"""Folders for temporary files that a killed server leaves, and that the next one removes.
+"""Folders with temporary files that a killed server leaves and the next server removes.
 
 A server holds a lock on a file in each of its folders for as long as it runs. The system releases
 the lock when the process ends, however it ends.
@@ -17,7 +17,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = "serfiq.lock"
-PREFIXES = ("serfiq_", "voila_")  # ours, and Voila's for connection files with their keys
+PREFIXES = ("serfiq_", "voila_")  # this package's, and Voila's with connection files and keys
 _held: list[int] = []
 
 
@@ -28,14 +28,14 @@ def claim(folder: Path) -> None:
     new = folder / f"{LOCK}.new"
     lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    new.rename(folder / LOCK)  # nobody finds it before it is locked
+    new.rename(folder / LOCK)  # it is locked before it gets its name
     _held.append(lock)
 
 
 def remove_abandoned(roots: Iterable[Path]) -> None:
-    """Remove the folders directly below ``roots`` that were claimed by processes that ended.
+    """Remove the folders directly below ``roots`` that ended processes had claimed.
 
-    Only folders of this user with one of our prefixes and our lock file are touched.
+    Only folders of this user with one of `PREFIXES` and a lock file are removed.
     """
     if sys.platform == "win32":
         return
@@ -56,7 +56,7 @@ def _is_own_folder(folder: Path) -> bool:
 def _remove_if_abandoned(folder: Path) -> None:
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # it has none: another program's
+    except OSError:  # no lock file: the folder of another program
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Voila as it serves the dashboard: compressed answers, and no kernel culled under a visitor."""
+"""Voila for the dashboard: compressed answers, and no kernel culled while it has a visitor."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CONNECT = f"{ZMQChannelsWebsocketConnection.connect.__qualname__}.<locals>."
 
 
 def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Handle what no one awaited: a page that closes while an answer travels to it is no error.
+    """Handle exceptions that no task awaited; a page that closes during an answer is not an error.
 
-    Nor is one that closes before its kernel has answered for the first time: what jupyter_server
-    does then (`ZMQChannelsWebsocketConnection.connect`) finds its streams closed.
+    Nor is a page that closes before its kernel has answered for the first time: jupyter_server
+    (`ZMQChannelsWebsocketConnection.connect`) then finds its streams closed.
     """
     callback = getattr(context.get("handle"), "_callback", None)
     connecting = getattr(callback, "__qualname__", "").startswith(CONNECT)
@@ -44,10 +44,10 @@ def leave_quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 
 
 class PlotlyScript(RequestHandler):
-    """The plotly library, for the page to fetch once."""
+    """The plotly library, which the page fetches once."""
 
     def get(self) -> None:
-        """Send it compressed, as it is kept."""
+        """Send the library, which is stored compressed."""
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
         self.set_header("Content-Encoding", "gzip")
         self.set_header("Cache-Control", f"max-age={CACHE_S}")
@@ -55,12 +55,12 @@ class PlotlyScript(RequestHandler):
 
 
 class SessionStatus(RequestHandler):
-    """Whether a page's session goes on."""
+    """Status of a page's session."""
 
     async def get(self, kernel_id: str) -> None:
-        """Answer whether the page is connected to its kernel, or how that ended.
+        """Answer whether the page is connected to its kernel, or how the kernel ended.
 
-        "crashed" if it ended by itself, "over" if the server ended it, or is another one by now.
+        "crashed" if it ended by itself, "over" if the server ended it or was restarted.
         """
         self.set_header("Cache-Control", "no-store")
         kernels = self.settings["kernel_manager"]
@@ -73,19 +73,19 @@ class SessionStatus(RequestHandler):
 
 
 class Leave(VoilaShutdownKernelHandler):
-    """A page that closes ends its kernel; it can send no field, so its origin has to do."""
+    """Ends the kernel of a closing page; only the origin is checked, as it can send no field."""
 
     def check_xsrf_cookie(self) -> None:
-        """Refuse pages of others."""
+        """Refuse requests from other sites."""
         if not is_same_origin(self.request.headers.get("Origin", ""), self.request.host):
             raise HTTPError(403)
 
 
 def is_allowed_host(host: str, names: tuple[str, ...]) -> bool:
-    """Whether a Host header names this server: by a bare address, or by a name that it has.
+    """Return whether a Host header names this server: by an IP address or one of its names.
 
-    A page of another site can make a browser call us by that site's name (DNS rebinding), never by
-    one of these.
+    A page of another site can make a browser call this server by that site's name (DNS rebinding),
+    but never by an IP address or one of these names.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -101,30 +101,30 @@ def is_allowed_host(host: str, names: tuple[str, ...]) -> bool:
 
 
 def is_same_origin(origin: str, host: str) -> bool:
-    """Whether an Origin header names the page of a Host header."""
+    """Return whether an Origin header names the server of a Host header."""
     return urlsplit(origin.lower()).netloc == host.lower()
 
 
 class Front(Router):
-    """Stands before an application: refuses pages of others, and takes a base from paths.
+    """A router before an application: refuses other sites, and removes the base from paths.
 
     Parameters
     ----------
     application : Application
-        Who answers in the end.
+        The application that answers.
     base : str
-        What paths may begin with: some proxies take it away, some do not.
+        A prefix that paths may have: some proxies remove it, some do not.
     hosts : tuple of str
-        Names of this server besides its own; with a base and no name any will do, for it is the
-        proxy's, which passes it on whether it takes the base away or not.
+        Further names of this server; with a base and no names any name is accepted, as it is the
+        name of the proxy.
     """
 
     def __init__(self, application: Application, base: str, hosts: tuple[str, ...]) -> None:
         self._application, self._base, self._hosts = application, base, hosts
-        self.settings = application.settings  # Voila's kernels read them
+        self.settings = application.settings  # read by Voila's kernels
 
     def find_handler(self, request: HTTPServerRequest, **how: Any) -> Any:
-        """Find who answers a request, which loses the base."""
+        """Remove the base from a request's path, and find its handler."""
         if status := self._refusal(request):
             refuse: Any = self._application.get_handler_delegate(
                 request, ErrorHandler, {"status_code": status}
@@ -137,7 +137,7 @@ class Front(Router):
         return self._application.find_handler(request, **how)
 
     def _refusal(self, request: HTTPServerRequest) -> int:
-        """Return the status with which a request is refused; 0 if it is not."""
+        """Return the status code of a refused request; 0 if it is allowed."""
         is_proxied = self._base != "/" and not self._hosts
         if not is_proxied and not is_allowed_host(request.host, self._hosts):
             return 421
@@ -150,27 +150,27 @@ class Front(Router):
 
 
 class Dashboard(Voila):
-    """Voila whose answers travel compressed."""
+    """Voila with compressed answers."""
 
     app: Any
     hosts: tuple[str, ...] = ()
 
     def init_settings(self) -> dict[str, Any]:
-        """Add to Voila's own; its option ``tornado_settings`` comes too late for this one."""
+        """Extend Voila's settings; its option ``tornado_settings`` is applied too late for this."""
         claim(Path(self.connection_dir))
         remove_abandoned({Path(self.connection_dir_root), Path(tempfile.gettempdir())})
-        threading.Thread(target=plotly_js.module, daemon=True).start()  # before somebody asks
+        threading.Thread(target=plotly_js.module, daemon=True).start()  # before the first request
         return {**super().init_settings(), "compress_response": True}
 
     def listen(self) -> None:
-        """Serve until interrupted, with and without the base that browsers see."""
+        """Serve until interrupted, at paths with and without the base."""
         self.app = Front(self.app, self.base_url, self.hosts)
         super().listen()
 
     def init_handlers(self) -> list[Any]:
-        """Add the page's library, tell pages of their kernel, and let a closing page end it.
+        """Add the library, the status of kernels, and a route by which a closing page ends its own.
 
-        For that Voila wants a field that no page can send.
+        Voila's route for that needs a field that a closing page cannot send.
         """
         ours = [
             (plotly_js.PATH, PlotlyScript),
@@ -181,9 +181,9 @@ class Dashboard(Voila):
         return [*ours, *super().init_handlers()]
 
     def stop(self) -> None:
-        """End the kernels, and those first that have just started.
+        """End the kernels, first those that have just started.
 
-        Voila takes away the folder in which they would write, and does not know them yet.
+        Voila removes their folder for connection files, and does not know them yet.
         """
         self._end_kernels()
         super().stop()
@@ -191,17 +191,17 @@ class Dashboard(Voila):
 
     def _end_kernels(self) -> None:
         for child in psutil.Process().children():
-            with suppress(psutil.Error):  # it ended meanwhile
+            with suppress(psutil.Error):  # it has ended
                 if any(self.connection_dir in word for word in child.cmdline()):
                     child.kill()
 
 
 class KernelManager(AsyncMappingKernelManager):
-    """Ends kernels at once, and culls one only when it is found without a visitor twice.
+    """Ends kernels at once, and culls one only if two checks find it without a visitor.
 
-    A kernel of the pool (which Voila spares) has been idle for long when it gets its visitor, whose
-    page needs a moment to connect. There is nothing in a kernel to save, and one that is asked to
-    end while it starts would print its complaints to the terminal.
+    A kernel of the pool (which Voila does not cull) has been idle for long when it gets a visitor,
+    whose page needs a moment to connect. A kernel has nothing to save, and one that is asked to end
+    while it starts would print errors to the terminal.
     """
 
     def __init__(self, **traits: Any) -> None:
@@ -209,24 +209,24 @@ class KernelManager(AsyncMappingKernelManager):
         self._lonely: set[str] = set()
 
     def is_connected(self, kernel_id: str) -> bool:
-        """Whether a page is connected to a kernel."""
+        """Return whether a page is connected to a kernel."""
         return bool(self._kernel_connections.get(kernel_id, 0))
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Give a kernel that has no visitor one more round."""
+        """Cull a kernel at the second check that finds it without a visitor."""
         if kernel_id in self._lonely or self.is_connected(kernel_id):
             self._lonely.discard(kernel_id)
             await super().cull_kernel_if_idle(kernel_id)
         else:
             self._lonely.add(kernel_id)
 
-    async def shutdown_kernel(  # type: ignore[override]  # its own bases disagree
+    async def shutdown_kernel(  # type: ignore[override]  # its bases disagree
         self, kernel_id: str, **how: Any
     ) -> None:
-        """End a kernel at once, however politely it was asked for."""
+        """End a kernel at once, also if the caller asks for a slow shutdown."""
         await super().shutdown_kernel(kernel_id, **{**how, "now": True})
 
     async def shutdown_all(self, **how: Any) -> None:  # type: ignore[override]  # as above
-        """End all kernels at once; one that is not yet known ends when it misses its parent."""
+        """End all kernels at once; one that is not known yet ends when its parent has ended."""
         with suppress(HTTPError):
             await super().shutdown_all(**{**how, "now": True})

@@ -1,6 +1,6 @@
 """Messages to a service manager such as systemd: the server is ready, responds, is stopping.
 
-The protocol is that of ``sd_notify``: a datagram of text to the Unix socket that the environment
+The protocol is ``sd_notify``: a datagram of text to the Unix socket that the environment
 variable ``NOTIFY_SOCKET`` names.
 """
 
@@ -15,7 +15,7 @@ from tornado.ioloop import PeriodicCallback
 LOG = logging.getLogger(__name__)
 
 SOCKET, PERIOD, PROCESS = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
-SEND_S = 0.5  # for a service manager that does not read
+SEND_S = 0.5  # timeout for a service manager that does not read
 
 
 class ServiceManager:
@@ -27,7 +27,7 @@ class ServiceManager:
     Attributes
     ----------
     period_s : float
-        Seconds within which it wants a sign that the event loop responds; 0 if it wants none.
+        Seconds within which it expects a message that the event loop responds; 0 if none.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class ServiceManager:
         self.period_s = int(period) / 1e6 if is_meant and period.isdecimal() else 0.0
         self._timer: PeriodicCallback | None = None
         self._channel: socket.socket | None = None
-        if self._address:  # opened now: later there may be too many open files
+        if self._address:  # opened now: later the limit of open files may be reached
             self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._channel.settimeout(SEND_S)
 
@@ -68,4 +68,4 @@ class ServiceManager:
         try:
             self._channel.sendto(text.encode(), self._address)
         except OSError as error:
-            LOG.warning("The service manager could not be told %s: %s", text, error)
+            LOG.warning("The message %s could not be sent to the service manager: %s", text, error)

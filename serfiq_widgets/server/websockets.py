@@ -1,9 +1,9 @@
-"""The websocket between a page and its kernel: one format, and no length that a peer states counts.
+"""The websocket between a page and its kernel: one format, with lengths that are checked.
 
-jupyter_server speaks an older format with whoever does not ask for v1, and also on a connection
-that is just closing; Voila reads those bytes as v1 all the same, takes the first eight for a number
-of offsets, and works for hours. So here every connection speaks v1, a message that arrives or
-leaves is read by `server.protocol` alone, and one that is closing passes nothing on.
+jupyter_server uses an older format with clients that do not request v1, and also on a connection
+that is just closing; Voila still reads those bytes as v1, takes the first eight for a number of
+offsets, and computes for hours. So here every connection uses v1, every message in both directions
+is parsed by `server.protocol`, and a closing connection forwards nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LOG = logging.getLogger(__name__)
 
 
 class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untyped
-    """A websocket to a kernel that stays right while it opens, closes, or meets a hostile peer."""
+    """A websocket to a kernel, robust while it opens or closes and against hostile peers."""
 
     def is_open(self) -> bool:
-        """Return whether messages may pass: it stands, and nobody has begun to close it."""
+        """Return whether messages may pass: it is connected and not closing."""
         held = self.ws_connection
         return held is not None and not held.is_closing() and self._is_connected
 
@@ -34,35 +34,35 @@ class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untype
         return getattr(self, "connection", None) is not None
 
     def check_protocol(self) -> None:
-        """Refuse who does not offer v1, as a whole word of the list.
+        """Refuse a client that does not offer v1, as a whole word of the list.
 
         Raises
         ------
         HTTPError
-            400.
+            Status 400.
         """
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
         if PROTOCOL not in (name.strip() for name in offered):
             raise HTTPError(400)
 
     async def prepare(self) -> None:
-        """Refuse who speaks another protocol."""
+        """Refuse clients with another protocol."""
         self.check_protocol()
         await super().prepare()
 
     def select_subprotocol(self, subprotocols: list[str]) -> str:  # noqa: ARG002  # tornado's
-        """Return v1: `check_protocol` found it among those that are offered."""
+        """Return v1: `check_protocol` found it among the offered protocols."""
         return PROTOCOL
 
     @property
     def selected_subprotocol(self) -> str:
-        """V1, also where tornado has let go of the connection."""
+        """Return v1, also after tornado has dropped the connection."""
         return PROTOCOL
 
     async def open(self, kernel_id: str) -> None:
-        """Connect to the kernel; one that is busy for too long closes the websocket.
+        """Connect to the kernel; close the websocket if the kernel is busy for too long.
 
-        Where opening fails, tornado drops the connection and does not call `on_close`.
+        If opening fails, tornado drops the connection and does not call `on_close`.
         """
         try:
             await super().open(kernel_id)
@@ -74,7 +74,7 @@ class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untype
             raise
 
     def on_message(self, ws_message: bytes | str) -> Any:
-        """Give the kernel a message of v1's form; the first of another form is the last."""
+        """Forward a message in v1's form; close the websocket at one in another form."""
         if not self.is_open():
             return
         try:
@@ -85,11 +85,11 @@ class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untype
         self._pass_on(ws_message)
 
     def _pass_on(self, ws_message: bytes | str) -> None:
-        """Give the kernel a message that was checked."""
+        """Forward a checked message to the kernel."""
         super().on_message(ws_message)
 
     def write_message(self, message: Any, binary: bool = False) -> Any:  # noqa: FBT002  # tornado's
-        """Give the page what its kernel says, but for its own code, as long as it listens."""
+        """Forward a message of the kernel to the page, except its code, while the page reads."""
         if not self.is_open() or not isinstance(message, bytes):
             return None
         if header(message).get("msg_type") == "execute_input":
@@ -105,11 +105,11 @@ class KernelSocket(VoilaKernelWebsocketHandler):  # type: ignore[misc]  # untype
             return None
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """Close, and let go of the kernel at once: the peer may never answer."""
+        """Close, and disconnect from the kernel at once: the peer may never answer."""
         super().close(code, reason)
         self.on_close()
 
     def on_close(self) -> None:
-        """Let go of the kernel, once."""
+        """Disconnect from the kernel, once."""
         if self._is_connected:
             super().on_close()

@@ -40,7 +40,7 @@ def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):
         assert kernel_in(page) == first
         page.keyboard.press("Shift")
         warning.wait_for(timeout=20_000)
-        assert "Touch the screen to go on" in warning.inner_text()
+        assert "Touch the screen to continue" in warning.inner_text()
         page.mouse.move(300, 300)
         warning.wait_for(state="detached", timeout=5000)
         assert kernel_in(page) == first

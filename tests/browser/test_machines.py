@@ -108,7 +108,7 @@ def test_a_public_demo_whose_kernels_never_start_ends_with_the_reason():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 2
-    assert "No kernel ever started, so nobody could enter: no kernel here" in done.stderr
+    assert "No kernel ever started, so the demo cannot run: no kernel here" in done.stderr
 
 
 def test_a_plain_demo_answers_to_its_own_names_alone(dashboard):

@@ -188,7 +188,7 @@ BROKEN = {
 def test_a_broken_head_is_refused_by_name(tmp_path, case):
     path = tmp_path / "top.npz"
     BROKEN[case](path)
-    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is not an on-top head"):
         on_top.load(path)
 
 
@@ -202,7 +202,7 @@ def test_an_array_that_says_it_is_huge(tmp_path):
         np.save(card, np.array(SOUND))
         archive.writestr("card.npy", card.getvalue())
         archive.writestr("weight0.npy", head.getvalue() + bytes(64))
-    with pytest.raises(CorruptModel, match=r"'top\.npz' is no on-top head"):
+    with pytest.raises(CorruptModel, match=r"'top\.npz' is not an on-top head"):
         on_top.load(path)
 
 
@@ -246,7 +246,7 @@ def test_scores_of_embeddings_on_the_command_line(head_file, tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n")
     result = run("score-embeddings", head_file, tmp_path / "bad.csv")
     assert result.exit_code == 2
-    assert "'bad.csv' holds no embeddings" in result.output
+    assert "'bad.csv' contains no embeddings" in result.output
 
 
 def people(count=6, each=12, n=16, seed=0):

@@ -83,8 +83,8 @@ def run(network, count):
 
 
 REFUSED = {
-    "weights elsewhere": (lambda m, w: elsewhere(w["matrix"]), "etc/passwd.*beside it only"),
-    "a constant elsewhere": (constant_elsewhere, "etc/passwd.*beside it only"),
+    "weights elsewhere": (lambda m, w: elsewhere(w["matrix"]), "etc/passwd.*in the same folder"),
+    "a constant elsewhere": (constant_elsewhere, "etc/passwd.*in the same folder"),
     "a branch": (branch, "branches or loops"),
     "a function": (function, "functions"),
     "sparse weights": (lambda m, w: m.graph.sparse_initializer.add(), "sparse"),

@@ -13,7 +13,7 @@ REFUSED = {
     "Relu": ([FLAT, GEMM, ("Relu", ["fc"], "relu", {})], "'Relu' follows the dropout site"),
     "Relu after Dropout": (
         [DROP, ("Relu", ["dropped"], "r", {}), ("Flatten", ["r"], "flat", {}), GEMM],
-        "'Relu' stands between dropout and the fully connected layer",
+        "'Relu' is between dropout and the fully connected layer",
     ),
     "length after Dropout": (
         [
@@ -22,7 +22,7 @@ REFUSED = {
             ("LpNormalization", ["dropped"], "unit", {"axis": 1, "p": 2}),
             ("Gemm", ["unit", "matrix"], "fc", {"transB": 1}),
         ],
-        "'LpNormalization' stands between",
+        "'LpNormalization' is between",
     ),
     "no layer": ([FLAT], "no fully connected layer"),
     "division by the data": ([FLAT, GEMM, ("Div", ["row", "fc"], "div", {})], "not affine"),

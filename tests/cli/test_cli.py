@@ -170,4 +170,4 @@ def test_a_taken_port_is_said():
         port = other.getsockname()[1]
         result = run("demo", "--no-browser", "--port", port)
     assert result.exit_code == 2
-    assert f"Port {port} is taken" in result.output
+    assert f"Port {port} is in use" in result.output

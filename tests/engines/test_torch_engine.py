@@ -236,7 +236,7 @@ def test_devices(scorer):
     for wrong in ("mps:1", "gpu", "cuda:x"):
         with pytest.raises(BadSetting, match=f"no device '{wrong}'.*cuda:1.*mps"):
             opened(scorer.network, device=wrong)
-    with pytest.raises(EngineUnavailable, match=r"onnxruntime knows no mps\. Take --engine torch"):
+    with pytest.raises(EngineUnavailable, match=r"onnxruntime has no mps\. Take --engine torch"):
         opened(scorer.network, engine="onnxruntime", device="mps")
     if not CUDA:
         with pytest.raises(EngineUnavailable, match=r"--device cpu") as refused:

@@ -53,7 +53,7 @@ def test_ages_fall_into_decades_and_edges():
     assert binned(ages, [0, 18, 19]).names == ("0-17", "18", "19+")
     assert binned(ages, [0.5, 1]).names == ("0.5 to 1", "1+")
     for edges in ([3, 2], []):
-        with pytest.raises(BadTable, match="must rise"):
+        with pytest.raises(BadTable, match="must be ascending"):
             binned(ages, edges)
 
 
@@ -73,11 +73,11 @@ def test_values_are_groups_in_natural_order():
 @pytest.mark.parametrize(
     ("table", "hint"),
     [
-        (7, "int is no table"),
-        ({}, "one and the same length"),
-        ({"a": [1], "b": [1, 2]}, "one and the same length"),
-        ({"a": []}, "with a row"),
-        ({"a": [[1, 2]]}, "one and the same length"),
+        (7, "int is not a table"),
+        ({}, "columns of the same length"),
+        ({"a": [1], "b": [1, 2]}, "columns of the same length"),
+        ({"a": []}, "at least one row"),
+        ({"a": [[1, 2]]}, "columns of the same length"),
     ],
 )
 def test_what_is_no_table_is_said(table, hint):
@@ -92,7 +92,7 @@ def test_data_frames_are_tables():
     assert table.about == {"seed": 4, "name": "ours"}
     assert labels(table, "group").codes.tolist() == [0, 1, -1]
     assert np.isnan(table.numbers("quality")[1])
-    with pytest.raises(BadTable, match="'group' holds something that is no number"):
+    with pytest.raises(BadTable, match="'group' has a value that is not a number"):
         table.numbers("group")
 
 
@@ -192,7 +192,7 @@ def test_a_folder_is_scored_first(tmp_path, aligned_folder):
         (["--threshold", "5", "--discard", "0.1"], "one of --threshold and --discard"),
         (["--edges", "age=young"], "age=0,18,40,60"),
         (["--save", "x.csv"], "ends in .npz"),
-        (["--groups", "README.md"], "is no table"),
+        (["--groups", "README.md"], "is not a table"),
     ],
 )
 def test_wrong_usage_is_one_sentence(scores, arguments, hint, tmp_path, monkeypatch):

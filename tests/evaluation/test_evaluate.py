@@ -206,8 +206,8 @@ def test_a_saved_evaluation_is_evaluated_again_and_drawn(people, tmp_path):
     ("arguments", "words"),
     [
         ((), "Name a folder"),
-        (("--labels", __file__), "belong to --embeddings"),
-        (("--embeddings", __file__, "--labels", __file__, "--pairs", __file__), "stand alone"),
+        (("--labels", __file__), "needs --embeddings"),
+        (("--embeddings", __file__, "--labels", __file__, "--pairs", __file__), "excludes a"),
         ((__file__,), "is no saved evaluation"),
         ((Path(__file__).parent, "--fmr", "0"), "fmr"),
         ((Path(__file__).parent, "--plot", "page.txt"), "ends in .html"),

@@ -224,7 +224,7 @@ def test_missing_files_are_said_with_their_place(tmp_path, name):
 def test_a_single_missing_file_is_named(shared, tmp_path):
     shutil.copytree(shared / "models" / "mtcnn", tmp_path / "mtcnn")
     (tmp_path / "mtcnn" / "det3-0001.params").unlink()
-    with pytest.raises(EngineUnavailable, match=r"lacks det3-0001\.params\."):
+    with pytest.raises(EngineUnavailable, match=r"missing: det3-0001\.params\."):
         m.Mtcnn(tmp_path / "mtcnn")
 
 

@@ -183,7 +183,7 @@ def test_a_folder_of_archives_is_scored_and_what_is_skipped_is_counted(photo, tm
     rows = json.loads(result.stdout)
     assert len(rows) == 7
     assert all(row["quality"] > 50 for row in rows)
-    assert "1 .txt, 2 hidden, 2 made by programs, 1 without an ending" in result.stderr
+    assert "1 .txt, 2 hidden, 2 made by programs, 1 without a suffix" in result.stderr
     assert len(score_table(tmp_path, passes=2)) == 7
 
 

@@ -42,7 +42,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path):
     touch(tmp_path, ".ipynb_checkpoints/a.jpg", "@eaDir/a.jpg")
     skipped = Counter()
     assert len(find_images([tmp_path], skipped)) == 1
-    assert skipped == {"hidden": 3, "made by programs": 2, ".txt": 2, "without an ending": 1}
+    assert skipped == {"hidden": 3, "made by programs": 2, ".txt": 2, "without a suffix": 1}
     assert "2 .txt, 3 hidden" in describe_skipped(skipped)
     assert describe_skipped(Counter()) == ""
 

@@ -205,7 +205,7 @@ def test_embeddings_and_labels_are_two_files(kept, tmp_path):
     both = tmp_path / "both.npy"
     result = run("embed", kept / "people", "--out", both, "--labels", both)
     assert result.exit_code == 2
-    assert "are one file" in result.output
+    assert "are the same file" in result.output
 
 
 @pytest.mark.parametrize("name", ["X.NPY", "X.Npy"])

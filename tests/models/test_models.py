@@ -212,10 +212,10 @@ def test_what_is_no_regular_file_is_not_imported(own, store, tmp_path, monkeypat
         path.symlink_to("pipe")
     symbol = next(one for one in files() if one.suffix == ".json")
     result = run("import", "own", symbol, path, "--accept-licence")
-    assert "no regular file" in result.output
+    assert "not a regular file" in result.output
     assert result.exit_code != 0
     assert not any(one.suffix == ".params" for one in store.rglob("*"))
-    with pytest.raises(CorruptModel, match="no regular file"):
+    with pytest.raises(CorruptModel, match="not a regular file"):
         import_file(path, card.files[-1], store)
 
 
@@ -266,7 +266,7 @@ def test_an_import_must_be_the_cards_file(own, tmp_path):
     altered.write_bytes(content)
     result = run("import", "own", files()[0], altered, "--accept-licence")
     assert result.exit_code == 2
-    assert "not those of 'mini-0000.params'" in result.output
+    assert "not the expected 'mini-0000.params'" in result.output
     assert not card.weights.exists()
     assert card.state == cards.BY_HAND
     result = run("import", "own", altered, "--accept-licence")
@@ -334,7 +334,7 @@ def test_an_altered_model_is_not_opened(own):
     with pytest.raises(CorruptModel, match=r"mini-0000\.params.*altered.*models download own"):
         open_network("own")
     card.weights.write_bytes(content[:-1])
-    with pytest.raises(UnknownModel, match="not here yet"):
+    with pytest.raises(UnknownModel, match="not installed"):
         open_network("own")
     assert "own" not in cards.usable()
 

@@ -137,7 +137,7 @@ def test_too_few_good_files_names_a_bad_one(scorer, crops):
     with pytest.raises(BadSetting, match=r"^5 faces are too few"):
         calibrate(scorer, images[:5], aligned=True)
     bad = [b"not an image"] * 10
-    with pytest.raises(BadSetting, match=r"^10 faces.* Not scored: 10 of 20 images.*no image"):
+    with pytest.raises(BadSetting, match=r"^10 faces.* Not scored: 10 of 20 images.*not an image"):
         calibrate(scorer, [*bad, *images[:10]], aligned=True, **EASY)
 
 
@@ -174,7 +174,7 @@ def test_an_own_network_is_calibrated_used_and_reset(network, crops):
     assert " \N{EN DASH} " not in again.stdout
 
     dropped = run("calibrate", network, "--forget")
-    assert "is dropped" in dropped.output
+    assert "is deleted" in dropped.output
     assert card.read_text() == before
     assert "There is no calibration" in run("calibrate", network, "--forget").output
     assert not Scorer(network).card.calibrated
@@ -256,7 +256,7 @@ def test_the_reference_network_keeps_its_own(crops):
     assert "alpha 130 and r 0.88" in refused.output
     assert "--override-reference" in refused.output
     for option in ("--override-reference", "--dry-run"):  # these get as far as the weights
-        assert "not here yet" in run("calibrate", cards.REFERENCE, crops, option).output
+        assert "not installed" in run("calibrate", cards.REFERENCE, crops, option).output
     card = cards.cards()[cards.REFERENCE]
     assert (card.alpha, card.r, card.calibrated) == (130, 0.88, True)
 

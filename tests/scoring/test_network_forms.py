@@ -368,7 +368,7 @@ def test_a_form_of_the_network_has_its_scores(mini, expected, tmp_path, form):
     assert opened.rate == 0.4
     notes = " ".join(opened.card.notes)
     assert ("float16" in notes) == (form == "half")
-    assert ("in training" in notes) == (form == "in training")
+    assert ("in training mode" in notes) == (form == "in training")
     assert ("outputs" in notes) == (form in SEVERAL)
     if "rate" in form:
         trained = False if form == "rate 0" else None
@@ -391,11 +391,11 @@ def test_weights_may_lie_beside_the_file(mini, expected, tmp_path):
     with pytest.raises(CorruptModel, match=r"'net.onnx.data' does not hold the weights"):
         load_network(path)
     data.unlink()
-    with pytest.raises(CorruptModel, match=r"'net.onnx.data', which should lie beside it"):
+    with pytest.raises(CorruptModel, match=r"'net.onnx.data', which should be beside it"):
         load_network(path)
     (tmp_path / "elsewhere").write_bytes(whole)
     data.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CorruptModel, match="beside it only"):
+    with pytest.raises(CorruptModel, match="in the same folder"):
         load_network(path)
 
 
@@ -648,7 +648,7 @@ REFUSED = {
             ("Add", ["unit", "offset"], "moved", {}),
         ],
         {"offset": np.ones(8, "f4")},
-        "'Add' follows the dropout site behind a normalisation",
+        "'Add' follows the dropout site after a normalisation",
     ),
     "a layer behind the normalisation": (
         [
@@ -658,7 +658,7 @@ REFUSED = {
             ("MatMul", ["unit", "classes"], "cosines", {}),
         ],
         {"classes": np.ones((8, 8), "f4")},
-        "'MatMul' follows the dropout site behind a normalisation",
+        "'MatMul' follows the dropout site after a normalisation",
     ),
     "fused operators of one runtime": (
         [("FusedGemm", ["flat", "matrix"], "out", {"transB": 1, "domain": "com.microsoft"})],
@@ -757,7 +757,7 @@ def archive(path, *names):
         ("net.pt", ["net/data.pkl", "net/code/x.py", "net/constants.pkl"], "torch.jit.load"),
         ("net.ts", ["net/data.pkl", "net/code/x.py", "net/constants.pkl"], "torch.jit.load"),
         ("net.pt2", ["net/archive_format"], "torch.export.load"),
-        ("net.mlpackage", ["Manifest.json"], "no ONNX file and no MXNet checkpoint"),
+        ("net.mlpackage", ["Manifest.json"], "neither ONNX nor an MXNet checkpoint"),
     ],
 )
 def test_archives_are_known_by_what_they_hold(tmp_path, name, members, says):

@@ -170,7 +170,7 @@ def test_the_readmes_card_is_possible(tmp_path):
     (block,) = re.findall(r"^```toml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     path = tmp_path / "readme.toml"
     path.write_text(block, encoding="utf-8")
-    with pytest.raises(CorruptModel, match="'pre_fc1_input' is none of its sites"):
+    with pytest.raises(CorruptModel, match="'pre_fc1_input' is not one of its sites"):
         Scorer(card=path)  # read to its end; only the bundled network has no such site
 
 
@@ -184,7 +184,7 @@ def test_a_size_that_the_graph_contradicts(y1_onnx, tmp_path):
 def test_the_site_can_be_said(y1, y1_scorer):
     site = y1_scorer.network.site
     assert Scorer(y1, card={"site": site, "colour": "RGB"}).network.n_features == 512
-    with pytest.raises(CorruptModel, match=f"'nowhere' is none of its sites.*{site}"):
+    with pytest.raises(CorruptModel, match=f"'nowhere' is not one of its sites.*{site}"):
         Scorer(y1, card={"site": "nowhere"})
 
 

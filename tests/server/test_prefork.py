@@ -44,7 +44,7 @@ def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(fork_server, tmp_pat
         asyncio.get_running_loop().call_soon(turned.set_result, None)
         await turned
         assert not asked.done()
-        with pytest.raises(ChildProcessError, match=r"timed out.*started anew"):
+        with pytest.raises(ChildProcessError, match=r"timed out.*restarted"):
             await asked
         assert first.poll() == -signal.SIGKILL
         provisioner, again = order(fork_server, tmp_path)

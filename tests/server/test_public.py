@@ -47,7 +47,7 @@ def test_a_file_and_then_options_change_what_they_name(tmp_path):
         ("most_visitors = 0", "give 1 to 1000"),
         ('most_visitors = "many"', "write it like 50"),
         ("most_visitors = true", "write it like 50"),
-        ('address = "example.org"', "no IP address"),
+        ('address = "example.org"', "not an IP address"),
         ('token = "1234"', "12 characters"),
         ("hosts = [3]", "holds names"),
         ("kiosk = true\nkiosk_idle_s = 20", "less than kiosk_idle_s"),

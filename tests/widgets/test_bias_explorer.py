@@ -108,7 +108,7 @@ def test_impossible_thresholds_end_within_the_range(table, given, kept):
     [
         ({"quality": [1, 2]}, "two to 24 groups"),
         ({"group": ["a", "b"]}, "no column of scores"),
-        (5, "int is no table"),
+        (5, "int is not a table"),
         ({"quality": [None, None], "group": ["a", "b"]}, None),
     ],
 )

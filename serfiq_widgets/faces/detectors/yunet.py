@@ -1,4 +1,4 @@
-"""YuNet, OpenCV's detector; its one file is the user's.
+"""YuNet, OpenCV's detector; it needs a file from the user.
 
 Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20,
 2023.
@@ -18,28 +18,28 @@ from serfiq_widgets.models import files
 from serfiq_widgets.models.cards import Card, cards
 
 CANVAS = 640  # the network's own height and width
-SIDES = (640, 320)  # longer side of the photo on it; the second if no face was found: those known
-# to the network are about 10 to 300 pixels wide
+SIDES = (640, 320)  # longer side of the photo on it; the second is tried if no face was found: the
+# network finds faces of about 10 to 300 pixels
 THRESHOLD, OVERLAP, MAX_FACES = 0.6, 0.3, 1000
 
 
 class YuNet:
-    """OpenCV's own class around the network.
+    """OpenCV's class for the network.
 
-    It always sees the same square, black where the photo ends: the file names that size, and not
+    The input is always the same square, black outside the photo: the file fixes this size, and not
     every version of OpenCV can change it.
 
     Parameters
     ----------
     card : Card, optional
-        Names its file and where that lies; by default the card ``yunet``.
+        Its file and folder; by default the card ``yunet``.
 
     Raises
     ------
     EngineUnavailable
-        The file is missing, and the text says where it belongs; or OpenCV is.
+        The file (the text says where to put it) or OpenCV is missing.
     CorruptModel
-        It is another file.
+        The file is wrong.
     """
 
     def __init__(self, card: Card | None = None) -> None:
@@ -55,7 +55,7 @@ class YuNet:
         if not files.is_genuine(path, file):
             raise CorruptModel(
                 f"'{path}' is broken, or not the file that YuNet's card names, whose SHA-256 is "
-                f"{file.sha256}. Take it away and get it again."
+                f"{file.sha256}. Delete it and download it again."
             )
         buffer = np.frombuffer(path.read_bytes(), np.uint8)
         self._network: Any = cv2.FaceDetectorYN.create(
@@ -76,16 +76,16 @@ class YuNet:
 
 
 def parse(rows: NDArray[np.float32] | None, ratio: tuple[float, float]) -> list[Detection]:
-    """Read what OpenCV's FaceDetectorYN found.
+    """Convert the results of OpenCV's FaceDetectorYN.
 
     Parameters
     ----------
     rows : (N, 15) ndarray of float32, or None
         Left, top, width, height; x, y of the person's right eye, left eye, nose tip, right and
         left mouth corner; confidence. The person's right is on the left of the image, which is
-        the order of `Detection` already. None is OpenCV's word for no face.
+        the order of `Detection` already. OpenCV returns None if there is no face.
     ratio : tuple of float
-        Width and height of the photo, as multiples of those of what was searched.
+        Width and height of the photo, divided by those of the searched image.
     """
     if rows is None:
         return []

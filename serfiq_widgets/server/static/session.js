@@ -1,6 +1,6 @@
-// Beside a served page: tells at once when its kernel or its server is gone, and begins anew with the
-// settings that can be kept. A public page leaves the screen then; a kiosk also comes back to its
-// start when nobody is there.
+// Monitors the session of a served page: shows at once when the kernel or the server is lost, and
+// restarts with the settings that can be kept. A public page then leaves the screen; a kiosk also
+// restarts when nobody uses it.
 
 (() => {
   const { texts, leaves, kiosk, idle, warning } = JSON.parse(
@@ -11,9 +11,9 @@
   );
   const CHECK_MS = 2000;
   const SOON_MS = 400; // after a first failure, and between two checks when people do something
-  const PATIENCE_MS = 5000; // with a server that does not answer
+  const PATIENCE_MS = 5000; // timeout for the server's answer
   const TRIES = 2;
-  const KEPT = "serfiq-kept"; // settings that wait for the page which begins anew
+  const KEPT = "serfiq-kept"; // settings for the page after a restart
   const note = document.createElement("dialog");
   note.className = "serfiq-session";
   const text = document.createElement("p");
@@ -27,10 +27,10 @@
 
   let touched = performance.now();
   let told = touched;
-  let fresh = true; // nobody has touched this page yet: a kiosk's then waits at its start
+  let fresh = true; // nobody has used this page yet: a kiosk then stays at its start
   let checking = false;
   let checked = 0;
-  let connected = false; // the page has been, once
+  let connected = false; // whether the page was ever connected
   let failed = 0;
   let over = false;
 
@@ -38,7 +38,7 @@
     document.body.dataset.kept = sessionStorage.getItem(KEPT) ?? "";
     sessionStorage.removeItem(KEPT);
   } catch {
-    /* a browser that stores nothing begins with the first sample */
+    /* without storage, the page starts with the first sample */
   }
 
   const show = (words, detail, label, act) => {
@@ -72,7 +72,7 @@
 
   const end = (why) => {
     over = true;
-    if (failed >= TRIES) return again(); // the server was away, and is another one now
+    if (failed >= TRIES) return again(); // the server was restarted
     if (kiosk && why === "over") return reload();
     document.dispatchEvent(new Event("serfiq-ended"));
     if (!leaves) return tell(texts[why]);
@@ -126,7 +126,7 @@
   });
 
   const touch = ({ isTrusted, type }) => {
-    if (!isTrusted) return; // what plays by itself is nobody
+    if (!isTrusted) return; // events of the tour are not a user
     touched = performance.now();
     fresh = false;
     if ((type === "pointerdown" || type === "keydown") && touched - checked > SOON_MS) check();
