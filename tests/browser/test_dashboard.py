@@ -88,22 +88,23 @@ def test_the_slider_moves_by_keyboard_and_everything_follows(open_page, scorer):
         )
     drawn = [[len(values) for values in plot] for plot in plotted(page)]
     assert drawn[0] == [2, 1, 1, 0]
-    assert drawn[2] == [0, 0, 2, 1, 1]
+    assert drawn[2] == [0, 0, 0, 0, 2, 1, 1, 1, 1]  # no band yet; lines and their ends
 
 
 def plotted(page):
     """The y values of every trace of every plot, as the page drew them."""
     return page.evaluate(
         "[...document.querySelectorAll('.serfiq-plot .js-plotly-plot')]"
-        ".map(plot => plot._fullData.map(trace => [...trace.y]))"
+        ".map(plot => plot._fullData.map(trace => [...(trace.y ?? [])]))"
     )
 
 
 def test_the_curve_on_the_page_is_the_librarys(open_page, scorer):
     result = scorer.score(sample_images()[0], passes=100)
-    curve, limit = (plotted(open_page())[2][trace] for trace in (3, 2))
-    np.testing.assert_allclose(curve, result.running[1:], atol=1e-5)
-    np.testing.assert_allclose(limit, result.limit, atol=1e-5)
+    closed, plain, controlled = plotted(open_page())[2][4:7]
+    np.testing.assert_allclose(closed, result.closed_form, atol=1e-5)
+    np.testing.assert_allclose(plain, result.running[1:], atol=1e-5)
+    np.testing.assert_allclose(controlled, result.running_controlled[1:], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["photo.avif", "photo.webp", "photo.jpg"])
@@ -222,7 +223,7 @@ def test_the_square_is_dragged_and_the_heat_map_shown(open_page):
     overlay = page.locator(".serfiq-overlay")
     overlay.wait_for()
     before = overlay.get_attribute("src")
-    clean = number(page, "limit")
+    clean = number(page, "best")
     page.locator(".serfiq-cover select").select_option("square")
     page.wait_for_selector(".serfiq-movable")
     box = page.locator(".serfiq-faceview").bounding_box()
@@ -231,7 +232,7 @@ def test_the_square_is_dragged_and_the_heat_map_shown(open_page):
     page.mouse.move(box["x"] + 45, box["y"] + 62, steps=4)
     page.mouse.up()
     page.wait_for_function(
-        "before => Math.abs(document.querySelector('.serfiq-limit').innerText - before) > 1e-3",
+        "before => Math.abs(document.querySelector('.serfiq-best').innerText - before) > 1e-3",
         arg=clean,
     )
     page.wait_for_function(
