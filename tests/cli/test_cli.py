@@ -141,7 +141,7 @@ def test_benchmark_measures():
             "device",
             "passes",
             "embedding_ms",
-            "limit_ms",
+            "controlled_ms",
             "images_per_s",
             "peak_mb",
         } <= set(record)

@@ -68,11 +68,8 @@ def score_of(embeddings):
     return float(rb.raw_score(mean))
 
 
-def compare(checkpoint, face, seeds, *, whole):
-    """Our mean score less the reference's over the seeds, and the standard error of that.
-
-    Give every face seeds of its own: with the same masks the errors of all faces go together.
-    """
+def reference_scores(checkpoint, face, seeds, *, whole):
+    """The reference's raw score of a face, once per seed; and our scorer, and its features."""
     mx, name, executor, trunk, scorer = bound(checkpoint, whole=whole)
     pixels = face.pixels.transpose(2, 0, 1)[None].astype(np.float32)
     one = pixels if whole else trunk.forward(is_train=False, data=mx.nd.array(pixels))[0].asnumpy()
@@ -82,14 +79,27 @@ def compare(checkpoint, face, seeds, *, whole):
         mx.random.seed(seed)
         output = executor.forward(is_train=False, **{name: copies})[0]
         theirs.append(score_of(rb.normalise(mx.nd.Flatten(output).asnumpy())))
-    features = scorer.features([face])[0]
-    ours = [
-        score_of(
-            rb.normalise(
-                scorer.engine.passes(features, rb.draw_masks(PASSES, N_FEATURES, RATE, seed))
-            )
-        )
-        for seed in seeds
-    ]
+    return theirs, scorer
+
+
+def compare(checkpoint, face, seeds, *, whole):
+    """Our mean score less the reference's over the seeds, and the standard error of that.
+
+    Give every face seeds of its own: with the same masks the errors of all faces go together.
+    """
+    theirs, scorer = reference_scores(checkpoint, face, seeds, whole=whole)
+    (features,) = scorer.features([face])
+    masks = (rb.draw_masks(PASSES, N_FEATURES, RATE, seed) for seed in seeds)
+    ours = [score_of(rb.normalise(scorer.engine.passes(features, one))) for one in masks]
     error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / len(seeds))
     return np.mean(ours) - np.mean(theirs), error
+
+
+def compare_controlled(checkpoint, face, seeds, passes=5, *, whole):
+    """Our controlled score of a few passes less the reference's mean, and the standard error."""
+    theirs, scorer = reference_scores(checkpoint, face, seeds, whole=whole)
+    result = scorer.score(face, passes)
+    low, high = result.controlled_interval
+    own = (high - low) / 4  # of a few passes: Student's t makes the interval a little wider
+    error = np.hypot(own, np.std(theirs, ddof=1) / np.sqrt(len(seeds)))
+    return result.controlled - np.mean(theirs), error
