@@ -24,9 +24,9 @@ POINTS = 201  # of a curve; its steps are finer
 MERGED = 16  # bins of a histogram that are drawn as one
 PAGE_HEIGHT = 480
 DISCARD = (
-    "What is left of FNMR as the images of lowest quality are discarded: SER-FIQ's raw score "
-    "(serfiq) and its closed form (limit) beside simpler qualities and chance; shaded: 95 % of "
-    "bootstraps over people."
+    "What is left of FNMR as the images of lowest quality are discarded: by the controlled score, "
+    "by SER-FIQ as published (serfiq), by its closed form (limit), by simpler qualities and by "
+    "chance. Shaded: 95 % of bootstraps over people."
 )
 SCORES = "Two images of one person (genuine) and of two people (impostor)."
 MIN_SHARE = 1e-4  # of a histogram, in percent, that the logarithmic axis shows
