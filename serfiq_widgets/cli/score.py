@@ -22,7 +22,7 @@ from serfiq_widgets.images.outputs import check_out
 if TYPE_CHECKING:
     from serfiq_widgets.datasets.rows import ImageFile, ScoreRow
     from serfiq_widgets.datasets.score_table import Runner, Summary
-    from serfiq_widgets.datasets.sources import Folders, Table
+    from serfiq_widgets.datasets.sources import Source
     from serfiq_widgets.scoring.results import Passes
 
 FAILED = 1
@@ -140,7 +140,11 @@ def score(
 
 
 def _what_came(
-    runner: Runner, model: str, source: Folders | Table, summary: Summary, out: Path | None
+    runner: Runner,
+    model: str,
+    source: Source,
+    summary: Summary,
+    out: Path | None,
 ) -> Iterator[str]:
     """Yield the messages after the work."""
     from serfiq_widgets.images.files import describe_skipped

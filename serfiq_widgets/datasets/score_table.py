@@ -25,8 +25,8 @@ from serfiq_widgets.datasets.sources import (
     BLOCK,
     COLUMNS,
     TAKEN,
-    Folders,
-    Table,
+    Source,
+    TableSource,
     check_columns,
     is_table,
     located,
@@ -102,7 +102,7 @@ class Summary:
 
 def score_dataset(
     runner: Runner,
-    source: Folders | Table,
+    source: Source,
     out: Path,
     *,
     fresh: bool = False,
@@ -114,7 +114,7 @@ def score_dataset(
     ----------
     runner : Runner
         A `LocalRunner`, or a `datasets.cluster_runner.ClusterRunner`.
-    source : Folders or Table
+    source : Source
         The images.
     out : Path
         ``.csv``, ``.tsv``, ``.parquet``, ``.arrow`` or ``.feather``. The columns are those of
@@ -185,7 +185,7 @@ def _compact(row: ScoreRow) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if value is not None}
 
 
-def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
+def _write(journal: Journal, source: Source, out: Path) -> Summary:
     """Convert the journal to the table, which gets its name when it is completely on disk."""
     summary = Summary()
     rows = (summary.counted(row) for chunk in journal.chunks() for row in chunk)
@@ -196,10 +196,10 @@ def _write(journal: Journal, source: Folders | Table, out: Path) -> Summary:
 
 
 def _side_by_side(
-    source: Folders | Table, rows: Iterator[dict[str, Any]]
+    source: Source, rows: Iterator[dict[str, Any]]
 ) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
     """Yield blocks of the source's columns (None if it has none) and of the rows."""
-    if isinstance(source, Table):
+    if isinstance(source, TableSource):
         for block in source.blocks():
             yield block, list(islice(rows, block.num_rows))
     else:
@@ -207,7 +207,7 @@ def _side_by_side(
             yield None, block
 
 
-def _write_text(path: Path, source: Folders | Table, rows: Iterator[dict[str, Any]]) -> None:
+def _write_text(path: Path, source: Source, rows: Iterator[dict[str, Any]]) -> None:
     names = [*source.names, *(name for name in COLUMNS if name not in source.names)]
     mark = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -219,11 +219,11 @@ def _write_text(path: Path, source: Folders | Table, rows: Iterator[dict[str, An
                 writer.writerow(row | {"path": no_formula(row["path"])} | more)
 
 
-def _write_arrow(path: Path, source: Folders | Table, rows: Iterator[dict[str, Any]]) -> None:
+def _write_arrow(path: Path, source: Source, rows: Iterator[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    own_fields = list(source.schema) if isinstance(source, Table) else []
+    own_fields = list(source.schema) if isinstance(source, TableSource) else []
     schema = pa.schema([*own_fields, *(f for f in score_schema() if f.name not in source.names)])
     if path.suffix.lower() == ".parquet":
         opened = pyarrow.parquet.ParquetWriter(path, schema)

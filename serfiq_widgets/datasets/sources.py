@@ -47,7 +47,7 @@ class StandardInput(io.BytesIO):
         return STANDARD_INPUT
 
 
-class Folders:
+class FolderSource:
     """Images and folders of images, without columns of their own.
 
     Parameters
@@ -82,7 +82,7 @@ class Folders:
         yield from (path for path in self._paths if isinstance(path, str | Path))
 
 
-class Table:
+class TableSource:
     """A table with one image per row, read in blocks.
 
     Cells of a text table stay text without changes: ``007`` is not a number.
@@ -199,8 +199,12 @@ TAKEN = tuple(name for name in COLUMNS if name != "path")
 """Column names of scores, which a table's own columns must not have."""
 
 
-def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | Table:
-    """Return a `Table` if the path names one, else `Folders`.
+Source = FolderSource | TableSource
+"""Where a dataset's images are named."""
+
+
+def open_source(paths: Iterable[str | Path], column: str = "path") -> Source:
+    """Return a `TableSource` if the path names one, else `FolderSource`.
 
     ``~`` is the home folder, a pattern such as ``faces/*.jpg`` means all matching files, and ``-``
     an image on standard input.
@@ -212,8 +216,8 @@ def open_source(paths: Iterable[str | Path], column: str = "path") -> Folders | 
     """
     listed = list(_expanded(paths))
     if len(listed) == 1 and is_table(listed[0]):
-        return Table(Path(str(listed[0])), column)
-    return Folders(listed)
+        return TableSource(Path(str(listed[0])), column)
+    return FolderSource(listed)
 
 
 def is_table(path: object) -> bool:

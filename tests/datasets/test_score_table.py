@@ -19,7 +19,7 @@ from serfiq_widgets import score_table
 from serfiq_widgets.cli.main import main
 from serfiq_widgets.datasets.journal import MAGIC, Journal
 from serfiq_widgets.datasets.score_table import LocalRunner, score_dataset
-from serfiq_widgets.datasets.sources import Folders
+from serfiq_widgets.datasets.sources import FolderSource
 from serfiq_widgets.datasets.tables import read_table
 from serfiq_widgets.images.files import find_images
 from serfiq_widgets.resources import sample_images
@@ -169,7 +169,7 @@ def test_an_image_that_was_replaced_meanwhile_is_scored_anew(scorer, crops, tmp_
         journal.append([vars(row) for row in before])
     paths[0].write_bytes((crops / "b" / "001.png").read_bytes())
     paths[2].write_bytes((crops / "b" / "003.png").read_bytes())
-    summary = score_dataset(runner, Folders([faces]), out)
+    summary = score_dataset(runner, FolderSource([faces]), out)
     scores = read_table(out).set_index("path")
     (alone,) = runner.score([paths])
     assert (summary.rows, summary.failed, summary.anew) == (3, 0, 2)
@@ -194,7 +194,7 @@ def test_names_that_are_no_text_are_written(scorer, sample_faces, tmp_path):
     except OSError:
         pytest.skip("this file system takes no such name")
     runner = LocalRunner(scorer, 5, aligned=True)
-    score_dataset(runner, Folders([tmp_path]), tmp_path / "scores.parquet")
+    score_dataset(runner, FolderSource([tmp_path]), tmp_path / "scores.parquet")
     (row,) = read_table(tmp_path / "scores.parquet").itertuples()
     assert row.path.endswith("\\xff.png")
     assert math.isfinite(row.raw)
@@ -229,7 +229,7 @@ def test_progress_counts_all_images(scorer, crops, tmp_path):
     seen = []
     runner = LocalRunner(scorer, 5, aligned=True)
     score_dataset(
-        runner, Folders([crops]), tmp_path / "s.csv", progress=lambda *now: seen.append(now)
+        runner, FolderSource([crops]), tmp_path / "s.csv", progress=lambda *now: seen.append(now)
     )
     assert seen == [(0, 80), (64, 80), (80, 80)]
 
