@@ -48,7 +48,8 @@ class QualityResult:
     running_interval : (T, 2) ndarray of float64
         95 % interval of `running`; NaN for t < 3.
     running_controlled, running_controlled_interval : (T,) and (T, 2) ndarray of float64
-        The same of the controlled score; NaN for a head that is not affine.
+        The same of the controlled score, with an interval from t = 2; NaN for a head that is not
+        affine.
     closed_form : float
         An approximation of the raw score of infinitely many passes that needs no pass
         (`control_variates.Moments.distances`); NaN for a head that is not affine.
@@ -163,7 +164,7 @@ class QualityResult:
 
     @property
     def running_best_interval(self) -> NDArray[np.float64]:
-        """95 % interval of `running_best` (T, 2); NaN for t < 3."""
+        """95 % interval of `running_best` (T, 2); NaN for t = 1, or t = 2 if not controlled."""
         return self.running_controlled_interval if self.is_controlled else self.running_interval
 
     @property
@@ -192,7 +193,7 @@ class QualityResult:
 
     @property
     def quality_margin(self) -> float:
-        """Half the 95 % interval of the quality, in quality points; NaN for T = 2."""
+        """Half the 95 % interval of the quality, in points; NaN for T = 2 if not controlled."""
         return float(robustness.quality_margin(self.best_interval, self.alpha, self.r))
 
     @property
