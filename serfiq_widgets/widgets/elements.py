@@ -201,7 +201,7 @@ class PhotoView(Part):
 
 
 class Table(Part):
-    """A table that is sorted by a click on a heading; ``action`` labels a button in each row.
+    """A table that a click on a heading sorts; ``action``, if set, labels a button in each row.
 
     Attributes
     ----------
