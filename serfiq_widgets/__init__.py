@@ -12,7 +12,7 @@
 >>> Scorer().score("sample_images/collins.jpg").quality > 50
 True
 
-Nothing heavy is imported here: names are looked up when they are first used.
+No heavy package is imported here: each name is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Scores that owe little to luck: control variates for the distances between passes.
+"""Scores with little sampling error: control variates for the distances between passes.
 
-The features and the dropout rate say exactly how often each mask comes, so moments of the
+The features and the dropout rate give the exact probability of each mask, so moments of the
 stochastic embeddings are known before any pass is made. A polynomial of the embeddings that
-imitates the distance of two passes then has a known mean, and the distance may be relieved of what
-that polynomial tells of the luck of these two masks. What is left has the mean of the plain
-distances and, with the bundled network, a four-hundredth of their variance or less: five passes are
-steadier than two hundred plain ones. Pure functions on arrays, for affine heads only: the moments
-of others are not known.
+approximates the distance of two passes therefore has a known mean. From each distance the deviation
+of that polynomial from its mean is subtracted. The difference has the mean of the plain distances
+and, with the bundled network, 1/400 of their variance or less: five passes vary less than two
+hundred plain ones. Pure functions on arrays, for affine heads only: the moments of other heads are
+not known.
 
-Control variates are textbook: R. Y. Rubinstein and R. Marcus, "Efficiency of multivariate control
+On control variates see R. Y. Rubinstein and R. Marcus, "Efficiency of multivariate control
 variates in Monte Carlo simulation", Operations Research 33, 1985; A. B. Owen, "Monte Carlo theory,
-methods and examples", 2013, chapter 8. Relatives that carry moments through a network instead of
-drawing masks: S. Wang and C. Manning, "Fast dropout training", ICML 2013; J. Postels, F. Ferroni,
-H. Coskun, N. Navab and F. Tombari, "Sampling-free epistemic uncertainty estimation using
-approximated variance propagation", ICCV 2019.
+methods and examples", 2013, chapter 8. Related methods propagate moments through a network instead
+of drawing masks: S. Wang and C. Manning, "Fast dropout training", ICML 2013; J. Postels,
+F. Ferroni, H. Coskun, N. Navab and F. Tombari, "Sampling-free epistemic uncertainty estimation
+using approximated variance propagation", ICCV 2019.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_score
 
-SKETCH_ERROR = 0.05  # of tr Σ² where it is estimated, relative
+SKETCH_ERROR = 0.05  # relative error of tr Σ² where it is estimated
 OF_GAP, OF_HEAVY = 0.32, 0.05  # see `Moments.rest`
-FREEDOM = 12  # degrees of freedom that `Moments.rest` is worth
-SURPRISE = 6  # times the variance that was expected: then the passes alone are believed
-CHUNK = 2**20  # distances held at once when many faces are controlled
-TOLERANCE = 0.003  # of the raw score, by which a closed form may be wrong
+FREEDOM = 12  # weight of `Moments.rest`, in degrees of freedom
+SURPRISE = 6  # times the expected variance: above, only the variance of the passes is used
+CHUNK = 2**20  # distances in memory at once when many faces are controlled
+TOLERANCE = 0.003  # allowed error of a closed form, relative to the raw score
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What is known of the stochastic embeddings of N faces before any pass is made.
+    """Moments of the stochastic embeddings of N faces, known before any pass is made.
 
     Attributes
     ----------
     square : (N,) ndarray of float64
         m = |μ|², of the mean embedding before normalisation.
     scatter : (N,) ndarray of float64
-        t = tr Σ, the mean squared distance of an embedding to μ. 0: all passes are alike.
+        t = tr Σ, the mean squared distance of an embedding to μ. 0: all passes are equal.
     gap : (N,) ndarray of float64
-        Mean of the polynomial that stands for the distance less its value d₀ at the moments.
+        Mean of the polynomial that approximates the distance, minus d₀ (its value at the moments).
     doubt : (N,) ndarray of float64
         Standard error of ``gap``: 0 where tr Σ² is exact.
     rest : (N,) ndarray of float64
-        What to expect of the luck that is left: a standard error of ``rest`` / sqrt(T - 1) of the
-        mean of T passes. Of third order, it goes with the gap, which is of second, times d₀; where
-        few features hold the scatter, dropping one of them matters more: with h = Σ e² / (Σ e)²
-        and ε as in `moments`, rest = d₀ hypot(0.32 gap, 0.05 h sqrt(E ε⁶ / (E ε²)³)), at most d₀.
+        Expected sampling error that remains: the mean of T passes has a standard error of
+        ``rest`` / sqrt(T - 1). It is of third order: proportional to d₀ times the gap, which is of
+        second order, and larger where few features carry the scatter: with h = Σ e² / (Σ e)² and
+        ε as in `moments`, rest = d₀ hypot(0.32 gap, 0.05 h sqrt(E ε⁶ / (E ε²)³)), at most d₀.
         A rule of thumb, found on two networks of 128 dimensions, thirteen kinds of faces and rates
-        .1 to .5, where it is mostly right within a quarter; it is too small below 32 dimensions.
+        .1 to .5, where it is mostly right within 25 %; it is too small below 32 dimensions.
     """
 
     square: NDArray[np.float64]
@@ -64,7 +64,7 @@ class Moments:
 
     @property
     def total(self) -> NDArray[np.float64]:
-        """Mean squared length of an embedding, n = m + t (N,); 1 where nothing scatters."""
+        """Mean squared length of an embedding, n = m + t (N,); 1 where the scatter is 0."""
         total: NDArray[np.float64] = np.where(self.scatter > 0.0, self.square + self.scatter, 1.0)
         return total
 
@@ -89,12 +89,12 @@ def moments(
     *,
     terms: LimitTerms | None = None,
 ) -> Moments:
-    """Compute what `controlled_distances` must know, at the price of two passes.
+    """Compute the moments that `controlled_distances` needs, at the cost of two passes.
 
     An embedding before normalisation is x = μ + y with μ = A f + c and y = Σ_k a_k ε_k, where
-    a_k = f_k A_·k and the ε_k are independent: ε = 1/k - 1 with the keep rate's chance k, else -1.
+    a_k = f_k A_·k and the ε_k are independent: ε = 1/k - 1 with probability k = 1 - p, else -1.
     Their cumulants are κ₂ = p/k, κ₃ = p (p - k)/k² and κ₄ = p (p³ + k³)/k³ - 3 κ₂². With
-    e_k = |a_k|² and b_k = μᵀa_k it follows that
+    e_k = |a_k|² and b_k = μᵀa_k,
 
         t = E|y|² = κ₂ Σ e_k,            q = E(μᵀy)² = κ₂ Σ b_k²,
         s₃ = E[μᵀy |y|²] = κ₃ Σ b_k e_k,  s₄ = E|y|⁴ - t² = 2 tr Σ² + κ₄ Σ e_k².
@@ -113,8 +113,8 @@ def moments(
     rate : float
         Dropout rate p in [0, 1).
     terms : LimitTerms, optional
-        `robustness.limit_terms` of the weight, when at hand. Of a head with more than
-        `robustness.MAX_EXACT` features tr Σ² is an estimate, and ``doubt`` says what that does.
+        `robustness.limit_terms` of the weight, if already computed. For a head with more than
+        `robustness.MAX_EXACT` features tr Σ² is an estimate, with its error in ``doubt``.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def moments(
 
 
 def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDArray[np.float64]:
-    """Distances between passes, each relieved of what the moments know of its luck.
+    """Distances between passes, each minus the part that the known moments explain.
 
     With G and w as in `moments`, τ = t/n and c = 1 - τ, the distance of two normalised embeddings
     is d = sqrt(2 - 2 (c + G) / sqrt((1 + w_i) (1 + w_j))). Let W = (w_i + w_j)/2. To second order
@@ -163,22 +163,22 @@ def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDA
         d = d₀ + C,  d₀ = sqrt(2 τ),  C = d₀ ((L + Q)/(2 τ) - L²/(8 τ²)),
 
     and the mean of C is known exactly (`Moments.gap`). So r = d - C + E C has the mean of d for
-    every pair of passes: the score is without bias for every T, and as the coefficients are
-    Taylor's, nothing is fitted. What r still owes to luck is of third order.
+    every pair of passes: the mean of r is unbiased for every T. The coefficients come from a Taylor
+    expansion; none is fitted. The remaining sampling error of r is of third order.
 
     Parameters
     ----------
     embeddings : (T, D) or (N, T, D) ndarray of float32
-        Embeddings before normalisation, of one face or of many under T masks each. Distances need
-        not their lengths, but G and w do.
+        Embeddings before normalisation, of one face or of many under T masks each. The distances do
+        not depend on their lengths, but G and w do.
     known : Moments
         `moments` of that face or of those N faces.
 
     Returns
     -------
     (T, T) or (N, T, T) ndarray of float64
-        Symmetric, zero on the diagonal; goes where `robustness.pairwise_distances` go. Single
-        entries may lie outside 0..2. Zero where nothing scatters.
+        Symmetric, zero on the diagonal; can replace `robustness.pairwise_distances`. Single
+        entries may lie outside 0..2. Zero where the scatter is 0.
     """
     x = np.asarray(embeddings, dtype=np.float64)
     several = x.reshape(-1, *x.shape[-2:])
@@ -217,12 +217,12 @@ def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDA
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Mean distances of controlled passes, and how sure they are.
+    """Mean distances of controlled passes, with their standard errors.
 
     Attributes
     ----------
     mean : (N,) ndarray of float64
-        Of N faces; or of one face after 1, 2, 3 ... passes, the first NaN.
+        Of N faces; or of one face after 1, 2, 3 ... passes, where the first is NaN.
     error : (N,) ndarray of float64
         Standard error.
     freedom : (N,) ndarray of float64
@@ -251,12 +251,12 @@ def running_estimate(distances: NDArray[np.float64], known: Moments) -> Estimate
     """Mean of controlled distances over the pairs of the first t passes, for every t at once.
 
     With r_ij = θ + g_i + g_j + e_ij the variance of the mean is 4 var g / t + 2 var e / (t (t-1)).
-    The jackknife counts e up to twice, and e is most of it when passes are few, so both parts are
-    estimated by themselves, as in an analysis of variance. A handful of passes tell little of
-    variances, and less where a rare mask matters. So the estimate is drawn towards what
-    `Moments.rest` expects, with the weight of FREEDOM passes (G. K. Smyth, "Linear models and
-    empirical Bayes methods", Stat. Appl. Genet. Mol. Biol. 3, 2004), unless the passes scatter far
-    more than that. Two passes, which tell nothing of it, have the expected error.
+    The jackknife counts var e up to twice, and e dominates when passes are few, so both parts are
+    estimated separately, as in an analysis of variance. Variances from few passes are uncertain,
+    more so where a rare mask has a large effect. So the estimate is shrunk towards the variance
+    that `Moments.rest` predicts, with the weight of FREEDOM passes (G. K. Smyth, "Linear models and
+    empirical Bayes methods", Stat. Appl. Genet. Mol. Biol. 3, 2004), unless the passes scatter much
+    more than expected. Two passes give no estimate of it: their error is the predicted one.
 
     Parameters
     ----------
@@ -292,16 +292,16 @@ def estimate(embeddings: NDArray[np.float32], known: Moments) -> Estimate:
     Returns
     -------
     Estimate
-        Entry n is the last of face n's `running_estimate`. Of all T x T distances only a few
-        faces' are held at once.
+        Entry n is the last entry of face n's `running_estimate`. The T x T distances of only a few
+        faces are in memory at once.
     """
     return estimate_from(pair_sums(embeddings, known), embeddings.shape[1], known)
 
 
 def pair_sums(embeddings: NDArray[np.float32], known: Moments) -> NDArray[np.float64]:
-    """Return what `estimate_from` needs of the passes (N, T, D) of many faces: three sums each.
+    """Return the three sums per face that `estimate_from` needs, from passes (N, T, D).
 
-    With r' = r less the closed form, they are: the sum of r' over the pairs of passes, the sum of
+    With r' = r minus the closed form, they are: the sum of r' over the pairs of passes, the sum of
     its squares, and the sum over the passes of the squared sum of a pass's r'.
 
     Returns
@@ -338,21 +338,22 @@ def _estimate(
     ends: NDArray[np.float64],
     known: Moments,
 ) -> Estimate:
-    """Estimate from sums over the pairs of t passes, less the closed form each.
+    """Estimate from sums over the pairs of t passes, with the closed form subtracted.
 
-    The sum, the sum of squares, and the sum over the passes of the squared sum of their pairs.
+    They are the sum, the sum of squares, and the sum over the passes of the squared sum of a pass's
+    pairs.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = t * (t - 1) / 2
         mean = totals / pairs
         between = np.maximum(ends - (2 * totals) ** 2 / t, 0.0) / (t - 1) ** 2
         within = squares - pairs * mean**2 - (t - 1) ** 2 / (t - 2) * between
-        # of three passes, nothing is left to tell the parts from each other
+        # three passes leave no degree of freedom to separate the two parts
         within = np.where(t > 3, np.maximum(within, 0.0) / (t * (t - 3) / 2), 0.0)  # noqa: PLR2004
         jackknife = 4 * (t - 1) / (t * (t - 2) ** 2) * between
         least = 2 * within / (t * (t - 1))
         found = np.maximum(jackknife + least - 4 * within / (t * (t - 2)), least)
-        found = np.where(t > 2, found, 0.0)  # noqa: PLR2004  # of two, none can be left out
+        found = np.where(t > 2, found, 0.0)  # noqa: PLR2004  # no pass can be left out
         freedom = np.where(t > 2, t - 1, 0.0)  # noqa: PLR2004
         expected = known.rest**2 / (t - 1)
         both = (FREEDOM * expected + freedom * found) / (FREEDOM + freedom)
@@ -366,18 +367,18 @@ def _estimate(
 def closed_form_is_safe(
     closed: NDArray[np.float64], ends: NDArray[np.float64], tolerance: float = TOLERANCE
 ) -> NDArray[np.bool_]:
-    """Say of each face whether a closed form may stand for its score.
+    """Return for each face whether its closed form can be used as its score.
 
-    It may when the whole interval of a few controlled passes lies near it: five are enough.
+    It can if the whole interval of a few controlled passes lies near it; five passes are enough.
 
     Parameters
     ----------
     closed : (N,) ndarray of float64
-        Raw scores in closed form; NaN, where there is none, is not safe.
+        Raw scores in closed form; NaN (there is none) is not safe.
     ends : (N, 2) ndarray of float64
         The intervals of the controlled scores of the same faces.
     tolerance : float
-        How far the true raw score may be from the closed form's, relative to it.
+        Largest allowed distance of the interval's ends from the closed form, relative to it.
 
     Returns
     -------

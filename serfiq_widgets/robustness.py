@@ -1,12 +1,12 @@
-"""The mathematics of SER-FIQ: masks, spread, score, running score, interval, exact limit.
+"""The mathematics of SER-FIQ: masks, distances, score, running score, interval, exact limit.
 
 Pure functions on arrays. With features f, keep rate k = 1 - p and Bernoulli(k) masks m_t, pass t
 gives x_t = A (m_t * f) / k + c and the embedding z_t = x_t / |x_t|. The raw score is
 2 / (1 + exp(mean of |z_i - z_j| over the pairs i < j)). The method is from Terhörst, Kolf, Damer,
 Kirchbuchner and Kuijper, "SER-FIQ: Unsupervised Estimation of Face Image Quality Based on
 Stochastic Embedding Robustness", CVPR 2020. Equation 1 of the paper multiplies the sum over the
-pairs by 2 / T², which makes the score depend on T; the authors' published code takes the mean over
-the T (T - 1) / 2 pairs, which does not, and so does this module.
+pairs by 2 / T², which makes the score depend on T. The authors' published code and this module take
+the mean over the T (T - 1) / 2 pairs, which does not depend on T.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
-MAX_EXACT = 2048  # features of a head up to which tr Σ² is exact; above, it is estimated
-SKETCH = 16  # directions of the estimate: tr Σ² within a tenth, the limit within 0.0001
+MAX_EXACT = 2048  # features of a head up to which tr Σ² is exact; it is estimated for more
+SKETCH = 16  # directions of the estimate: tr Σ² within 10 %, the limit within 0.0001
 
 
 def empty_features(features: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say of each face (N,) whether its features (N, F) are all zero, or not all finite.
+    """Return for each face (N,) whether its features (N, F) are all zero, or not all finite.
 
-    Dropout changes nothing of them, so that every score would be perfect, or none.
+    Dropout does not change zeros: the score would be perfect. Other such features give no score.
     """
     empty: NDArray[np.bool_] = ~np.isfinite(features).all(axis=1) | ~features.any(axis=1)
     return empty
 
 
 def draw_masks(passes: int, n_features: int, rate: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Draw the dropout masks, row after row, so that fewer passes are a prefix of more.
+    """Draw the dropout masks row by row: the masks of fewer passes are a prefix of those of more.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def pairwise_distances(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Euclidean distances between all rows of (T, D): a symmetric (T, T), zero on the diagonal."""
+    """Euclidean distances between all rows of (T, D): symmetric (T, T), zero on the diagonal."""
     points = np.asarray(embeddings, dtype=np.float64)
     gram = points @ points.T
     squares = np.diagonal(gram)
@@ -84,7 +84,7 @@ def running_mean_distance(distances: NDArray[np.float64]) -> NDArray[np.float64]
     Returns
     -------
     (T,) ndarray of float64
-        Entry t-1 belongs to t passes; the first is NaN, for one pass has no pair.
+        Entry t-1 belongs to t passes; the first is NaN, because one pass has no pair.
     """
     t = np.arange(1, len(distances) + 1)
     sums = np.tril(distances, -1).sum(axis=1).cumsum()
@@ -95,15 +95,15 @@ def running_mean_distance(distances: NDArray[np.float64]) -> NDArray[np.float64]
 def running_standard_error(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Jackknife standard error of `running_mean_distance`, for every t at once.
 
-    The mean distance is a U-statistic of degree two. Leaving pass i out changes it by a multiple
-    of its mean distance h_i to the others, which gives
+    The mean distance is a U-statistic of degree two. Leaving out pass i changes it by a multiple
+    of h_i, the mean distance of pass i to the others, which gives
     SE² = 4 (t-1) / (t (t-2)²) · sum_i (h_i - mean h)² (Arvesen, "Jackknifing U-statistics",
     Ann. Math. Statist. 40, 1969). For large t this is 2 · std(h) / sqrt(t).
 
     Returns
     -------
     (T,) ndarray of float64
-        NaN for t = 1 and t = 2, where there is nothing to leave out.
+        NaN for t = 1 and t = 2, where no pass can be left out.
     """
     t = np.arange(1, len(distances) + 1, dtype=np.float64)
     sums = np.triu(np.cumsum(distances, axis=1))  # row i, column t: (t-1) h_i after t passes
@@ -130,7 +130,7 @@ def standard_error(means: NDArray[np.float64]) -> NDArray[np.float64]:
         The last entry of `running_standard_error` of each face; NaN for T = 2.
     """
     t = means.shape[1]
-    if t <= 2:  # noqa: PLR2004  # of two, none can be left out
+    if t <= 2:  # noqa: PLR2004  # no pass can be left out
         return np.full(len(means), np.nan)
     squares = ((means - means.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     error: NDArray[np.float64] = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * squares)
@@ -138,7 +138,7 @@ def standard_error(means: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def leave_one_out(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean distance over the pairs that are left when one pass is taken away, for every pass.
+    """Mean distance over the pairs that remain when one pass is left out, for every pass.
 
     Parameters
     ----------
@@ -156,16 +156,16 @@ def leave_one_out(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def raw_score(mean_distance: ArrayLike) -> NDArray[np.float64]:
-    """Return 2 / (1 + exp(mean distance)), the score of the reference code: 1 is best.
+    """Return 2 / (1 + exp(mean distance)), the score of the reference code; 1 is best.
 
-    Two opposite embeddings, at distance 2, would give 0.238. The mean distance of many cannot be
-    more than sqrt(2 T / (T - 1)), so for T → ∞ the lowest score is 2 / (1 + exp(sqrt 2)) = 0.391.
+    Two opposite embeddings, at distance 2, give 0.238. The mean distance of T embeddings is at most
+    sqrt(2 T / (T - 1)), so for T → ∞ the lowest score is 2 / (1 + exp(sqrt 2)) = 0.391.
     """
     return 2.0 / (1.0 + np.exp(np.asarray(mean_distance, dtype=np.float64)))
 
 
 def score_of(embeddings: NDArray[np.float32]) -> float:
-    """Return the raw score of one face's passes (T, D), of any length, T at least 2."""
+    """Return the raw score of one face's passes (T, D) before normalisation, T at least 2."""
     passes = len(embeddings)
     distances = pairwise_distances(normalise(embeddings))
     return float(raw_score(distances.sum() / (passes * (passes - 1))))
@@ -179,22 +179,22 @@ def score_interval(
 ) -> NDArray[np.float64]:
     """Confidence intervals of raw scores.
 
-    Student's t with t - 1 degrees of freedom around the mean distance, carried through
-    `raw_score` (which falls as the distance grows, so the ends change places).
+    `raw_score` transforms the interval of the mean distance, which comes from Student's t with
+    t - 1 degrees of freedom. The score falls as the distance grows, so the two ends are swapped.
 
     Parameters
     ----------
     mean_distance, error : (N,) ndarray of float64
-        From `running_mean_distance` and `running_standard_error`, or of many faces.
+        From `running_mean_distance` and `running_standard_error`, or one entry per face.
     passes : int, optional
-        How many all of them come from; if not given, entry t-1 belongs to t passes.
+        Number of passes of every entry; if not given, entry t-1 belongs to t passes.
     confidence : float
         Coverage, 0..1.
 
     Returns
     -------
     (N, 2) ndarray of float64
-        Low and high end; NaN where the error is.
+        Low and high end; NaN where the error is NaN.
     """
     quantiles = _student_quantiles(passes or len(mean_distance), 0.5 + confidence / 2)
     reach = (quantiles[-1] if passes else quantiles) * error
@@ -215,18 +215,18 @@ def _student_quantiles(count: int, share: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class LimitTerms:
-    """What the exact limit needs of a head's matrix A (D, F), computed once per model.
+    """The terms of the exact limit that depend on a head's matrix A (D, F) alone.
 
     Attributes
     ----------
     energies : (F,) ndarray of float32
         Squared lengths of the columns of A.
     squares : (F, F) ndarray of float32 or None
-        Squared products of the columns with each other: tr Σ² = vᵀ squares v for
-        Σ = A diag(v) Aᵀ. None where there are too many columns.
+        Squared inner products of the columns: tr Σ² = vᵀ squares v for
+        Σ = A diag(v) Aᵀ. None if there are more than `MAX_EXACT` columns.
     sides : tuple of two (S, F) ndarray of float32
-        There P A and Q A, such that |P Σ Qᵀ|² stands for tr Σ². P and Q are S random orthogonal
-        directions each, stretched so that the mean over the draws is exact (the two-sided form of
+        In that case P A and Q A, such that |P Σ Qᵀ|² estimates tr Σ². P and Q are S random
+        orthogonal directions each, scaled so that the estimate has no bias (the two-sided form of
         Hutchinson's estimator).
     """
 
@@ -269,7 +269,7 @@ def limit_distances(
     terms: LimitTerms | None = None,
     order: int = 2,
 ) -> NDArray[np.float64]:
-    """Mean pairwise distances in the limit of infinitely many passes, at the price of one.
+    """Mean pairwise distances in the limit of infinitely many passes, at the cost of one.
 
     x_t has mean μ = A f + c and covariance Σ = A diag(p/k f²) Aᵀ. With m = |μ|², t = tr Σ,
     n = m + t, the first order is sqrt(2 t / n). The second order expands 1 - cos of two
@@ -285,14 +285,14 @@ def limit_distances(
     rate : float
         Dropout rate p in [0, 1).
     terms : LimitTerms, optional
-        `limit_terms` of the weight, when at hand.
+        `limit_terms` of the weight, if already computed.
     order : {1, 2}
         First order needs one dot product, second order two products with A.
 
     Returns
     -------
     (N,) ndarray of float64
-        The distances; `raw_score` of them are the exact-limit scores.
+        The distances; `raw_score` maps them to the exact-limit scores.
     """
     terms = limit_terms(weight) if terms is None else terms
     variances = np.float32(rate / (1 - rate)) * features * features
@@ -319,7 +319,7 @@ def scaled_score(raw: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
 
 
 def quality_margin(ends: ArrayLike, alpha: float, r: float) -> NDArray[np.float64]:
-    """Half the intervals (N,) of qualities, in quality points, from ends (N, 2) of raw scores."""
+    """Half widths (N,) of intervals, in quality points, from their ends (N, 2) as raw scores."""
     margins: NDArray[np.float64] = 50 * np.ptp(scaled_score(ends, alpha, r), axis=-1)
     return margins
 

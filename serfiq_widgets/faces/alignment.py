@@ -1,4 +1,4 @@
-"""A face on the ArcFace template: what it holds, and the warp that puts it there."""
+"""A face on the ArcFace template: its attributes, and the warp onto the template."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ TEMPLATE = np.array(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AlignedFace:
-    """A face on the ArcFace template, and where it came from.
+    """A face on the ArcFace template, and its source.
 
     Attributes
     ----------
     pixels : (112, 112, 3) ndarray of uint8
         RGB, 0..255.
     name : str
-        What the image is called in messages.
+        Name of the image in messages.
     box : tuple of float or None
         Left, top, right, bottom in photo pixels; None if the image was given aligned.
     landmarks : (5, 2) ndarray of float32 or None
         Left eye, right eye, nose, left and right mouth corner as seen in the image; x, y in
         photo pixels.
     confidence : float or None
-        The detector's, 0..1.
+        Confidence of the detector, 0..1.
     detector : str
-        Who found it; empty if the image was given aligned.
+        Name of the detector; empty if the image was given aligned.
     n_faces : int
-        How many faces the photo holds.
+        Number of faces in the photo.
     boxes : tuple of tuple of float
-        All their boxes, in the order of `detect`.
+        Boxes of all faces, in the order of `detect`.
     which : int
-        Which of them this face is.
+        Index of this face among them.
     photo_size : tuple of int
         Width and height of the photo.
     """
@@ -67,13 +67,13 @@ class AlignedFace:
     photo_size: tuple[int, int] = (FACE_SIZE, FACE_SIZE)
 
     def __repr__(self) -> str:
-        """One line without the pixels: a saved notebook shall not keep a face unasked."""
+        """One line without the pixels, so that a saved notebook does not contain the face."""
         found = f"face {self.which + 1} of {self.n_faces}" if self.detector else "given aligned"
         return f"AlignedFace({self.name!r}, {found}{self.detector and f', {self.detector}'})"
 
 
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
-    """Least-squares similarity transform that takes the (N, 2) source points to the target's.
+    """Least-squares similarity transform from (N, 2) source points to the target's points.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
     IEEE TPAMI 13(4), 1991.
@@ -107,15 +107,15 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[Any]) -> NDArray[np.uint
     Returns
     -------
     (112, 112, 3) ndarray of uint8
-        RGB; black where the photo ends.
+        RGB; black outside the photo.
     """
     cv2 = import_cv2()
     points = np.asarray(landmarks, dtype=np.float64)
     matrix = similarity(points, TEMPLATE)
     shrink = math.floor(1.0 / max(float(np.hypot(*matrix[:, 0])), 1e-6))
     if shrink > 1:
-        # Bilinear warping reads four pixels per output pixel. When a large face shrinks by more,
-        # the rest is skipped, and the aliasing would count as poor quality: average first.
+        # Bilinear warping reads four pixels per output pixel. A large face would lose the other
+        # pixels, and the aliasing would lower the score: average first.
         height, width = pixels.shape[:2]
         size = (max(1, width // shrink), max(1, height // shrink))
         pixels = shrunk(pixels, size)

@@ -1,8 +1,8 @@
-"""Ways to ruin a face image: pure functions on RGB arrays, and `Degradation`, which combines them.
+"""Degradations of a face image: pure functions on RGB arrays, combined by `Degradation`.
 
-Every function takes and returns (H, W, 3) uint8 RGB and leaves its input alone. `Degradation`
-applies them in the order in which a picture comes about: scene (what covers the face), pose, light,
-lens, sensor, file. Strengths in pixels are those of the aligned face of 112 pixels.
+Every function takes and returns (H, W, 3) uint8 RGB and does not change its input. `Degradation`
+applies them in the order in which a photo is formed: scene (cover of the face), pose, light, lens,
+sensor, file. Strengths in pixels refer to the aligned face of 112 pixels.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ DRAWN: dict[str, tuple[tuple[int, int, int], list[list[tuple[int, int]]]]] = {
     ),
 }
 MIDDLE = 127.5  # of the grey levels
-NOISE_SEED = 0  # the same grain for every face, so that faces compare
+NOISE_SEED = 0  # the same noise for every face, to compare faces
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How strong one degradation may be.
+    """The range of one degradation.
 
     Attributes
     ----------
     label, unit : str
-        For people.
+        Texts for users.
     least, most, step : float
-        The range that makes sense on an aligned face.
+        A useful range for an aligned face.
     neutral : float
-        Where it changes nothing.
+        The value that changes nothing.
     worst : float
-        The end of the range that ruins most.
+        The end of the range that degrades most.
     """
 
     label: str
@@ -99,7 +99,7 @@ def noise(pixels: Pixels, deviation: float) -> Pixels:
 
 
 def jpeg(pixels: Pixels, quality: float) -> Pixels:
-    """Save as JPEG of a quality 1 to 99, and read again; 100 changes nothing."""
+    """Encode as JPEG of a quality 1 to 99, and decode; 100 changes nothing."""
     if quality >= STRENGTHS["jpeg"].neutral:
         return pixels
     content = io.BytesIO()
@@ -108,7 +108,7 @@ def jpeg(pixels: Pixels, quality: float) -> Pixels:
 
 
 def resolution(pixels: Pixels, across: float) -> Pixels:
-    """Shrink to so many pixels across, averaging areas, and enlarge again, bicubic."""
+    """Shrink to ``across`` pixels by area averaging, and enlarge by bicubic interpolation."""
     height, width = pixels.shape[:2]
     if across >= width:
         return pixels
@@ -120,7 +120,7 @@ def resolution(pixels: Pixels, across: float) -> Pixels:
 
 
 def brightness(pixels: Pixels, stops: float) -> Pixels:
-    """Expose by so many stops more (or less): grey levels times 2 to their power, clipped."""
+    """Change the exposure by ``stops``: grey levels times 2 ** stops, clipped."""
     return _grey_levels(pixels * np.float32(2.0**stops))
 
 
@@ -130,7 +130,7 @@ def contrast(pixels: Pixels, factor: float) -> Pixels:
 
 
 def rotation(pixels: Pixels, degrees: float) -> Pixels:
-    """Turn around the centre, anticlockwise; what comes in from outside mirrors the image."""
+    """Rotate around the centre, anticlockwise; pixels from outside are mirrored."""
     if degrees == 0:
         return pixels
     cv2 = import_cv2()
@@ -148,11 +148,11 @@ def cover(pixels: Pixels, what: str, x: float, y: float, side: float) -> Pixels:
     Parameters
     ----------
     pixels : (112, 112, 3) ndarray of uint8
-        Aligned face, RGB; other sizes are taken as an enlarged template.
+        Aligned face, RGB; for other sizes the template is scaled.
     what : {"none", "mask", "sunglasses", "square"}
         A medical mask over nose and mouth, dark glasses, or a grey square.
     x, y, side : float
-        Centre and side of the square in pixels; the others know their place.
+        Centre and side of the square in pixels; the other covers have a fixed place.
     """
     if what == "none":
         return pixels
@@ -187,7 +187,7 @@ STEPS = {
     "noise": noise,
     "jpeg": jpeg,
 }
-"""What `Degradation` applies after the cover, in this order."""
+"""The functions that `Degradation` applies after the cover, in this order."""
 
 
 @dataclass(frozen=True)
@@ -199,14 +199,14 @@ class Degradation:
     blur, noise, jpeg, resolution, brightness, contrast, rotation : float
         See `STRENGTHS` for units and ranges.
     cover : {"none", "mask", "sunglasses", "square"}
-        What lies over the face.
+        Cover of the face.
     x, y, side : float
         Centre (0..112) and side (0..112) of the square, in pixels of the aligned face.
 
     Raises
     ------
     BadSetting
-        A value is no number or outside its range; the text names it.
+        A value is no number, or outside its range; the text names it.
 
     Examples
     --------
@@ -229,7 +229,7 @@ class Degradation:
     side: float = 36
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be applied."""
+        """Check the values."""
         if self.cover not in COVERS:
             raise BadSetting(
                 f"cover={self.cover!r:.60} is unknown; there are: {', '.join(COVERS)}."
@@ -243,7 +243,7 @@ class Degradation:
             check_number(field.name, value, least, most)
 
     def apply(self, pixels: Pixels) -> Pixels:
-        """Return the ruined image; the input itself if there is nothing to do."""
+        """Return the degraded image; the input itself if nothing changes."""
         pixels = cover(pixels, self.cover, self.x, self.y, self.side)
         for name, step in STEPS.items():
             strength = getattr(self, name)
@@ -256,7 +256,7 @@ class Degradation:
         return replace(self, **changes)
 
     def describe(self) -> str:
-        """Say what it does, such as "blur 1.5 px, mask"; empty when it changes nothing."""
+        """Return its text, such as "blur 1.5 px, mask"; empty if it changes nothing."""
         said = [
             f"{strength.label} {getattr(self, name):g} {strength.unit}".rstrip()
             for name, strength in STRENGTHS.items()
@@ -273,11 +273,11 @@ class Degradation:
 
 
 Ruin = Degradation
-"""The short name, as in `Explorer.ruin`."""
+"""Alias, as in `Explorer.ruin`."""
 
 
 def sweep_values(name: str, points: int) -> NDArray[np.float64]:
-    """Return values over a degradation's range, evenly spaced, its neutral value among them.
+    """Return evenly spaced values over a degradation's range, including its neutral value.
 
     Raises
     ------

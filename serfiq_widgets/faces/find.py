@@ -1,7 +1,7 @@
 """From an image to an aligned face: detect, align.
 
-A detector finds the faces and their five landmarks; the one that is meant is warped onto the
-ArcFace template.
+A detector finds the faces and their five landmarks; the selected face is warped onto the ArcFace
+template.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def detect(pixels: NDArray[np.uint8], detector: str = "centerface") -> list[Dete
     pixels : (H, W, 3) ndarray of uint8
         RGB.
     detector : {"centerface", "mtcnn", "yunet"}
-        Who looks; see `open_detector`, also for what it raises.
+        Face detector; see `open_detector`, also for its exceptions.
 
     Returns
     -------
     list of Detection
-        The largest central one first: ordered by the area of the box less twice the squared
+        The largest central one first: ordered by the area of the box minus twice the squared
         distance of its centre from the photo's centre.
     """
     middle = np.array(pixels.shape[1::-1]) / 2
@@ -65,20 +65,20 @@ def find_face(
     source : path, bytes, file object, PIL image or array
         As for `read_image`.
     aligned : bool
-        The image is a square face crop on the ArcFace template already: it is only resized.
+        The image is already a square face crop on the ArcFace template: it is only resized.
     name : str, optional
-        What messages call the image.
+        Name of the image in messages.
     which : int
-        Which face of several, in the order of `detect`: 0 is the largest central one.
+        Index of the face, in the order of `detect`: 0 is the largest central one.
     detector : {"centerface", "mtcnn", "yunet"}
-        Who looks for faces.
+        Face detector.
 
     Raises
     ------
     UnreadableImage, ImageTooLarge
-        As `read_image`; also when ``aligned`` is set and the image is not square.
+        As for `read_image`; also if ``aligned`` is set and the image is not square.
     NoFaceFound
-        The detector found none, or fewer than ``which`` asks for.
+        The detector found no face, or none of index ``which``.
     BadSetting, EngineUnavailable, CorruptModel
         The detector is unknown, or cannot be opened here; see `open_detector`.
     """
@@ -98,7 +98,7 @@ def find_face(
         return AlignedFace(pixels, name, photo_size=(width, height))
     found = detect(pixels, detector)
     if not found:
-        del pixels  # an error that is kept must not keep the photo
+        del pixels  # the error's traceback must not keep the photo
         raise NoFaceFound(
             f"No face was found in '{name}'. Try a photo in which the face is larger, lit and seen "
             "from the front, or mark it as aligned if it is a face crop already."

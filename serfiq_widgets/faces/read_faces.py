@@ -1,8 +1,8 @@
-"""Many images to aligned faces, in order, ahead of the network that gets them.
+"""Read many images as aligned faces, in order, ahead of the network.
 
-Photos are read in threads, for decoder and detector let go of Python's lock. Aligned crops are so
-little work that threads would wait for each other: one thread reads them. Where there are many
-files and several cores, processes read them, which do not share that lock.
+Photos are read in threads, because decoder and detector release the global interpreter lock (GIL).
+Aligned crops need so little work that threads would wait for the lock: one thread reads them. With
+many files and several cores, processes read them, which do not share the lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CHUNK = 64  # images that are read, scored and kept together
 PIECE = 8  # images of a chunk that one thread or process reads at a time
 AHEAD = 2  # chunks that are read while one is scored
-MIN_FOR_PROCESSES = 1024  # images after which it is worth while to start processes (a second)
+MIN_FOR_PROCESSES = 1024  # images from which starting processes (a second) pays off
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +41,15 @@ class ReadFace:
     Attributes
     ----------
     source : path, bytes, file object, PIL image, array or AlignedFace
-        As it was given.
+        The image as given.
     face : AlignedFace or None
         Its face, if there is one.
     error : SerfiqError or None
-        Why there is none.
+        Why there is no face.
     sha256 : str or None
-        Hash of the file, if the image is one that could be read.
+        Hash of the file, if the image is a file that could be read.
     ms : float
-        Milliseconds of work on it.
+        Time to read it, in milliseconds.
     """
 
     source: ImageSource | AlignedFace
@@ -62,12 +62,12 @@ class ReadFace:
 def read_face(
     source: ImageSource | AlignedFace, *, aligned: bool = False, detector: str = "centerface"
 ) -> ReadFace:
-    """Read one image and find its face; whatever is wrong with it becomes its error.
+    """Read one image and find its face; exceptions become its ``error``.
 
     Parameters
     ----------
     source : path, bytes, file object, PIL image, array or AlignedFace
-        As for `find_face`; an aligned face is taken as it is.
+        As for `find_face`; an aligned face is not changed.
     aligned, detector
         As for `find_face`.
     """
@@ -85,14 +85,14 @@ def read_face(
             face = find_face(source, aligned=aligned, name=name, detector=detector)
     except SerfiqError as what:
         error = drop_traceback(what)
-    except Exception as what:  # noqa: BLE001  # one odd image among a million ends nothing
+    except Exception as what:  # noqa: BLE001  # one bad image does not stop the others
         why = f"{type(what).__name__}: {one_line(what)}"
         error = UnreadableImage(f"'{name_of(source)}' cannot be handled ({why}).")
     return ReadFace(source, face, error, digest, 1e3 * (perf_counter() - start))
 
 
 def chunked(images: Iterable[Any], size: int = CHUNK) -> Iterator[list[Any]]:
-    """Cut images into chunks: always the same, for a network's rounding depends on the batch."""
+    """Yield chunks of fixed size: a network's rounding depends on the batch."""
     stream = iter(images)
     while chunk := list(islice(stream, size)):
         yield chunk
@@ -109,7 +109,7 @@ def read_faces(
     Parameters
     ----------
     chunks : iterable of sequences of images
-        From `chunked`; read as far as the work has come.
+        From `chunked`; consumed lazily.
     aligned, detector
         As for `find_face`.
 
@@ -143,7 +143,7 @@ _Piece = tuple[Sequence[Any], Future[list[ReadFace]]]
 
 
 class _Readers:
-    """The threads that read, and, once there are many files, the processes that do so instead."""
+    """The threads that read images, and the processes that replace them for many files."""
 
     def __init__(self, read: Callable[[Sequence[Any]], list[ReadFace]], threads: int) -> None:
         self.ahead = AHEAD
@@ -154,14 +154,14 @@ class _Readers:
         self._may_fork = cores() > 1
 
     def submit(self, chunk: Sequence[Any]) -> list[_Piece]:
-        """Begin to read a chunk."""
+        """Start to read a chunk."""
         self._given += len(chunk)
         executor = self._executor(chunk)
         pieces = (chunk[first : first + PIECE] for first in range(0, len(chunk), PIECE))
         return [(piece, executor.submit(self._read, piece)) for piece in pieces]
 
     def collect(self, pieces: list[_Piece]) -> list[ReadFace]:
-        """Wait for a chunk. If a process died, what it had is read here, and all that follows."""
+        """Wait for a chunk. If a process died, read its images and all others in this process."""
         read: list[ReadFace] = []
         for piece, future in pieces:
             try:
@@ -172,7 +172,7 @@ class _Readers:
         return read
 
     def close(self) -> None:
-        """End the threads and processes; what has not begun is not read."""
+        """End the threads and processes; cancel pieces that are not started."""
         self._threads.shutdown(cancel_futures=True)
         if self._processes is not None:
             self._processes.shutdown(kill_workers=True)
@@ -194,7 +194,7 @@ class _Readers:
 
 
 def _one_thread() -> None:
-    """Let OpenCV use one thread of a process that shares the cores with others like it."""
+    """Limit OpenCV to one thread: several such processes share the cores."""
     from serfiq_widgets.images.opencv import import_cv2
 
     import_cv2().setNumThreads(1)

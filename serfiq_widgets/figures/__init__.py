@@ -1,7 +1,7 @@
-"""Results as pictures: pure functions to plotly figures, without any widget or inference.
+"""Figures of results: pure functions that return plotly figures, without widgets or inference.
 
-Colours are Okabe and Ito's, told apart by the colour-blind too, with a second cue beside them;
-fonts and grid lines are left to the page's theme. What a slider moves is a `Film`.
+Colours are Okabe and Ito's, which colour-blind people can distinguish, always with a second cue.
+The page's theme sets fonts and grid lines. A figure that follows a slider is a `Film`.
 """
 
 from __future__ import annotations

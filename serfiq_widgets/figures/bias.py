@@ -1,7 +1,7 @@
-"""Pictures of groups: their shares over the threshold, their densities, and who falls below it.
+"""Figures of groups: shares over the threshold, densities of scores, and rates below the threshold.
 
-The groups stand in one order everywhere, and are named beside their areas and rows, so that no
-picture needs its colours to be read.
+All figures have the groups in the same order, with names beside their areas and rows, so that they
+can be read without colours.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     from serfiq_widgets.evaluation.bias import GroupedScores, GroupRow
 
-# Okabe and Ito's, the same in a dark page: they lie beside each other, all at once
+# Okabe and Ito's, the same on a dark page, because all are visible side by side
 CATEGORIES = (
     *("rgb(0,114,178)", "rgb(230,159,0)", "rgb(0,158,115)", "rgb(204,121,167)"),
     *("rgb(86,180,233)", "rgb(213,94,0)", "rgb(240,228,66)"),
 )
 SCALE, DARKEST, LIGHTEST = "Viridis", 0.15, 0.95
 STEPS, POINTS, BINS = 101, 161, 50  # thresholds of shares, points of a density, bars
-NAMED_SHARE = 0.045  # of the images, from which on an area has room for its name
+NAMED_SHARE = 0.045  # least share of the images whose area has room for its name
 OVERLAP = 1.6  # height of the tallest density, in rows
 RULE = ({"color": "white", "width": 4}, {"color": "#24292f", "width": 2, "dash": "dot"})
 
 
 def shown(groups: GroupedScores) -> list[str]:
-    """Return the groups' names as text: plotly takes tags in them for markup."""
+    """Return the groups' names, escaped: plotly interprets tags in them as markup."""
     return [escape(name, quote=False) for name in groups.names]
 
 
 def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
-    """Return a colour per group: along a scale if their order means something or they are many."""
+    """Return a colour per group: from a scale if the groups are ordered or many."""
     if not ordered and len(names) <= len(CATEGORIES):
         return list(CATEGORIES[: len(names)])
     found: list[str] = sample_colorscale(SCALE, np.linspace(DARKEST, LIGHTEST, len(names)))
@@ -51,9 +51,9 @@ def colours(names: Sequence[str], *, ordered: bool) -> list[str]:
 def shares_figure(
     groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
-    """Draw each group's part of the images that stay, stacked, over the discard threshold.
+    """Draw each group's share of the kept images, stacked, over the discard threshold.
 
-    It ends where fewer than `SMALL` images stay, whose shares would be chance.
+    The figure ends where fewer than `SMALL` images are kept: the sampling error would be large.
     """
     thresholds = np.linspace(*span, STEPS)
     shares = 100 * groups.shares(thresholds)
@@ -75,7 +75,7 @@ def shares_figure(
         for name, share, colour in zip(
             shown(groups), shares, colours(groups.names, ordered=groups.ordered), strict=True
         )
-    ][::-1]  # the first group on top, as in the other pictures
+    ][::-1]  # the first group on top, as in the other figures
     return go.Figure(
         traces,
         layout(
@@ -90,7 +90,7 @@ def shares_figure(
 def densities_figure(
     groups: GroupedScores, threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
-    """Draw the density of each group's scores, a row per group, its median marked."""
+    """Draw the density of each group's scores, one row per group, with its median."""
     grid = np.linspace(*span, POINTS)
     heights = groups.densities(grid, span)
     heights *= OVERLAP / heights.max()
@@ -131,7 +131,7 @@ def densities_figure(
 
 
 def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> go.Figure:
-    """Draw the share of each group below the threshold with its 95 % interval, and that of all."""
+    """Draw the share below the threshold of each group, with 95 % interval, and of all images."""
     spots = np.arange(len(rows) - 1, -1, -1, dtype=float)
     rates = 100 * np.array([row.rate for row in rows])
     low, high = (100 * np.array([getattr(row, end) for row in rows]) for end in ("low", "high"))
@@ -174,7 +174,7 @@ def rates_figure(groups: GroupedScores, rows: Sequence[GroupRow], what: str) -> 
 def histogram_figure(
     scores: NDArray[np.float64], threshold: float, span: tuple[float, float], column: str
 ) -> go.Figure:
-    """Draw how often each score occurs among all images, in percent."""
+    """Draw the histogram of the scores of all images, in percent."""
     edges = np.linspace(*span, BINS + 1)
     heights = 100 * np.histogram(scores, edges)[0] / len(scores)
     bars = {
@@ -199,7 +199,7 @@ def histogram_figure(
 
 
 def _rows(groups: GroupedScores) -> dict[str, Any]:
-    """Return an axis with a row per group, the first on top, small groups marked."""
+    """Return an axis with one row per group, the first on top, with marks at small groups."""
     marks = ("*" if small else "" for small in groups.small)
     return {
         "tickvals": list(range(len(groups.names) - 1, -1, -1)),
@@ -209,7 +209,7 @@ def _rows(groups: GroupedScores) -> dict[str, Any]:
 
 
 def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, Any]]:
-    """Name the areas that are high enough, where nothing is discarded yet."""
+    """Return labels of the areas that are high enough, at the lowest threshold."""
     shares = groups.counts / groups.counts.sum()
     middles = 100 * (1 - np.cumsum(shares) + shares / 2)
     return [
@@ -230,11 +230,11 @@ def _names(groups: GroupedScores, span: tuple[float, float]) -> list[dict[str, A
 
 
 def _rule(x: float) -> list[dict[str, Any]]:
-    """Return a line across the picture, to be seen on every colour; a `Plot`'s clock moves it."""
+    """Return a vertical line that is visible on every colour; a `Plot`'s clock moves it."""
     across = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper"}
     return [{**across, "line": line} for line in RULE]
 
 
 def _veiled(colour: str) -> str:
-    """Let what lies behind an area shine through."""
+    """Return a colour with opacity 0.55."""
     return colour.replace("rgb(", "rgba(").replace(")", ",0.55)")

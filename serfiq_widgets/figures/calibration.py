@@ -1,6 +1,6 @@
-"""The picture of a calibration: raw scores under both stretches, and the qualities they give.
+"""The figure of a calibration: raw scores under both stretches, and the resulting qualities.
 
-Before is blue and hatched, after is orange.
+The stretch before is blue and hatched, the one after is orange.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 
 def calibration_figure(calibration: Calibration) -> go.Figure:
-    """Draw a population's raw scores with both stretches over them, and its qualities below."""
+    """Draw a population's raw scores with both stretches, and its qualities below."""
     raw = calibration.raw
     edges = np.linspace(raw.min(), raw.max(), RAW_BINS + 1)
     curve = np.linspace(raw.min(), raw.max(), CURVE_POINTS)
@@ -84,7 +84,7 @@ def calibration_figure(calibration: Calibration) -> go.Figure:
 
 
 def calibration_html(calibration: Calibration) -> str:
-    """Return a page with this picture."""
+    """Return a page with this figure."""
     heading = f"Calibration of {calibration.model}"
     picture = Figures()(calibration_figure(calibration), PAGE_HEIGHT)
     content = section("Before and after", f"<p>{escape(calibration.population)}.</p>{picture}")
@@ -94,7 +94,7 @@ def calibration_html(calibration: Calibration) -> str:
 def _bars(
     values: NDArray[Any], edges: NDArray[Any], name: str, marker: dict[str, Any], says: str
 ) -> dict[str, Any]:
-    """Return a histogram whose bars are shares in percent."""
+    """Return a histogram in percent."""
     return {
         "type": "bar",
         "name": name,

@@ -1,4 +1,4 @@
-"""What the widgets say, in plain words and with the numbers: pure functions to HTML."""
+"""Texts of the widgets with their numbers: pure functions that return HTML."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
 
 
 def shown_margin(margin: float) -> str:
-    """Return half an interval in quality points as people are shown it; "" if it is not known."""
+    """Return half an interval in quality points as text for users; "" if it is not known."""
     return "" if np.isnan(margin) else f"\u00b1 {margin:.1f}"
 
 
@@ -130,7 +130,7 @@ def _closed_form(result: QualityResult) -> str:
 
 
 def filled(template: str, numbers: dict[str, list[str]], passes: int) -> str:
-    """Put the numbers after so many passes into a template, as ``static/readout.js`` does."""
+    """Fill a template with the numbers after some passes, as ``static/readout.js`` does."""
     return template.format_map({name: texts[passes - 2] for name, texts in numbers.items()})
 
 
@@ -170,7 +170,7 @@ def _row(name: str, symbols: str, filled: str, value: str) -> str:
 
 
 def _formula() -> str:
-    """SER-FIQ's formula, in symbols and with a place for each number, as MathML."""
+    """SER-FIQ's formula as MathML, in symbols and with a placeholder for each number."""
     bar = "<mover><mi>d</mi><mo>\u00af</mo></mover>"
     count = f"<mi>T</mi>{_mo('(')}<mi>T</mi><mo>\u2212</mo><mn>1</mn>{_mo(')')}"
     pair = "<mrow><mi>i</mi><mo>&lt;</mo><mi>j</mi></mrow>"
@@ -220,10 +220,10 @@ FORMULA = _formula()
 
 
 def one_pass(result: QualityResult, chosen: int) -> str:
-    """What one pass is to the others, and what the score would be without it."""
+    """Describe one pass: its mean distance to the others, and the score without it."""
     if not 0 <= chosen < result.passes:
         return CHOOSE
-    if result.passes <= 2:  # noqa: PLR2004  # without one of two passes no pair is left
+    if result.passes <= 2:  # noqa: PLR2004  # one pass has no pair
         return f"Pass {chosen + 1} is one of two: without it there is no pair to compare."
     own = result.distances.sum(axis=1) / (result.passes - 1)
     place = int((own > own[chosen]).sum()) + 1
@@ -244,7 +244,7 @@ def _ordinal(number: int) -> str:
 def comparison(
     names: tuple[str, str], results: tuple[QualityResult, QualityResult], cosine: float
 ) -> str:
-    """Which of two faces is better, by how much, and how alike the network finds them."""
+    """Say which of two faces is better, by how much, and how similar their embeddings are."""
     a, b = results
     gap = a.best - b.best
     better = "A" if gap > 0 else "B"

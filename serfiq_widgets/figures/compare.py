@@ -1,4 +1,4 @@
-"""Pictures of two faces under the same masks: both clouds, and how their scores are distributed.
+"""Figures of two faces under the same masks: both clouds, and the distributions of their scores.
 
 A is blue and round, B is orange and square.
 """
@@ -27,7 +27,7 @@ SCORE_BINS = 40
 def clouds_figure(
     first: QualityResult, second: QualityResult, names: tuple[str, str] = ("A", "B")
 ) -> go.Figure:
-    """Draw the clouds of two faces in one projection, that of all their embeddings."""
+    """Draw the clouds of two faces in one projection, computed from all their embeddings."""
     points = principal(np.concatenate([first.embeddings, second.embeddings]))
     parts = np.split(points, [first.passes])
     reach = max(0.4, float(np.abs(points).max()) * 1.05)
@@ -55,7 +55,7 @@ def clouds_figure(
 def draws_figure(
     draws: tuple[NDArray[np.float64], NDArray[np.float64]], best: tuple[float, float]
 ) -> go.Figure:
-    """Draw how the raw scores of two faces are distributed over draws of the masks.
+    """Draw the distributions of the raw scores of two faces over draws of the masks.
 
     Parameters
     ----------

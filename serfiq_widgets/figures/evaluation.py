@@ -1,6 +1,6 @@
-"""Pictures of an evaluation: error versus discard, scores with the threshold, DET curve.
+"""Figures of an evaluation: error versus discard, scores with the threshold, DET curve.
 
-A quality has its colour and its dash; genuine is blue, impostor orange and hatched.
+Each quality has its own colour and dash; genuine is blue, impostor orange and hatched.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE
 if TYPE_CHECKING:
     from serfiq_widgets.evaluation import Comparisons, Curve, Evaluation, Table
 
-POINTS = 201  # of a curve; its steps are finer
-MERGED = 16  # bins of a histogram that are drawn as one
+POINTS = 201  # drawn of a curve, which has more steps
+MERGED = 16  # bins of a histogram that are drawn as one bar
 PAGE_HEIGHT = 480
 DISCARD = (
     "What is left of FNMR as the images of lowest quality are discarded: by the controlled score, "
@@ -29,7 +29,7 @@ DISCARD = (
     "chance. Shaded: 95 % of bootstraps over people."
 )
 SCORES = "Two images of one person (genuine) and of two people (impostor)."
-MIN_SHARE = 1e-4  # of a histogram, in percent, that the logarithmic axis shows
+MIN_SHARE = 1e-4  # lower end of a histogram's logarithmic axis, in percent
 LOOKS: dict[str, tuple[str, str]] = {
     "controlled": (BLUE, "solid"),
     "serfiq": ("#56B4E9", "solid"),
@@ -40,13 +40,13 @@ LOOKS: dict[str, tuple[str, str]] = {
     "random": (GREY, "dash"),
     "oracle": (GREY, "solid"),
 }
-# rivals: Tol's muted colours, which differ from the ones above on a light and on a dark page
+# other methods: Tol's muted colours, different from those above on light and dark pages
 OTHERS = (("#999933", "solid"), ("#AA4499", "longdashdot"), ("#A6761D", "dot"))
 SHADE = {BLUE: "rgba(0, 114, 178, 0.15)", ORANGE: "rgba(213, 94, 0, 0.12)"}
 
 
 def caption(table: Table, fmr: float) -> str:
-    """What a picture of a table must say: how much, from which network, at which FMR."""
+    """Return the caption of a table's figures: numbers of images and pairs, network, FMR."""
     compared, about = table.comparisons, table.about
     images = f"{compared.images:,} images of {compared.persons:,} people"
     pairs = f"{len(compared.genuine):,} genuine and {compared.impostors:,} impostor comparisons"
@@ -59,7 +59,7 @@ def caption(table: Table, fmr: float) -> str:
 
 
 def evaluation_pictures(result: Evaluation) -> dict[str, tuple[str, go.Figure]]:
-    """Return the three pictures of an evaluation by their titles, with what is to be said."""
+    """Return the three figures of an evaluation by their titles, each with its caption."""
     table, fmr = result.table, result.fmr
     about = caption(table, fmr)
     most = float(result.shares.max())
@@ -80,7 +80,7 @@ def evaluation_pictures(result: Evaluation) -> dict[str, tuple[str, go.Figure]]:
 
 
 def evaluation_html(result: Evaluation) -> str:
-    """Return a page with these pictures."""
+    """Return a page with these figures."""
     heading = "Error versus discard"
     drawn = Figures()
     sections = (
@@ -104,15 +104,15 @@ def discard_figure(
     Parameters
     ----------
     curves : mapping of str to Curve
-        By quality.
+        The curve of each quality.
     most : float
-        The largest discarded share that is shown.
+        The largest discard fraction that is shown.
     share, chosen : float and str, optional
         Mark this share on the curve of this quality.
     bands : mapping of str to three (S,) arrays, optional
-        By quality: shares, lower and upper end; drawn for the chosen quality, or for the first.
+        Per quality: shares, lower and upper end; drawn for the chosen quality, or for the first.
     by : str
-        Of what the share is discarded.
+        Unit that is discarded.
     """
     x = np.linspace(0, most, POINTS)
     looks = looks_of(curves)
@@ -211,9 +211,9 @@ def scores_figure(comparisons: Comparisons, threshold: float) -> go.Figure:
 def det_figure(
     curve: tuple[NDArray[np.float64], NDArray[np.float64]], now: tuple[float, float]
 ) -> go.Figure:
-    """Draw FNMR over FMR (from `evaluation.det`), both logarithmic, and mark where we are now."""
+    """Draw FNMR over FMR (from `evaluation.det`), both logarithmic, and mark the current point."""
     x, y = curve
-    places = seen = np.flatnonzero((x > 0) & (y > 0))  # none, where no threshold errs both ways
+    places = seen = np.flatnonzero((x > 0) & (y > 0))  # empty if no threshold has both errors
     if len(seen):
         grid = np.searchsorted(x[seen], np.geomspace(x[seen[0]], x[seen[-1]], POINTS))
         places = np.unique(seen[np.minimum(grid, len(seen) - 1)])
@@ -238,7 +238,7 @@ def det_figure(
 
 
 def looks_of(names: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Colour and dash of each quality: its own, or the next of the others."""
+    """Return colour and dash of each quality: its own, or the next of `OTHERS`."""
     others = [name for name in names if name not in LOOKS]
     more = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
     return {name: LOOKS.get(name) or more[name] for name in names}

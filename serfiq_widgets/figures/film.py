@@ -1,4 +1,4 @@
-"""A picture for every number of passes at once, so that a slider needs no round trip."""
+"""Figures for all numbers of passes in one object, so that a slider needs no round trip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CUT = ("x", "y", "z", "customdata")
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """A figure of all T passes, and how it looks after the first t of them.
+    """A figure of all T passes, with the data to show it after the first t of them.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class Film:
         Traces that hold one point per pass, and how many passes come before their first point:
         after t passes they show the first t - lag.
     frames : dict of int to dict of str to (T, n) ndarray
-        Traces whose arrays change as a whole: after t passes they are row t - 1.
+        Traces whose arrays change as a whole: after t passes, row t - 1 is shown.
     pick : tuple of int, optional
-        A trace whose points can be chosen, and the one that marks the chosen point.
+        A trace whose points can be chosen, and the trace that marks the chosen point.
     """
 
     figure: go.Figure
@@ -52,7 +52,7 @@ class Film:
         return shown
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as the browser takes it: plotly's JSON, and the film beside it."""
+        """Return plotly's JSON and the film's data, for the browser."""
         frames = {
             str(trace): {key: _packed(rows) for key, rows in arrays.items()}
             for trace, arrays in self.frames.items()

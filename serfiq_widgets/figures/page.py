@@ -1,4 +1,4 @@
-"""A page with figures that opens offline, in light and dark: its frame, its look, its sections."""
+"""A page with figures that opens offline, light or dark: frame, style sheet, sections."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def page(title: str, content: str, look: str = "") -> str:
     content : str
         HTML of the body.
     look : str
-        CSS of what only this page has.
+        Additional CSS for this page only.
     """
     return FRAME.format(title=escape(title), look=LOOK + look, content=content)
 
@@ -63,13 +63,13 @@ def section(title: str, content: str) -> str:
 
 
 class Figures:
-    """Figures of one page as HTML; the first one brings the plotly library along, for all."""
+    """Figures of one page as HTML; the first one includes the plotly library for all."""
 
     def __init__(self) -> None:
         self._first = True
 
     def __call__(self, figure: go.Figure, height: int = 320) -> str:
-        """Return the HTML of one more figure, ``height`` pixels high."""
+        """Return the HTML of another figure, ``height`` pixels high."""
         html: str = figure.to_html(
             full_html=False,
             include_plotlyjs=self._first,

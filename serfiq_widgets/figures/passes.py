@@ -1,6 +1,6 @@
 """Films of one face's passes: embedding spread, pairwise distances, running score.
 
-The axes stay put while the number of passes moves.
+The axes do not change with the number of passes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serfiq_widgets.figures.style import BLUE, GREEN, GREY, LEGEND_ABOVE, ORANGE
 if TYPE_CHECKING:
     from serfiq_widgets.scoring.results import QualityResult
 
-SPREAD_REACH = 0.4  # half the width of the spread picture: alike for all faces, so they compare
+SPREAD_REACH = 0.4  # half the width of the spread figure: equal for all faces, to compare them
 DISTANCE_REACH = 1.2
 DISTANCE_BINS = 48
 BAND = "rgba(70, 150, 210, 0.22)"
@@ -31,15 +31,15 @@ def principal(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     (T, 2) ndarray of float32
-        Coordinates around the mean, in units of the unit sphere; signs are fixed so that the
-        farthest point of each axis lies on its positive side.
+        Coordinates relative to the mean, in units of the unit sphere; the signs are chosen so that
+        the farthest point of each axis is on its positive side.
     """
     flat, _ = _scatter(np.asarray(embeddings, dtype=np.float64))
     return np.asarray(flat, np.float32)
 
 
 def _scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates (T, 2) around the mean, and the two directions (2, D)."""
+    """Return coordinates (T, 2) relative to the mean, and the two directions (2, D)."""
     centred = points - points.mean(axis=0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)
     flat, directions = np.zeros((len(points), 2)), np.zeros((2, points.shape[1]))
@@ -53,8 +53,8 @@ def _scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 def on_sphere(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map (T, D) embeddings of length 1 onto a sphere in three dimensions.
 
-    Their mean direction points up. Every point keeps its true angle to it; around it, it lies as
-    the two directions say in which the embeddings scatter most.
+    Their mean direction points up. Every point keeps its true angle to the mean direction; its
+    angle around it comes from the two directions in which the embeddings scatter most.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def on_sphere(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _means(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of the first t points, for every t: an array of their shape."""
+    """Mean of the first t points, for every t: an array of the same shape."""
     count = np.arange(1, len(points) + 1)[:, None]
     return np.asarray(points.cumsum(axis=0, dtype=np.float64) / count, np.float32)
 
@@ -155,7 +155,7 @@ def _round_layout() -> dict[str, Any]:
 
 
 def _globe() -> list[dict[str, Any]]:
-    """Meridians and parallels of the unit sphere."""
+    """Return meridians and parallels of the unit sphere."""
     turn = np.linspace(0, 2 * np.pi, 73)
     lines = [
         (np.cos(turn) * np.cos(a), np.cos(turn) * np.sin(a), np.sin(turn))
@@ -228,7 +228,7 @@ def distance_film(result: QualityResult) -> Film:
 
 
 def _histograms(distances: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Per cent of the first t passes' pairs in each bin, for every t: (T, bins)."""
+    """Return the percentage of the first t passes' pairs in each bin, for every t: (T, bins)."""
     later, earlier = np.tril_indices(len(distances), -1)
     bins = len(edges) - 1
     which = np.minimum((distances[later, earlier] / edges[1]).astype(np.intp), bins - 1)
@@ -242,9 +242,9 @@ INTERVALS = {"controlled": "controlled", "plain": "as published", "both": "both"
 
 
 def running_film(result: QualityResult, interval: str = "controlled") -> Film:
-    """Draw the raw score after each pass, as published and controlled, and the closed form.
+    """Draw the published and the controlled raw score after each pass, and the closed form.
 
-    ``interval`` says whose 95 % band is drawn: one of `INTERVALS`.
+    ``interval`` selects the score whose 95 % band is drawn: one of `INTERVALS`.
     """
     t = np.arange(1, result.passes + 1, dtype=np.int32)
     controlled = result.is_controlled
@@ -308,7 +308,7 @@ def _band(
 
 
 def _level(name: str, value: float, passes: int) -> dict[str, Any]:
-    """Return a dashed line at one height, empty where there is none."""
+    """Return a horizontal dashed line at a value, empty if the value is not finite."""
     known = bool(np.isfinite(value))
     return {
         "type": "scatter",
@@ -324,7 +324,7 @@ def _level(name: str, value: float, passes: int) -> dict[str, Any]:
 def _running(
     name: str, t: NDArray[np.int32], values: NDArray[np.float64], colour: str
 ) -> dict[str, Any]:
-    """Return the curve of a score over passes, empty where there is none."""
+    """Return the curve of a score over passes, empty if there is no score."""
     first = 1 if np.isfinite(values[-1]) else len(t)
     return {
         "type": "scatter",
@@ -338,7 +338,7 @@ def _running(
 
 
 def _now(t: NDArray[np.int32], values: NDArray[np.float64], colour: str) -> dict[str, Any]:
-    """Return the dot at the end of such a curve."""
+    """Return the dot at the end of the curve of a score."""
     last = slice(-1, None) if np.isfinite(values[-1]) else slice(0, 0)
     return {
         "type": "scatter",

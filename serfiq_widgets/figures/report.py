@@ -1,6 +1,6 @@
-"""One page about a folder's scores that opens offline: numbers, pictures, groups, how to cite.
+"""A page about a folder's scores that opens offline: numbers, figures, groups, how to cite.
 
-No image is in it unless it is asked for.
+It contains images only on request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 QUALITY, SPAN, MIDDLE = "quality", (0.0, 100.0), 50.0
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 THUMBNAIL_SIDE = 112
-MAX_ERRORS = 50  # that are listed
+MAX_ERRORS = 50  # listed at most
 CURVE_HEIGHT = 400
 CAUTION = (
     "A quality is the opinion of one recognition network about one photo: how far its embedding "
@@ -87,21 +87,20 @@ def report_html(
     Parameters
     ----------
     table : ScoreTable
-        With a column ``quality``; ``path``, ``raw``, ``limit`` and ``error`` are used if there.
+        With a column ``quality``; ``path``, ``raw``, ``limit`` and ``error`` are used if present.
     by : sequence of str
-        Columns that say groups.
+        Columns that define groups.
     threshold : float
         The quality below which an image counts as discarded.
     images : int
-        As many of the best and of the worst faces are shown, read anew from their paths.
+        Number of the best and of the worst faces to show, read again from their paths.
     curves : mapping of str to (str, plotly Figure), optional
-        More pictures by their titles, each with what is to be said of it, such as
-        error-versus-discard curves.
+        More figures by their titles, each with its caption, such as error-versus-discard curves.
 
     Raises
     ------
     BadTable
-        There is no quality in it.
+        The table has no quality.
     """
     quality = table.numbers(QUALITY)
     known = quality[np.isfinite(quality)]
@@ -163,7 +162,7 @@ def _summary(table: ScoreTable, known: Any, threshold: float) -> str:
 
 
 def _only(table: ScoreTable, name: str) -> str:
-    """Return what a column says in every row that says something; empty if there is no such."""
+    """Return the only value of a column, except empty ones; empty if it has none or several."""
     values = {str(value) for value in table.columns.get(name, np.array([])).tolist() if value}
     return values.pop() if len(values) == 1 else ""
 
@@ -200,7 +199,7 @@ def _quantiles(table: ScoreTable) -> str:
 
 
 def _faces(table: ScoreTable, quality: Any, count: int) -> str:
-    """Show the best and the worst, by raw score where qualities are equal."""
+    """Show the best and the worst faces, by raw score where qualities are equal."""
     raw = table.numbers("raw") if "raw" in table.columns else quality
     order = np.lexsort([raw, quality])
     order = order[np.isfinite(quality[order])]

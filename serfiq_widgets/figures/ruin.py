@@ -1,4 +1,4 @@
-"""Pictures of a ruined face: the curve of one degradation, and the heat map."""
+"""Figures of a degraded face: the curve of one degradation, and the heat map."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
-    """Draw quality over the range of a degradation, with a dot at (strength, quality) now.
+    """Draw quality over the range of a degradation, with a dot at the current (strength, quality).
 
-    Raw scores stand for qualities where the network is not calibrated.
+    If the network is not calibrated, raw scores are drawn instead of qualities.
     """
     strength = STRENGTHS[sweep.name]
     what, ends = ("quality", [-4, 104]) if sweep.calibrated else ("raw score", [0.35, 1.01])
@@ -51,7 +51,7 @@ def sweep_figure(sweep: Sweep, now: tuple[float, float]) -> go.Figure:
 
 
 def heat_picture(change: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour a heat map: orange where the score falls, blue where it rises, opaque where most.
+    """Colour a heat map: orange where the score falls, blue where it rises.
 
     Parameters
     ----------

@@ -29,14 +29,14 @@ about the person.</p>
 
 
 def snapshot_html(result: QualityResult, *, photo: bool = False) -> bytes:
-    """Return one result as a page that opens offline, with figures that answer to the mouse.
+    """Return one result as a page that opens offline, with interactive figures.
 
     Parameters
     ----------
     result : QualityResult
-        What to show, after its passes.
+        The result to show, after its passes.
     photo : bool
-        Whether the page holds the aligned face.
+        Whether the page contains the aligned face.
     """
     drawn = Figures()
     films = {

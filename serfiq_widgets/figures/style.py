@@ -1,4 +1,4 @@
-"""What all pictures share: Okabe and Ito's colours, and a layout that leaves fonts to the page."""
+"""Shared by all figures: Okabe and Ito's colours, and a layout without fonts of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def title(text: str) -> dict[str, Any]:
 
 
 def layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return the layout of a picture with two axes."""
+    """Return the layout of a figure with two axes."""
     return {
         "margin": {"l": 48, "r": 8, "t": 8, "b": 36},
         "xaxis": x,

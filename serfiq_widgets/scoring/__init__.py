@@ -1,1 +1,1 @@
-"""From a face to its quality: the scorer, its results, networks of one's own, calibration."""
+"""From a face to its quality: the scorer, its results, user networks, calibration."""

@@ -1,8 +1,8 @@
 """Alpha and r of a network, fitted on a population so that its qualities spread over 0 to 100.
 
-Raw scores of every network crowd at a place of their own. The rule: of a population's raw scores,
-the 5 % quantile gets quality 10 and the 95 % quantile quality 90. A logistic through two points is
-determined by them, so there is nothing to iterate.
+The raw scores of each network lie in a narrow range of their own. The rule: the 5 % quantile of a
+population's raw scores gets quality 10, the 95 % quantile quality 90. Two points determine a
+logistic function, so the fit needs no iteration.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ RULE = (
     f"{LOW_QUALITY} and {HIGH_QUALITY}"
 )
 MIN_FACES = 20
-"""With fewer, the two quantiles are the worst and the best face."""
+"""With fewer faces, the two quantiles are the worst and the best face."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The logistic stretch from raw score to quality: its slope alpha and its middle r."""
+    """The logistic stretch from raw score to quality: slope alpha and midpoint r."""
 
     alpha: float
     r: float
@@ -53,22 +53,22 @@ class Stretch:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a population says about a network's stretch.
+    """The stretch of a network, fitted on a population.
 
     Attributes
     ----------
     model : str
         The network's name.
     name : str
-        What the population is called.
+        Name of the population.
     raw : (N,) ndarray of float64
         Raw scores of the faces that could be scored.
     errors : tuple of str
-        Why the others could not.
+        Errors of the other images.
     passes : int
         Dropout passes T of the raw scores.
     before, after : Stretch
-        That of the card so far, and the fitted one.
+        The card's current stretch, and the fitted one.
     """
 
     model: str
@@ -81,35 +81,35 @@ class Calibration:
 
     @cached_property
     def qualities(self) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-        """Qualities (N,) of the faces before and after."""
+        """Qualities (N,) of the faces under both stretches, before and after."""
         return self.before.qualities(self.raw), self.after.qualities(self.raw)
 
     @property
     def population(self) -> str:
-        """What a card says of it."""
+        """Description of the population, for a card."""
         return f"{len(self.raw)} faces of {self.name}; {RULE}, T={self.passes}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `scoring.network.save_card` is to write."""
+        """Settings to pass to `scoring.network.save_card`."""
         return {"alpha": self.after.alpha, "r": self.after.r, "population": self.population}
 
 
 def fit(raw: ArrayLike, low: float = LOW, high: float = HIGH) -> Stretch:
-    """Fit the stretch that gives the low quantile of raw scores quality 10, the high one 90.
+    """Fit the stretch that maps the low quantile of raw scores to quality 10, the high one to 90.
 
     Parameters
     ----------
     raw : (N,) array_like of float
-        Raw scores of a population, N >= 20, good and poor faces among them. People read the
-        quality after T = 100 passes, so these should be scores after as many.
+        Raw scores of a population of good and poor faces, N >= 20. Qualities are shown after
+        T = 100 passes, so these should be scores after 100 passes.
     low, high : float
-        The quantiles (between order statistics, linear), 0 to 1.
+        The quantiles, 0 to 1 (linear interpolation between order statistics).
 
     Raises
     ------
     BadSetting
-        The scores are too few, not all numbers, or (nearly) all equal.
+        The scores are too few, not all finite, or (nearly) all equal.
     """
     scores = np.asarray(raw, dtype=np.float64).ravel()
     if not 0.0 <= low < high <= 1.0:
@@ -118,7 +118,7 @@ def fit(raw: ArrayLike, low: float = LOW, high: float = HIGH) -> Stretch:
     if not np.isfinite(scores).all():
         raise BadSetting("Some raw scores are not finite numbers: nothing can be fitted to them.")
     least, most = np.quantile(scores, [low, high])
-    # the two qualities lie as far below 50 as above, so the middle is r
+    # the two qualities are symmetric about 50, so r is the midpoint
     steps = _logit(HIGH_QUALITY / 100) - _logit(LOW_QUALITY / 100)
     if most - least < steps / NUMBERS["alpha"][1]:
         raise BadSetting(
@@ -146,23 +146,23 @@ def calibrate(
     aligned: bool = False,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Score a population and fit the stretch to it; a bad image is counted, not a stop.
+    """Score a population and fit the stretch; bad images are counted and skipped.
 
     Parameters
     ----------
     scorer : Scorer
-        The network; its card says the stretch so far. Nothing is saved here: see
+        The network; its card holds the current stretch. This function saves nothing: see
         `scoring.network.save_card`.
     images : sequence
-        What `Scorer.score` takes; paths from `images.files.find_images`.
+        As for `Scorer.score`; paths from `images.files.find_images`.
     passes : int
         Dropout passes T.
     name : str
-        What the population is called.
+        Name of the population.
     aligned : bool
         The images are aligned face crops: skip detection.
     progress : callable, optional
-        Called after each chunk with how many are done, and how many there are.
+        Called after each chunk with the number of images done and the number of all.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The connection to a Dask cluster: its client, one task for a worker, and a worker's scorer."""
+"""The connection to a Dask cluster: its client, one task on a worker, and a worker's scorer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from serfiq_widgets.models import cards
 from serfiq_widgets.scoring.contract import ScorerOptions
 from serfiq_widgets.scoring.scorer import Scorer
 
-REACH_S = 10  # to find the scheduler, and a first worker
+REACH_S = 10  # to find the scheduler and a first worker
 LOAD_S = 300  # for a worker to load a network
-NETWORKS = 4  # that a worker keeps
+NETWORKS = 4  # kept open by a worker
 
 
 def connect(address: str) -> Any:
@@ -43,7 +43,7 @@ def connect(address: str) -> Any:
     Raises
     ------
     ClusterUnavailable
-        Nobody answers there.
+        No scheduler answers at this address.
     PackageMissing
         distributed is not installed.
     """
@@ -58,7 +58,7 @@ def connect(address: str) -> Any:
 
 
 def import_distributed() -> Any:
-    """Import distributed; raise PackageMissing, which says how to get it."""
+    """Import distributed, or raise PackageMissing, whose text says how to install it."""
     try:
         import distributed
     except ImportError as error:
@@ -69,12 +69,12 @@ def import_distributed() -> Any:
 
 
 def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> Any:
-    """Let one worker do a task; return its answer, or raise its error.
+    """Run a task on one worker; return its result, or raise its error.
 
     Raises
     ------
     ClusterUnavailable
-        There is no worker, or none answered in time, or it cannot do it.
+        There is no worker, none answered in time, or the worker cannot run the task.
     """
     with translated("the first task"):
         try:
@@ -95,7 +95,7 @@ def ask(client: Any, task: Any, *arguments: Any, patience: float = LOAD_S) -> An
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what the cluster raises into a ClusterUnavailable; errors of ours pass."""
+    """Turn exceptions of the cluster into ClusterUnavailable; let a SerfiqError pass."""
     try:
         yield
     except SerfiqError:
@@ -117,7 +117,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def pack(options: ScorerOptions) -> bytes:
-    """Return a scorer's options as bytes that mean the same on another machine.
+    """Return a scorer's options as bytes that are valid on another machine.
 
     Raises
     ------
@@ -134,13 +134,13 @@ def pack(options: ScorerOptions) -> bytes:
     return pickle.dumps(replace(options, model=str(model), card=card))
 
 
-# What follows runs on the workers.
+# The functions below run on the workers.
 
 _loading = Lock()
 
 
 def cached_scorer(packed: bytes) -> tuple[Scorer, Lock]:
-    """Return a worker's scorer, opened once, and the lock that its threads take in turn."""
+    """Return a worker's scorer, opened once, and the lock that its threads share."""
     with _loading:
         return _open(packed)
 

@@ -1,4 +1,4 @@
-"""What every scorer offers, wherever it works: `Scorer` here, `RemoteScorer` on a cluster."""
+"""The interface of every scorer: `Scorer` in this process, `RemoteScorer` on a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScorerOptions:
-    """What a scorer is opened with; see `Scorer` for each."""
+    """The options of a scorer; see `Scorer` for each."""
 
     model: Any = "mini"
     engine: str = "auto"
@@ -38,7 +38,7 @@ class ScorerOptions:
 class FaceScorer(Protocol):
     """The attributes and methods of a scorer; see `Scorer` for what each does.
 
-    ``limit`` and ``best_scores`` are raw scores, ``masks`` and ``features`` what they come from.
+    ``limit`` and ``best_scores`` return raw scores; ``masks`` and ``features`` are their inputs.
     """
 
     options: ScorerOptions
@@ -48,7 +48,7 @@ class FaceScorer(Protocol):
     detector: str
 
     @property
-    def calibrated(self) -> bool: ...  # noqa: D102  # as in `Scorer`, and so are all that follow
+    def calibrated(self) -> bool: ...  # noqa: D102  # documented in `Scorer`, as all below
 
     def score(  # noqa: D102
         self, image: ImageSource | AlignedFace, passes: int = 100, *, aligned: bool = False

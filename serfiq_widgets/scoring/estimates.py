@@ -1,4 +1,4 @@
-"""From distances between passes to estimates: raw scores, and the ends of their intervals."""
+"""From distances between passes to estimates: raw scores and the ends of their intervals."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ AUTO_PASSES, NARROW = (5, 10, 20, 50, 100, 200), 0.5  # quality points
 def known_moments(
     features: NDArray[np.float32], head: Head, rate: float, terms: LimitTerms | None
 ) -> Moments | None:
-    """Return the moments of the passes of features (N, F); None under a head that is not affine.
+    """Return the moments of the passes of features (N, F); None for a head that is not affine.
 
-    Features that are empty (`robustness.empty_features`) count as zeros.
+    Empty features (`robustness.empty_features`) count as zeros.
     """
     if not head.is_affine:
         return None
@@ -38,7 +38,7 @@ def known_moments(
 
 
 def closed_forms(known: Moments | None, empty: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the closed forms (N,) of raw scores; NaN where features are empty, or none known."""
+    """Return the closed forms (N,) of raw scores; NaN for empty features or without moments."""
     if known is None:
         return np.full(len(empty), np.nan)
     return np.where(empty, np.nan, robustness.raw_score(known.distances))
@@ -52,11 +52,11 @@ def running_estimates(
     Parameters
     ----------
     distances : (T, T) ndarray of float64
-        Between the passes, normalised.
+        Distances between the normalised embeddings of the passes.
     passes : (T, D) ndarray of float32
-        Before normalisation.
+        Embeddings before normalisation.
     known : Moments or None
-        Of this face.
+        Moments of this face.
     """
     mean = robustness.running_mean_distance(distances)
     error = robustness.running_standard_error(distances)
@@ -85,7 +85,7 @@ def estimates(
     sums : (3, N) ndarray of float64
         `control_variates.pair_sums`.
     known : Moments or None
-        Of these faces; None under a head that is not affine.
+        Moments of these faces; None for a head that is not affine.
     """
     passes = means.shape[1]
     mean = means.mean(axis=1)
@@ -104,25 +104,25 @@ def estimate_adaptively(
     known: Moments | None,
     card: Card,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Make as many passes of each face as bring its quality's interval within `NARROW`.
+    """Make passes, at most 200, until half a quality's interval is at most `NARROW` points.
 
     Parameters
     ----------
     engine : Engine
     features : (N, F) ndarray of float32
     masks : callable
-        Returns the masks of so many passes.
+        Returns the masks of a number of passes.
     known : Moments or None
-        Of these features; None under a head that is not affine.
+        Moments of these features; None for a head that is not affine.
     card : Card
-        Says how raw scores become qualities.
+        Holds the stretch from raw scores to qualities.
 
     Returns
     -------
     plain, controlled : (3, N) ndarray of float64
-        As of `estimates`; NaN where the features are empty.
+        As from `estimates`; NaN where the features are empty.
     passes : (N,) ndarray of int64
-        That were made of each face.
+        Number of passes made of each face.
     """
     plain, controlled = np.full((2, 3, len(features)), np.nan)
     made = np.zeros(len(features), np.int64)

@@ -1,7 +1,7 @@
-"""From what a user names to a network with its card: a name, a file, or a torch module.
+"""Open a network with its card from a name, a file, or a torch module.
 
-What is not said of an own network, in a small TOML file beside it or by keywords, is found by
-trying, and `Card.notes` say what was found, assumed or looks wrong.
+Settings of a user's network come from keywords or from a small TOML file beside it. The others are
+found by a probe; `Card.notes` list what was found, assumed or looks wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Settings = Mapping[str, Any] | str | Path
 
 SUFFIX = ".card.toml"
 COLOURS = ("RGB", "BGR")
-NUMBERS = {  # what a card may say in numbers, and its range
+NUMBERS = {  # numeric settings of a card, with their ranges
     "size": (16, 1024),
     "mean": (-1e3, 1e3),
     "scale": (1e-6, 1e3),
@@ -83,8 +83,8 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
         ``x-0000.params`` or the bare ``x``), of an ONNX file or of an on-top head; or a module
         that takes float32 (N, 3, H, W) and returns embeddings.
     settings : mapping, str or Path, optional
-        What its card shall say: ``size`` (of the input), ``colour`` ("RGB" or "BGR"), ``mean``,
-        ``scale``, ``site``, ``rate``, ``trained_with_dropout``, ``alpha``, ``r`` and texts (of an
+        Settings of its card: ``size`` (of the input), ``colour`` ("RGB" or "BGR"), ``mean``,
+        ``scale``, ``site``, ``rate``, ``trained_with_dropout``, ``alpha``, ``r`` and texts (for an
         on-top head also ``base``); or the path of such a TOML file.
 
     Raises
@@ -92,9 +92,9 @@ def open_network(model: Any, settings: Settings | None = None) -> tuple[Card, Ne
     UnknownModel
         Neither a name nor a file; the text lists the names.
     CorruptModel
-        The files are broken, incomplete, or not the ones that the card names.
+        The files are broken, incomplete, or do not match the card.
     BadSetting
-        The card says something impossible; the text names it.
+        A setting of the card is not valid; the text names it.
     """
     return _noted(*_open(model, _settings(settings)))
 
@@ -119,12 +119,12 @@ def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
 
 @cache
 def _bundled(path: Path, *, site: str, side: int) -> Network:
-    """Load a network that ships with the package once: every scorer of a process shares it."""
+    """Load a bundled network once; all scorers of a process share it."""
     return load_network(path, site=site, side=side)
 
 
 def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
-    """Put an on-top head on its base, the network whose embeddings it takes."""
+    """Combine an on-top head with its base, the network whose embeddings are its input."""
     top = on_top.load(path)
     base = said.pop("base", top.base)
     if not base:
@@ -157,7 +157,7 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
 
 
 def card_path(model: str | Path) -> Path:
-    """Return where the card of a network lies: beside its file, or in the folder of models.
+    """Return the path of a network's card: beside its file, or in the folder of models.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def card_path(model: str | Path) -> Path:
 
 
 def card_to_write(model: str | Path) -> Path:
-    """Return `card_path` when a card can be written there; its folder is made.
+    """Create the folder of `card_path` and return the path, if a card can be written there.
 
     Raises
     ------
@@ -198,14 +198,14 @@ def card_to_write(model: str | Path) -> Path:
 
 
 def save_card(model: str | Path, **settings: Any) -> Path:
-    """Write settings into the card of a network, beside what it says already; return its path.
+    """Add settings to the card of a network; return the path of the card.
 
     Raises
     ------
     UnknownModel
         There is no such network.
     BadSetting
-        A setting is unknown or impossible, or the card cannot be written.
+        A setting is unknown or not valid, or the card cannot be written.
     """
     path = card_to_write(model)
     merged = _beside(path) | _settings(settings)
@@ -216,22 +216,22 @@ def save_card(model: str | Path, **settings: Any) -> Path:
 def as_toml(settings: Settings) -> str:
     """Return settings as the text of a card, one line each."""
     written = {
-        name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # as TOML wants it
+        name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML needs it
         for name, value in _settings(settings).items()
     }
     return "".join(f"{name} = {value}\n" for name, value in written.items())
 
 
 def own_stretch(model: str | Path) -> dict[str, Any]:
-    """Return alpha, r and population as far as the card in `card_path` says them."""
+    """Return alpha, r and population as far as the card in `card_path` holds them."""
     said = _beside(card_path(model))
     return {name: said[name] for name in STRETCH if name in said}
 
 
 def forget_stretch(model: str | Path) -> bool:
-    """Take alpha, r and population out of the card in `card_path`; whether any was there.
+    """Remove alpha, r and population from the card in `card_path`; return whether any was there.
 
-    A card that says nothing else is deleted.
+    A card without other settings is deleted.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def _beside(path: Path) -> dict[str, Any]:
 
 
 def _settings(settings: Settings | None) -> dict[str, Any]:
-    """Read and check what a card shall say."""
+    """Read and check the settings of a card."""
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
@@ -265,7 +265,7 @@ def _settings(settings: Settings | None) -> dict[str, Any]:
             raise BadSetting(f"The card '{settings}' cannot be read: {error}.") from error
     said = {name: _checked(name, value) for name, value in settings.items()}
     if "population" not in said and said.keys() & set(STRETCH):
-        said["population"] = cards.GIVEN  # another card's is not theirs
+        said["population"] = cards.GIVEN  # not that of another card
     return said
 
 
@@ -304,7 +304,7 @@ def _exported(module: Any, said: dict[str, Any]) -> Network:
 
 
 def _own(network: Network, said: dict[str, Any]) -> tuple[Card, Network]:
-    """Give an own network its card: what was said, else what the graph says or trying finds."""
+    """Make the card of a user's network from given settings, then its graph, then a probe."""
     height, width = network.input_size
     if not is_a_crop((height, width)):
         raise BadSetting(
@@ -340,7 +340,7 @@ _trials: dict[tuple[str, str], Trial] = {}
 
 
 def _found(network: Network, rate: float) -> Trial:
-    """Try a network once per process: settings of a scorer open it again and again."""
+    """Probe a network once per process: each change of a scorer's settings opens it again."""
     key = (network.sha256, network.site)
     if key not in _trials:
         _trials[key] = _alive(find_normalisation(network, rate), network)
@@ -348,7 +348,7 @@ def _found(network: Network, rate: float) -> Trial:
 
 
 def _alive(trial: Trial, network: Network) -> Trial:
-    """Refuse a network that makes nothing of any face: every quality would be perfect."""
+    """Raise CorruptModel if all faces give empty features: every quality would be perfect."""
     if trial.dead:
         raise CorruptModel(
             f"'{network.name}' gives only zeros (with {describe(trial.normalisation)}), or numbers "
@@ -359,7 +359,7 @@ def _alive(trial: Trial, network: Network) -> Trial:
 
 
 def _doubt(network: Network, card: Card, rate: float) -> str:
-    """Say what is doubtful about the pixels that a card asks for; empty if nothing is."""
+    """Return a warning about the pixel settings of a card; empty if nothing looks wrong."""
     (tried,) = try_out(network, rate, [card.normalisation])
     _alive(tried, network)
     if not tried.passed:
@@ -379,7 +379,7 @@ def _alike(network: Network, trial: Trial) -> str:
 
 
 def _noted(card: Card, network: Network) -> tuple[Card, Network]:
-    """Add what is to be known about the network's dropout."""
+    """Add a note about the network's dropout, if one is needed."""
     if card.trained_with_dropout is False:
         rate = cards.dropout_rate(card, network)
         return replace(card, notes=(*card.notes, UNTRAINED.format(card.name, rate))), network

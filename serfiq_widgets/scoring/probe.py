@@ -1,8 +1,8 @@
-"""A network on trial: how it wants its pixels, and whether it tells two people apart.
+"""Probe a network: which range of pixels it needs, and whether it separates two people.
 
-The two people of the sample photos, as they are, mirrored, blurred and darker. A network that gets
-its pixels right puts one person's pictures together and the two people apart; under a wrong range
-all pictures look alike to it.
+The pictures show the two people of the sample photos: unchanged, mirrored, blurred and darker. With
+the right pixel range, the embeddings of one person are similar and those of two people differ; with
+a wrong range, all embeddings are similar.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ RANGES = {
     "-1 to 1": (127.5, 1 / 127.5),
     "0 to 1": (0.0, 1 / 255),
 }
-"""Ranges of pixels that networks are commonly fed with, as mean and scale."""
+"""Common pixel ranges of network inputs, as mean and scale."""
 
 DEPENDS = 1e-2
-"""Of a face's features: the share by which others in the batch must not change them."""
+"""Allowed change of a face's features by the other faces in the batch, relative."""
 
 CLEAR_GAP = 0.2
-"""Least gap of similarities. Two good networks have .77 and .88; fed with a wrong range, .01."""
+"""Least gap of similarities. Two good networks have .77 and .88; with a wrong range, .01."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What a network made of the trial's pictures.
+    """Results of a network on the probe's pictures.
 
     Attributes
     ----------
     normalisation : Normalisation
-        How it was given its pixels.
+        How the input pixels were scaled.
     genuine : (2,) ndarray of float64
         Mean cosine between pictures of the same person, for each of the two.
     impostor : float
@@ -66,16 +66,16 @@ class Trial:
 
     @property
     def gap(self) -> float:
-        """How much more alike one person's pictures are than two people's."""
+        """Mean similarity within one person minus that between two people."""
         return float(self.genuine.mean()) - self.impostor
 
     @property
     def passed(self) -> bool:
-        """Whether the two people are told apart clearly."""
+        """Whether the two people are clearly separated."""
         return self.gap >= CLEAR_GAP
 
     def sees_better_than(self, other: Trial) -> bool:
-        """Whether both people are more alike to themselves here, and more robust."""
+        """Whether both people have higher genuine similarity and more robust embeddings here."""
         return bool(
             (self.genuine > other.genuine).all()
             and ((self.limits < other.limits).all() or not self.limits.any())
@@ -84,7 +84,7 @@ class Trial:
 
 @cache
 def pictures() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Return the trial's aligned pictures (N, 112, 112, 3) RGB, and which of two people each is."""
+    """Return the aligned pictures (N, 112, 112, 3) RGB, and the person (0 or 1) of each."""
     people = [find_face(path).pixels for path in sample_images() if "_" not in path.stem]
     faces = [ruin.apply(pixels) for pixels in people for ruin in VARIANTS]
     mirrored = [face[:, ::-1] for face in faces]
@@ -95,7 +95,7 @@ def pictures() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 def try_out(
     network: Network, rate: float, normalisations: Iterable[Normalisation]
 ) -> Iterator[Trial]:
-    """Put a network on trial with its pixels given in these ways, one after the other."""
+    """Probe a network with each of these normalisations, one after the other."""
     engine = open_engine(network, rate, engine="onnxruntime", device="cpu")
     for normalisation in normalisations:
         engine.normalisation = normalisation
@@ -125,10 +125,10 @@ def _attempt(network: Network, rate: float, engine: Engine) -> Trial:
 
 
 def _check_alone(network: Network, engine: Engine, features: NDArray[np.float32]) -> None:
-    """Refuse a network that gives a face other features when others stand beside it."""
+    """Raise an error if a face's features depend on the other faces in the batch."""
     faces, _ = pictures()
     alone = np.nan_to_num(engine.trunk(faces[:1]))[0]
-    # float32 rounds otherwise in other batches, 1e-6 of the features; a batch norm moves them by 1
+    # float32 rounding depends on the batch, 1e-6 of the features; a batch norm changes them by 1
     if np.linalg.norm(alone - features[0]) > DEPENDS * np.linalg.norm(features[0]):
         raise CorruptModel(
             f"What '{network.name}' makes of a face depends on the other faces of its batch, so no "
@@ -143,10 +143,10 @@ def common(size: tuple[int, int]) -> list[Normalisation]:
 
 
 def find_normalisation(network: Network, rate: float) -> Trial:
-    """Try the common ranges and both colour orders; return the trial that went best.
+    """Try the common ranges and both colour orders; return the best trial.
 
-    A colour order is taken from the trial only when both people speak for it; else it is RGB. If
-    no trial passes, it is the first that gave features: RGB, 0 to 255.
+    The colour order is BGR only if the results of both people are better with it; else it is RGB.
+    If no trial passes, the first one that gave features is returned: RGB, 0 to 255.
     """
     tries = list(try_out(network, rate, common(network.input_size)))
     best = max(tries, key=lambda one: one.gap)
@@ -157,7 +157,7 @@ def find_normalisation(network: Network, rate: float) -> Trial:
 
 
 def describe(normalisation: Normalisation) -> str:
-    """Say a normalisation in words, such as "RGB, 0 to 255"."""
+    """Return a normalisation in words, such as "RGB, 0 to 255"."""
     mean, scale = normalisation.mean, normalisation.scale
     words = f"(pixel - {mean:g}) * {scale:.6g}"
     for name, known in RANGES.items():

@@ -1,9 +1,9 @@
-"""Scoring for a dashboard's visitors: here, or on the workers of a Dask cluster.
+"""Scoring for a dashboard's visitors: in this process, or on the workers of a Dask cluster.
 
-Where the environment names a scheduler in ``SERFIQ_SCHEDULER``, a visitor's kernel holds no network
-and no detector: photos and aligned faces travel to a worker, results come back. A semaphore on the
-scheduler bounds how many requests of all kernels are under way (``SERFIQ_QUEUE``, 16 by default);
-who comes when it is full is told so at once.
+If the environment variable ``SERFIQ_SCHEDULER`` names a scheduler, a visitor's kernel loads no
+network and no detector: it sends photos and aligned faces to a worker and receives results. A
+semaphore on the scheduler limits the requests of all kernels in progress (``SERFIQ_QUEUE``, 16 by
+default); a request beyond the limit fails at once.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEDULER, QUEUE, PLACES = "SERFIQ_SCHEDULER", "SERFIQ_QUEUE", 16
-TURN_S = 0.5  # for a place in the queue
-ANSWER_S = 30  # for a worker's answer
+TURN_S = 0.5  # wait for a place in the queue
+ANSWER_S = 30  # wait for a worker's answer
 BUSY = "The scoring service is busy; try again in a moment."
 SILENT = "The scoring service does not answer; try again in a moment."
 
 
 def open_scorer(*arguments: Any, **options: Any) -> FaceScorer:
-    """Return a `Scorer`, or a `RemoteScorer` where the environment names a scheduler."""
+    """Return a `Scorer`, or a `RemoteScorer` if the environment names a scheduler."""
     address = os.environ.get(SCHEDULER)
     if address:
         return RemoteScorer(address, *arguments, **options)
@@ -62,9 +62,9 @@ def find(
     *,
     aligned: bool = False,
 ) -> AlignedFace:
-    """Find a face (see `find_face`) where the scorer works; an aligned one is taken as it is.
+    """Find a face (see `find_face`) where the scorer runs; return an aligned one unchanged.
 
-    A visitor's photo is decoded there too, apart.
+    A visitor's photo is also decoded there, in a separate process.
     """
     if isinstance(image, AlignedFace):
         return image
@@ -81,11 +81,11 @@ def _find_here(image: Any, name: str, which: int, aligned: bool, detector: str) 
 
 
 class RemoteScorer:
-    """A `FaceScorer` whose work is done by the workers of a Dask cluster, one of which keeps it.
+    """A `FaceScorer` that runs on the workers of a Dask cluster, which cache it.
 
-    It takes the parameters of `Scorer` after the scheduler's address, and has the same methods.
-    ``network`` and ``engine`` are the worker's: here are only ``card``, ``rate``, ``seed``,
-    ``detector`` and ``options``.
+    It takes the scheduler's address, then the parameters of `Scorer`, and has the same methods.
+    ``network`` and ``engine`` exist on the workers only; this object has ``card``, ``rate``,
+    ``seed``, ``detector`` and ``options``.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class RemoteScorer:
     def find(
         self, image: ImageSource | Photo, which: int = 0, *, aligned: bool = False
     ) -> AlignedFace:
-        """Find a face as `find_face` does; what is sent is the file as it is."""
+        """Find a face as `find_face` does; the file is sent unchanged."""
         name = name_of(image)
         if not isinstance(image, np.ndarray | Image.Image | Photo):
             image = read_bytes(image, name)
@@ -145,7 +145,7 @@ class RemoteScorer:
         *,
         aligned: bool = False,
     ) -> Iterator[QualityResult | SerfiqError]:
-        """Score images as `Scorer.score_many` does; a cluster that fails ends it."""
+        """Score images as `Scorer.score_many` does; stop if the cluster fails."""
         for image in several(images):
             try:
                 yield self.score(image, passes, aligned=aligned)
@@ -200,7 +200,7 @@ class RemoteScorer:
         return self._work(_call, method, arguments, named)
 
     def _work(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        """Let a worker do a task on this scorer, if there is a place in the queue."""
+        """Run a task with this scorer on a worker, if there is a place in the queue."""
         try:
             with translated("a visitor's request"):
                 client, queue = connected(self._address)
@@ -210,7 +210,7 @@ class RemoteScorer:
                     finally:
                         queue.release()
         except ClusterUnavailable as error:
-            log.warning("%s", error)  # the operator's words; visitors get others
+            log.warning("%s", error)  # for the operator; visitors get another text
             raise ClusterUnavailable(SILENT) from error
         raise ClusterUnavailable(BUSY)
 
@@ -226,7 +226,7 @@ def connected(address: str) -> tuple[Any, Any]:
         if not places.isdecimal() or not int(places):
             raise BadSetting(f"{QUEUE}={places:.60} is not possible: give a whole number from 1.")
         client = connect(address)
-        import dask.config  # there, since a client is
+        import dask.config  # installed with distributed
 
         dask.config.set({"distributed.admin.large-graph-warning-threshold": 2 * MAX_BYTES})
         queue = import_distributed().Semaphore(
@@ -236,7 +236,7 @@ def connected(address: str) -> tuple[Any, Any]:
     return known
 
 
-# What follows runs on the workers.
+# The functions below run on the workers.
 
 
 def _describe(packed: bytes) -> tuple[float, int, str, Card]:

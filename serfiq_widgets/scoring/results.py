@@ -1,4 +1,4 @@
-"""QualityResult: one scored face, and what it was after fewer passes."""
+"""QualityResult: one scored face, and its result after fewer passes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from serfiq_widgets.errors import CorruptModel
 from serfiq_widgets.faces.alignment import AlignedFace
 
 Passes = int | Literal["auto"]
-"""A number of passes, or as many as a narrow interval needs (`Scorer.score_batch`)."""
+"""A number of passes, or "auto": as many as a narrow interval needs (`Scorer.score_batch`)."""
 MIN_PASSES, MAX_PASSES = 2, 2000
-SAFE_PASSES = 5  # that decide whether the closed form is safe
-NUMBERS = (  # of `Scores`, all (N,) float64
+SAFE_PASSES = 5  # used to decide whether the closed form is safe
+NUMBERS = (  # attributes of `Scores`, all (N,) float64
     *("raw", "low", "high", "controlled", "controlled_low", "controlled_high"),
     *("closed_form", "scaled", "margin"),
 )
-NO_QUALITY = "\u2013"  # what stands for the quality of a network that is not calibrated
+NO_QUALITY = "\u2013"  # shown as the quality of a network that is not calibrated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QualityResult:
-    """One scored face, with all that is needed to trace the number.
+    """One scored face, with all data from which its score is computed.
 
-    There are three estimates of one number, the raw score of infinitely many passes: `raw` as it is
-    published, `controlled` and `closed_form`. What people are shown comes from `best`.
+    There are three estimates of the raw score of infinitely many passes: `raw` (the published
+    method), `controlled` and `closed_form`. Users are shown numbers from `best`.
 
     Attributes
     ----------
     face : AlignedFace
-        What was scored.
+        The face that was scored.
     features : (F,) ndarray of float32
         Input of the dropout site.
     embeddings : (T, D) ndarray of float32
@@ -44,19 +44,20 @@ class QualityResult:
     distances : (T, T) ndarray of float64
         Their pairwise Euclidean distances.
     running : (T,) ndarray of float64
-        Raw score after t passes, as published; the first entry is NaN.
+        Raw score of the published method after t passes; the first entry is NaN.
     running_interval : (T, 2) ndarray of float64
         95 % interval of `running`; NaN for t < 3.
     running_controlled, running_controlled_interval : (T,) and (T, 2) ndarray of float64
-        The same of the controlled score; NaN under a head that is not affine.
+        The same of the controlled score, with an interval from t = 2; NaN for a head that is not
+        affine.
     closed_form : float
         An approximation of the raw score of infinitely many passes that needs no pass
-        (`control_variates.Moments.distances`); NaN under a head that is not affine.
+        (`control_variates.Moments.distances`); NaN for a head that is not affine.
     calibrated : bool
-        Whether alpha and r are the network's own. Where they are not, ``scaled`` and ``quality``
-        mean nothing and are not shown (`shown_quality`); ``raw`` compares photos all the same.
+        Whether alpha and r were fitted for this network. If not, ``scaled`` and ``quality`` have
+        no meaning and are not shown (`shown_quality`); photos can still be compared by ``raw``.
     trained_with_dropout : bool or None
-        Whether the network was; None if that is not known.
+        Whether the network was trained with dropout; None if unknown.
     timings : dict of str to float
         Milliseconds per stage: face (0 when it was given aligned), trunk, limit, passes, spread.
     """
@@ -84,7 +85,7 @@ class QualityResult:
     timings: dict[str, float]
 
     def __repr__(self) -> str:
-        """One line of numbers: a saved notebook shall not keep a face that nobody meant to save."""
+        """One line of numbers without the face, so that a saved notebook does not contain it."""
         low, high = self.best_interval
         return (
             f"QualityResult({self.face.name!r}, quality={self.shown_quality}, "
@@ -94,9 +95,9 @@ class QualityResult:
         )
 
     def at(self, passes: int) -> QualityResult:
-        """Return the result as it was after fewer passes.
+        """Return the result after fewer passes.
 
-        Scoring with that number gives the same within 1e-6, which is what float32 rounds.
+        It equals the result of scoring with that number within 1e-6, float32's rounding.
         """
         passes = check_passes(passes, most=self.passes)
         return replace(
@@ -116,7 +117,7 @@ class QualityResult:
 
     @property
     def raw(self) -> float:
-        """The score of the authors' code after all passes."""
+        """The raw score of the authors' code after all passes."""
         return float(self.running[-1])
 
     @property
@@ -126,7 +127,7 @@ class QualityResult:
 
     @property
     def controlled(self) -> float:
-        """The raw score with control variates (`robustness.controlled_distances`), or NaN."""
+        """The raw score with control variates (`control_variates.controlled_distances`), or NaN."""
         return float(self.running_controlled[-1])
 
     @property
@@ -136,24 +137,24 @@ class QualityResult:
 
     @property
     def limit(self) -> float:
-        """Another name of `closed_form`."""
+        """Alias of `closed_form`."""
         return self.closed_form
 
     @property
     def closed_form_is_safe(self) -> bool:
-        """Whether the interval of five controlled passes bears the closed form out."""
+        """Whether the interval of five controlled passes confirms the closed form."""
         at = min(SAFE_PASSES, self.passes) - 1
         ends = self.running_controlled_interval[at : at + 1]
         return bool(closed_form_is_safe(np.array([self.closed_form]), ends)[0])
 
     @property
     def is_controlled(self) -> bool:
-        """Whether there is a controlled score: the head is affine."""
+        """Whether there is a controlled score, that is, the head is affine."""
         return bool(np.isfinite(self.running_controlled[-1]))
 
     @property
     def best_kind(self) -> str:
-        """Which estimate `best` is: "controlled", or "raw" under a head that is not affine."""
+        """Which estimate `best` is: "controlled", or "raw" for a head that is not affine."""
         return "controlled" if self.is_controlled else "raw"
 
     @property
@@ -163,15 +164,15 @@ class QualityResult:
 
     @property
     def running_best_interval(self) -> NDArray[np.float64]:
-        """95 % interval of `running_best` (T, 2); NaN for t < 3."""
+        """95 % interval of `running_best` (T, 2); NaN for t = 1, or t = 2 if not controlled."""
         return self.running_controlled_interval if self.is_controlled else self.running_interval
 
     @property
     def best(self) -> float:
-        """The best estimate there is of the raw score of infinitely many passes.
+        """The best available estimate of the raw score of infinitely many passes.
 
-        The one rule for every number that people see: the controlled score, and where there is
-        none the score as it is published.
+        All numbers that users see follow one rule: the controlled score, and if there is none, the
+        score of the published method.
         """
         return float(self.running_best[-1])
 
@@ -192,22 +193,22 @@ class QualityResult:
 
     @property
     def quality_margin(self) -> float:
-        """Half the 95 % interval of the quality, in quality points; NaN for T = 2."""
+        """Half the 95 % interval of the quality, in points; NaN for T = 2 if not controlled."""
         return float(robustness.quality_margin(self.best_interval, self.alpha, self.r))
 
     @property
     def published_quality(self) -> int:
-        """The quality that `raw` alone gives, as published: it varies with the masks."""
+        """The quality from `raw`, as in the published method; it varies with the masks."""
         scaled = robustness.scaled_score(self.raw, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
 
     @property
     def shown_quality(self) -> str:
-        """`quality` as people are shown it: a number, or a dash if it would mean nothing."""
+        """`quality` as text for users: a number, or a dash if it has no meaning."""
         return shown_quality(self.quality if self.calibrated else None)
 
     def wipe(self) -> None:
-        """Overwrite face, features and embeddings: freed memory keeps what stood in it."""
+        """Overwrite face, features and embeddings: freed memory keeps its content."""
         for array in (self.face.pixels, self.features, self.embeddings, self.distances):
             if array.flags.writeable:
                 array.fill(0)
@@ -219,7 +220,7 @@ class QualityResult:
 
     @property
     def in_words(self) -> str:
-        """The score in words: the quality, or `best` where a quality would mean nothing."""
+        """The score in words: the quality, or `best` where a quality has no meaning."""
         return f"quality {self.quality}" if self.calibrated else f"raw score {self.best:.4f}"
 
 
@@ -230,26 +231,26 @@ def _pair(ends: NDArray[np.float64]) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The numbers of many faces, without what they come from; see `QualityResult` for each.
+    """The numbers of many faces, without faces or passes; see `QualityResult` for each.
 
     Attributes
     ----------
     raw, low, high : (N,) ndarray of float64
-        The score as published, and the ends of its interval.
+        The raw score of the published method, and the ends of its interval.
     controlled, controlled_low, controlled_high : (N,) ndarray of float64
-        The controlled score and its interval; NaN under a head that is not affine.
+        The controlled score and its interval; NaN for a head that is not affine.
     closed_form : (N,) ndarray of float64
-        NaN there too, or where it was not asked for.
+        NaN for a head that is not affine, or if it was not requested.
     scaled : (N,) ndarray of float64
         Logistic stretch of `best` to 0..1.
     margin : (N,) ndarray of float64
         Half the 95 % interval of the quality, in quality points.
     quality : (N,) ndarray of int64
     passes : (N,) ndarray of int64
-        Dropout passes T that were made.
+        Number of dropout passes T.
     embeddings : (N, D) ndarray of float32 or None
-        Without dropout and not scaled to length 1, if they were asked for; under an on-top head
-        those of its base.
+        Without dropout and not scaled to length 1, if requested; for an on-top head, the
+        embeddings of its base.
     """
 
     raw: NDArray[np.float64]
@@ -279,7 +280,7 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """Return the faces of several batches, in order; of none, none."""
+        """Concatenate the scores of several batches, in order; the list may be empty."""
         if not parts:
             none = np.empty(0)
             numbers: dict[str, Any] = dict.fromkeys(NUMBERS, none)
@@ -293,12 +294,12 @@ class Scores:
 
 
 def best_of(plain: NDArray[np.float64], controlled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the controlled scores (..., N), and the plain ones where there are none."""
+    """Return the controlled scores (..., N); where they are NaN, the plain ones."""
     return np.where(np.isnan(controlled), plain, controlled)
 
 
 def shown_quality(quality: int | None) -> str:
-    """Return a quality as people are shown it; a dash where there is none."""
+    """Return a quality as text for users; a dash if it is None."""
     return NO_QUALITY if quality is None else str(quality)
 
 

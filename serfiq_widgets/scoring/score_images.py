@@ -1,7 +1,7 @@
-"""From images to numbers: what every command and table that scores a folder goes through.
+"""From images to numbers: the functions that every command and table uses to score a folder.
 
-Images are read ahead of the network (`faces.read_faces`), which gets their faces in batches and
-keeps the numbers only. A bad image has its error; the others go on.
+Images are read ahead of the network (`faces.read_faces`), which gets their faces in batches. Only
+the numbers are kept. A bad image has its error and does not stop the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
 
 Progress = Callable[[int, int], None]
-"""Called with how many images are done, and how many there are."""
+"""Called with the number of images done and the number of all images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class ScoredImages:
     Attributes
     ----------
     images : list of ReadFace
-        All of them, in order; ``error`` says why one has no score.
+        All images, in order; ``error`` says why one has no score.
     scores : Scores
         One row for each image without an error, in order.
     """
@@ -49,7 +49,7 @@ class ScoredImages:
 
     @property
     def errors(self) -> list[str]:
-        """What was wrong with the others."""
+        """The errors of the other images."""
         return [str(image.error) for image in self.images if image.error is not None]
 
 
@@ -69,15 +69,15 @@ def score_chunks(
     scorer : Scorer
         The network, on its engine.
     chunks : iterable of sequences of images
-        From `chunked`; read as far as the work has come.
+        From `chunked`; consumed lazily.
     passes : int or "auto"
         Dropout passes T; see `Scorer.score_batch`.
     aligned : bool
         The images are aligned face crops: skip detection.
     embed : bool
-        Also give each face's embedding.
+        Also return each face's embedding.
     turn : context manager, optional
-        Entered while the network works: a lock, where several share one scorer.
+        Entered while the network runs: a lock, if several threads share one scorer.
     """
     passes = check_passes_or_auto(passes)
     for images in read_faces(chunks, aligned=aligned, detector=scorer.detector):
@@ -94,7 +94,7 @@ def score_images(
     aligned: bool = False,
     progress: Progress | None = None,
 ) -> ScoredImages:
-    """Score images, and wait for all of them; see `score_chunks`.
+    """Score all images and return their scores; see `score_chunks`.
 
     The faces are not kept.
     """
@@ -128,7 +128,7 @@ def embed_images(
     Raises
     ------
     CorruptModel
-        The network makes nothing of a face.
+        The network gives empty features for a face.
     """
     parts = [np.empty((0, scorer.network.head.n_dimensions), np.float32)]
     read: list[ReadFace] = []
@@ -147,7 +147,7 @@ def _without_faces(images: Iterable[ReadFace]) -> list[ReadFace]:
 
 
 def _score(scorer: Scorer, images: list[ReadFace], passes: Passes, embed: bool) -> ScoredImages:
-    """Score the faces of a chunk, in batches that suit the device."""
+    """Score the faces of a chunk, in batches of a size for the device."""
     found = [(i, image.face) for i, image in enumerate(images) if image.face is not None]
     size = BATCH if scorer.engine.device == "cpu" else CHUNK
     images, parts = list(images), []

@@ -1,4 +1,4 @@
-"""Scorer: a photo goes in, a QualityResult comes out.
+"""Scorer: computes a QualityResult from a photo.
 
 face (faces) -> features (engine.trunk) -> embeddings (engine.passes under seeded masks)
 -> scores (robustness).
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 BATCH = 16
-BEST_PASSES, PLAIN_PASSES = 32, 200  # of `Scorer.best_scores`, with and without control variates
+BEST_PASSES, PLAIN_PASSES = 32, 200  # in `Scorer.best_scores`, with and without control variates
 
 
 class Scorer:
@@ -64,39 +64,39 @@ class Scorer:
         A named model (`models.cards.usable`), the path of an MXNet checkpoint, of an ONNX file or
         of an on-top head, or a module.
     engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
-        Runtime; "auto" takes the fastest that works.
+        Runtime; "auto" selects the fastest that works.
     device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
-        Where it runs.
+        Device on which it runs.
     seed : int
-        Seed of the dropout masks. Every image sees the same masks (common random numbers), so
-        scores are repeatable, and differences between versions of one photo owe little to the
-        masks. Between different faces the masks matter as much as with masks of their own.
+        Seed of the dropout masks. All images get the same masks (common random numbers), so scores
+        are repeatable, and differences between versions of one photo depend little on the masks.
+        Differences between faces vary with the masks as much as under independent masks.
     rate : float, optional
         Dropout rate p, above 0 and at most 0.9; the network's own if not given.
     alpha, r : float, optional
-        Slope and middle of the stretch from raw score to quality; those of the network's card if
+        Slope and midpoint of the stretch from raw score to quality; those of the network's card if
         not given.
     card : mapping or path of a TOML file, optional
-        What the card of an own network shall say (see `scoring.network.open_network`); the rest is
-        found by trying.
+        Settings for the card of a user's network (see `scoring.network.open_network`); the others
+        are found by a probe.
     detector : {"centerface", "mtcnn", "yunet"}
-        Who finds the faces; the files of all but the first are the user's (`open_detector`).
+        Face detector; for all but the first, the user provides the files (`open_detector`).
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
-        What the engine computes in; "auto" is fp32 where it can.
+        Number format of the engine; "auto" is fp32 if available.
 
     Attributes
     ----------
     card : Card
-        All that is known of the network; its ``notes`` say what was found, assumed or looks wrong.
+        Description of the network; its ``notes`` say what was found, assumed or looks wrong.
     network : Network
         Trunk and head.
     engine : Engine
-        What runs them.
+        Runtime of trunk and head.
 
     Raises
     ------
     UnknownModel, CorruptModel, EngineUnavailable, BadSetting
-        Each says what to do.
+        Each text says what to do.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class Scorer:
         )
         self.detector = check_detector(detector)
         if detector != DETECTORS[0]:
-            open_detector(detector)  # what it lacks is said once, not of every photo
+            open_detector(detector)  # raise here, once, not for every photo
         self.seed = check_whole("seed", seed, 0, MAX_SEED)
         known, self.network = open_network(model, card)
         own_stretch = alpha is None and r is None
@@ -150,7 +150,7 @@ class Scorer:
         self._masks = np.empty((0, head.n_units), dtype=bool)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let copies and other processes open it anew, from what it was opened with."""
+        """Pickle and copy as a constructor call with the same options."""
         return partial(type(self), **vars(self.options)), ()
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ class Scorer:
 
     @property
     def calibrated(self) -> bool:
-        """Whether alpha and r are this network's own, so that a quality means something."""
+        """Whether alpha and r were fitted for this network, so that a quality has a meaning."""
         return self.card.calibrated
 
     def score(
@@ -178,14 +178,14 @@ class Scorer:
         passes : int
             Dropout passes T, 2 to 2000.
         aligned : bool
-            The image is a face crop aligned to the ArcFace template already: skip detection.
+            The image is already a face crop aligned to the ArcFace template: skip detection.
 
         Raises
         ------
         UnreadableImage, ImageTooLarge, NoFaceFound
             The image cannot be used; the text names it and the remedy.
         BadSetting
-            The number of passes is not possible.
+            The number of passes is out of range.
         """
         passes = check_passes(passes)
         start = perf_counter()
@@ -207,10 +207,9 @@ class Scorer:
         *,
         aligned: bool = False,
     ) -> Iterator[QualityResult | SerfiqError]:
-        """Score images in order, in batches; a bad image yields its error, the others go on.
+        """Score images in order, in batches; yield the error of a bad image and continue.
 
-        One image where several are expected (a path, bytes, a file object, a PIL image, an array)
-        is the only one.
+        A single image (a path, bytes, a file object, a PIL image, an array) is also accepted.
         """
         passes = check_passes(passes)
         chunks = chunked(several(images), BATCH)
@@ -229,18 +228,18 @@ class Scorer:
     ) -> Scores:
         """Score aligned faces in one batch and keep the numbers only: the fast path for datasets.
 
-        They are those of `score_many`, NaN where that yields an error; on a GPU the embeddings stay
-        there.
+        The numbers equal those of `score_many`, or NaN where that yields an error. On a GPU the
+        embeddings are not copied to the host.
 
         Parameters
         ----------
         faces : list of AlignedFace
             One batch.
         passes : int or "auto"
-            Dropout passes T, 2 to 2000; or as many as bring the interval of a face's quality within
-            half a quality point.
+            Dropout passes T, 2 to 2000; "auto" makes passes until half the interval of a face's
+            quality is at most half a point.
         embed : bool
-            Also give the embeddings.
+            Also return the embeddings.
         """
         passes = check_passes_or_auto(passes)
         if passes == "auto":
@@ -270,27 +269,27 @@ class Scorer:
         return Scores(**columns, quality=quality, passes=made, embeddings=embeddings)
 
     def limit(self, face: AlignedFace) -> float:
-        """Return the closed form of one aligned face's raw score, without drawing a mask.
+        """Return the closed form of one aligned face's raw score, without masks.
 
         Raises
         ------
         BadSetting
-            The head is not affine, so there is none.
+            The head is not affine, so there is no closed form.
         """
         _ = self.network.head.weight
         known = self._known(self.features([face]))
         return float(closed_forms(known, np.array([False]))[0])
 
     def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
-        """Return the raw scores (N,) by which aligned faces are best compared, in one batch.
+        """Return the raw scores (N,) that are best for comparing aligned faces, in one batch.
 
-        They are `Scores.best` of few passes, and of more under an on-top head, which has no
-        control variates; all under the same masks.
+        They are `Scores.best` of few passes, or of more for an on-top head, which has no control
+        variates; all faces get the same masks.
 
         Raises
         ------
         CorruptModel
-            The network makes nothing of a face.
+            The network gives empty features for a face.
         """
         few = self.network.head.is_affine
         best = self.score_batch(faces, BEST_PASSES if few else PLAIN_PASSES).best
@@ -305,7 +304,7 @@ class Scorer:
         Raises
         ------
         CorruptModel
-            The network makes nothing of a face.
+            The network gives empty features for a face.
         """
         features = self._trunk(faces)
         for face, nothing in zip(faces, robustness.empty_features(features), strict=True):
@@ -321,7 +320,7 @@ class Scorer:
         return self.engine.embed(self.features(faces))
 
     def masks(self, passes: int) -> NDArray[np.bool_]:
-        """Return the dropout masks (T, F), drawn once and kept for the largest T seen."""
+        """Return the dropout masks (T, F), drawn once and cached for the largest T so far."""
         if len(self._masks) < passes:
             self._masks = self._draw(passes, self.seed)
         return self._masks[:passes]
@@ -329,7 +328,7 @@ class Scorer:
     def reseeded_scores(
         self, face: AlignedFace, passes: int = 100, count: int = 60
     ) -> NDArray[np.float64]:
-        """Score one aligned face under many draws of the masks: how much chance there is in it.
+        """Score one aligned face under many draws of the masks, to measure the sampling error.
 
         Returns
         -------
@@ -347,11 +346,11 @@ class Scorer:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
 
     def _known(self, features: NDArray[np.float32]) -> Moments | None:
-        """What is known of the passes of features (N, F); None under a head that is not affine."""
+        """Moments of the passes of features (N, F); None for a head that is not affine."""
         return known_moments(features, self.network.head, self.rate, self._terms)
 
     def _results(self, images: list[ReadFace], passes: int) -> list[QualityResult | SerfiqError]:
-        """Score images that have a face, one result or error each."""
+        """Score images that have a face; return one result or error for each."""
         faces = [image.face for image in images if image.face is not None]
         if not faces:
             return []

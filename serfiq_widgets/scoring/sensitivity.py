@@ -1,10 +1,9 @@
-"""How a score answers to changes of the face: the heat map, and the sweep of a degradation.
+"""How a score changes with the face: the heat map, and the sweep of a degradation.
 
-Both ask for `Scorer.best_scores`, so that no answer is down to chance. In the heat map a soft grey
-patch visits the face: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of the network's
-robustness. That quality can be asked for pixel by pixel is the idea of Terhörst et
-al., "Pixel-Level Face Image Quality Assessment for Explainable Face Recognition" (2021), who use
-gradients instead.
+Both use `Scorer.best_scores`, so that sampling error is small. For the heat map, a soft grey patch
+covers one place of the face after another: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of
+the network's robustness. Quality per pixel is the idea of Terhörst et al., "Pixel-Level Face Image
+Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
 """
 
 from __future__ import annotations
@@ -28,28 +27,28 @@ REACH = 1.1  # standard deviation of a patch, in distances between places
 
 
 def heatmap(scorer: FaceScorer, face: AlignedFace, places: int = 12) -> NDArray[np.float32]:
-    """Return by how much the score changes when each part of a face is covered.
+    """Return how much the score changes when each part of a face is covered.
 
     Parameters
     ----------
     scorer : Scorer
         The network, on its engine.
     face : AlignedFace
-        What to ask about.
+        The face.
     places : int
-        The patch visits ``places`` by ``places`` positions, 2 to 28. More is finer and, since the
-        patch shrinks with it, shows smaller effects.
+        The patch takes ``places`` by ``places`` positions, 2 to 28. More positions give a finer
+        map of smaller effects, because the patch is smaller.
 
     Returns
     -------
     (112, 112) ndarray of float32
-        Change of the raw score (`Scorer.best_scores`), in its own units. Negative where the network
-        needs what it sees (the score falls without it), positive where it is better off without.
+        Change of the raw score (`Scorer.best_scores`), in its own units: negative where covering
+        lowers the score, positive where it raises it.
 
     Raises
     ------
     BadSetting
-        The number of places is not possible.
+        The number of places is out of range.
 
     Examples
     --------
@@ -65,10 +64,10 @@ def heatmap(scorer: FaceScorer, face: AlignedFace, places: int = 12) -> NDArray[
 def heatmap_in_steps(
     scorer: FaceScorer, face: AlignedFace, places: int = 12
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the `heatmap` so far after every batch of places, spread over the whole face."""
+    """Yield the partial `heatmap` after every batch of places, spread over the whole face."""
     windows = patches(places)
     (clean,) = scorer.best_scores([face])
-    # A fixed shuffle, so that the first batches already show the whole face coarsely.
+    # In a fixed random order the first batches already cover the whole face coarsely.
     order = np.random.default_rng(0).permutation(len(windows))
     total = np.zeros((FACE_SIZE, FACE_SIZE))
     weight = np.zeros((FACE_SIZE, FACE_SIZE))
@@ -102,12 +101,12 @@ def _cover(pixels: NDArray[np.uint8], window: NDArray[np.float64]) -> NDArray[np
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """How quality answers to one degradation over its range.
+    """Quality as a function of one degradation's strength, over its range.
 
     Attributes
     ----------
     name : str
-        Of the degradation, see `faces.degradation.STRENGTHS`.
+        Name of the degradation, see `faces.degradation.STRENGTHS`.
     values : (N,) ndarray of float64
         Its strengths.
     raw : (N,) ndarray of float64
@@ -115,9 +114,9 @@ class Sweep:
     qualities : (N,) ndarray of float64
         The same as quality component values, 0..100, not rounded.
     rest : Degradation
-        What else was done to the face.
+        Other degradations of the face.
     calibrated : bool
-        Whether ``qualities`` mean something.
+        Whether ``qualities`` have a meaning.
     """
 
     name: str
@@ -142,13 +141,13 @@ def sweep(
     scorer : Scorer
         The network, on its engine.
     face : AlignedFace
-        The face as it was.
+        The face without degradation.
     name : str
-        Of the degradation, see `faces.degradation.STRENGTHS`.
+        Name of the degradation, see `faces.degradation.STRENGTHS`.
     ruin : Degradation, optional
-        What else is done to the face.
+        Other degradations of the face.
     points : int
-        How many strengths, 2 to 200.
+        Number of strengths, 2 to 200.
 
     Raises
     ------

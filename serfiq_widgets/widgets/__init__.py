@@ -1,1 +1,1 @@
-"""The widgets: states that know no widget, views that observe them, explorers made of both."""
+"""The widgets: states without widgets, views that observe states, explorers made of both."""

@@ -1,4 +1,4 @@
-"""What all views are: widgets that are built once, and follow a state."""
+"""Base classes of all views: widgets that are built once and follow a state."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class View(w.VBox):
         return []
 
     def connect(self) -> None:
-        """Let the widgets and the state follow each other, where `build` has not."""
+        """Connect the widgets and the state where `build` has not."""
 
 
 class StateView(View):
-    """Shows something of an `ExplorerState`: a given one, or one of its own.
+    """A view of a given `ExplorerState`, or of one that it creates.
 
     Parameters
     ----------
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
         The photo.
     state : ExplorerState, optional
-        A state to share with other views. Without one the view has its own.
+        A state to share with other views; if not given, the view creates one.
     model, engine, device, seed, detector
-        As for `Scorer`, when the view has its own state.
+        As for `Scorer`, if the view creates its state.
 
     Attributes
     ----------
@@ -75,17 +75,17 @@ class StateView(View):
             self.state.image = image
 
     def accessories(self) -> list[w.Widget]:
-        """Make what the view needs besides, when it stands alone."""
+        """Make the other widgets that the view needs when it is used alone."""
         return []
 
 
 def heading(title: str, text: str) -> str:
-    """Return a picture's title and its one sentence, as HTML."""
+    """Return a figure's title and its one sentence as HTML."""
     return f"<h3>{title}</h3><p>{text}</p>"
 
 
 def picture(title: str, text: str, *parts: w.Widget) -> w.VBox:
-    """Return a picture, or several parts of one, under its title and its one sentence."""
+    """Return a figure, or several parts of one, under its title and its one sentence."""
     box = w.VBox([w.HTML(heading(title, text)), *parts])
     box.add_class("serfiq-picture")
     return box

@@ -1,4 +1,4 @@
-"""The BiasExplorer: choose an attribute, move the threshold, see what becomes of each group."""
+"""The BiasExplorer: choose an attribute, move the threshold, see the share of each group."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ NUMBERS = (
     "Kolmogorov-Smirnov, corrected after Holm; 0.0000 is below 0.00005."
 )
 COLUMNS = ["group", "images", "median", "below, %", "from", "to", "\u03b4", "p"]
-PLACES = {"quality": 0}  # of medians; four of others
+PLACES = {"quality": 0}  # decimal places of medians; four for others
 
 
 class BiasExplorer(View):
-    """Shows how scores differ between groups, live at every threshold.
+    """Shows how scores differ between groups, updated for every threshold.
 
     Parameters
     ----------
     table : mapping of arrays, data frame or ScoreTable, optional
-        Scores (``quality``, ``raw``, ``limit``) and groups, a row per image; from a folder by
-        ``serfiq score``. The bundled table of 19,446 UTKFace images if none is given.
+        Scores (``quality``, ``raw``, ``limit``) and groups, a row per image; ``serfiq score``
+        writes one for a folder. If not given, the bundled table of 19,446 UTKFace images.
     by : sequence of str, optional
-        The columns that say groups; all that can if not given.
+        The columns that define groups; if not given, all suitable ones.
     edges : mapping of str to sequence of float, optional
-        Bins of a column of numbers; ages fall into decades by themselves.
+        Bins of a column of numbers; ages are put into decades by default.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class BiasExplorer(View):
             self.add_class(name)
 
     def build(self) -> list[w.Widget]:
-        """Controls above, pictures below."""
+        """Make the controls above and the figures below."""
         state = self.state
         self._notice, self._says, self._about = Notice(), w.HTML(), w.HTML()
         self._attribute = w.Dropdown(
@@ -104,7 +104,7 @@ class BiasExplorer(View):
         return [self._notice, self._bar, self._says, self._about, self._pictures]
 
     def connect(self) -> None:
-        """Let the controls change the state, and the pictures follow it."""
+        """Let the controls change the state and the figures follow it."""
         state = self.state
         for control, name in ((self._attribute, "attribute"), (self._column, "column")):
             control.observe(show_errors(state, self._put(name)), "value")
@@ -125,7 +125,7 @@ class BiasExplorer(View):
         return put
 
     def _regroup(self, _: dict[str, Any]) -> None:
-        """Draw what only the groups decide; its line follows the slider by itself."""
+        """Draw the figures that depend on the groups only; the slider moves their line."""
         state = self.state
         span = state.span
         drawn = (state.grouped, state.threshold, span, state.column)
@@ -137,7 +137,7 @@ class BiasExplorer(View):
         self._follow({})
 
     def _follow(self, _: dict[str, Any]) -> None:
-        """Move what follows the threshold."""
+        """Update what depends on the threshold."""
         state = self.state
         rows, threshold = state.rows, state.threshold
         self._slider.value = threshold
@@ -156,7 +156,7 @@ class BiasExplorer(View):
 
 
 def summary(state: BiasState) -> str:
-    """Return what the threshold does, in one sentence."""
+    """Return the effect of the threshold in one sentence."""
     rows = state.rows
     below, total = sum(row.below for row in rows), sum(row.n for row in rows)
     least, most = min(rows, key=lambda row: row.rate), max(rows, key=lambda row: row.rate)
@@ -167,7 +167,7 @@ def summary(state: BiasState) -> str:
 
 
 def about(state: BiasState) -> str:
-    """Return what the pictures were drawn from: images, population, model, T, seed."""
+    """Return the source of the figures: images, population, model, T, seed."""
     known, grouped = state.table.about, state.grouped
     words = [f"{int(grouped.counts.sum()):,} images"]
     words += [f"{known['name']}"] if "name" in known else []

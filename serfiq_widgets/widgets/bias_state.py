@@ -1,4 +1,4 @@
-"""What the BiasExplorer shows, without any widget: table, attribute, score, threshold, rows."""
+"""The state of the BiasExplorer, without widgets: table, attribute, score, threshold, rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUNDLED = PACKAGE / "bundled" / "utkface_mini.npz"
 NO_GROUPS = (*SCORES, "path", "sha256", "box", "error")
 SPANS = {"quality": (0.0, 100.0)}
 QUALITY_MIDDLE = 50.0
-STEPS = 100  # at least as many thresholds over a range
+STEPS = 100  # least number of thresholds over a range
 
 
 class BiasState(HasMessage):
@@ -28,37 +28,37 @@ class BiasState(HasMessage):
     Parameters
     ----------
     table : mapping of arrays, data frame or ScoreTable, optional
-        Scores and groups; the bundled table of UTKFace if none is given.
+        Scores and groups; if not given, the bundled table of UTKFace.
     by : sequence of str, optional
-        The columns that say groups; all that can if not given.
+        The columns that define groups; if not given, all suitable ones.
     edges : mapping of str to sequence of float, optional
         Bins of a column of numbers.
 
     Attributes
     ----------
     attribute, column : str
-        Which column says the groups, and which one is the score; one of ``attributes`` and
+        The column of the groups and the column of the score; one of ``attributes`` and of
         ``columns``.
     threshold : float
         Images below it are discarded; kept within ``span``.
     grouped : GroupedScores
         The scores by group (read it, don't set it).
     rows : list of GroupRow
-        What is said of each group at the threshold (read it, don't set it).
+        The numbers of each group at the threshold (read it, don't set it).
     message : str
-        What went wrong last, empty when nothing did.
+        The last error, empty if there is none.
 
     Raises
     ------
     BadTable
-        It is no table, or no column says groups or scores.
+        It is no table, or no column has groups or scores.
     """
 
     attribute = t.Unicode()
     column = t.Unicode()
     threshold = t.Float(QUALITY_MIDDLE)
     grouped = t.Instance(GroupedScores)
-    rows: list[GroupRow] = t.List()  # type: ignore[assignment]  # traitlets gives the list
+    rows: list[GroupRow] = t.List()  # type: ignore[assignment]  # traitlets makes the list
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class BiasState(HasMessage):
 
     @property
     def step(self) -> float:
-        """A round step that leaves enough thresholds."""
+        """A round step that gives at least `STEPS` thresholds."""
         if self.column in SPANS:
             return 1.0
         low, high = self.grouped.range
@@ -102,7 +102,7 @@ class BiasState(HasMessage):
 
     @property
     def middle(self) -> float:
-        """A threshold to begin with: 50 of a quality, else where a tenth is discarded."""
+        """The initial threshold: 50 for a quality, else the one that discards 10 %."""
         if self.column in SPANS:
             return QUALITY_MIDDLE
         low, high = self.span
@@ -152,7 +152,7 @@ class BiasState(HasMessage):
         return self._known[key]
 
     def _with_names(self, table: ScoreTable) -> ScoreTable:
-        """Add what file names say, if they say something."""
+        """Add groups from the file names, if they contain any."""
         if "path" not in table.columns:
             return table
         try:
@@ -161,7 +161,7 @@ class BiasState(HasMessage):
             return table
 
     def _groupings(self) -> list[str]:
-        """Return the columns that sort the images into a few groups."""
+        """Return the columns that divide the images into a few groups."""
         found = []
         for name in self.table.columns:
             if name in NO_GROUPS:

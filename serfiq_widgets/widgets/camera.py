@@ -1,4 +1,4 @@
-"""The webcam: snapshots, and live frames that are scored several times a second."""
+"""The webcam: snapshots, and live frames, which are scored several times a second."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ NO_FACE = "No face in view: come closer, towards the light."
 
 
 class CameraFeed(Part):
-    """The webcam: snapshots, and live frames of which the next waits for an answer to the last.
+    """The webcam: snapshots, and live frames, each sent after the answer to the last one.
 
     Parameters
     ----------
     on_frame : callable of (kind: str, content: bytes) returning str
-        Called with a JPEG; ``kind`` is "snapshot" or "live". What it returns is said beside it.
+        Called with a JPEG; ``kind`` is "snapshot" or "live". The returned text is shown beside it.
 
     Attributes
     ----------
     live : bool
-        Whether people want live frames now; others that still arrive are dropped.
+        Whether live frames are on; if not, live frames that still arrive are dropped.
     """
 
     _esm = STATIC / "camera.js"
@@ -52,14 +52,14 @@ class CameraFeed(Part):
 
 
 class Camera(StateView):
-    """Scores what the webcam sees. Takes the parameters of `StateView`.
+    """Scores pictures of the webcam. Takes the parameters of `StateView`.
 
-    Frames live in memory only. A page that is neither on this machine nor under HTTPS gets no
-    camera from the browser, and is told so.
+    Frames are kept in memory only. Browsers give a camera only to pages on this machine or over
+    HTTPS; on other pages a message says so.
     """
 
     def build(self) -> list[w.Widget]:
-        """The feed, and the face with its quality when alone."""
+        """Make the feed; if used alone, also the face with its quality."""
         self._times: deque[float] = deque()
         self._snapshots = 0
         self.feed = CameraFeed(self._frame)
@@ -69,7 +69,7 @@ class Camera(StateView):
         return [Own(self.state, self.feed), FaceCard(self.state), Eraser(self.state)]
 
     def _frame(self, kind: str, content: bytes) -> str:
-        """Score a frame, and say what came of it."""
+        """Score a frame, and return the text to show."""
         take = self._live if kind == "live" else self._snapshot
         said: list[str] = []
         show_errors(self.state, lambda: said.append(take(content)))()

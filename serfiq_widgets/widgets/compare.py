@@ -1,4 +1,4 @@
-"""Comparing faces: a tray of pinned ones, two of them side by side, and the session's table."""
+"""Compare faces: a tray of pinned faces, two of them side by side, and the session's table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SCORES = (
 
 
 class ComparePanel(StateView):
-    """Compares two faces under the same masks, and lists what was scored in this session.
+    """Compares two faces under the same masks, and lists the faces scored in this session.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class ComparePanel(StateView):
             self._add(image)
 
     def build(self) -> list[w.Widget]:
-        """Tray and choice, two pictures, the table."""
+        """Make tray and choice, two figures, the table."""
         state = self.state
         self.add_class("serfiq-compare")
         self._pin = _button("Pin this face", "serfiq-pin", self.state, lambda _: state.pin())
@@ -117,7 +117,7 @@ class ComparePanel(StateView):
         self._add(Photo(content, name))
 
     def _add(self, image: ImageSource | AlignedFace | Photo) -> None:
-        """Score an image, and pin it if that went well."""
+        """Score an image, and pin it if that succeeded."""
         known = self.state.entries
         self.state.image = image
         if self.state.entries is not known:
@@ -161,7 +161,7 @@ class ComparePanel(StateView):
         self._show_pair()
 
     def _show_pair(self) -> None:
-        """Show A and B, or how to get two."""
+        """Show A and B, or how to pin two faces."""
         pinned = self.state.pinned
         chosen = [choice.value for choice in self._choices]
         ready = all(isinstance(c, int) and 1 <= c <= len(pinned) for c in chosen)
@@ -194,12 +194,12 @@ def _button(text: str, name: str, state: ExplorerState, act: Any) -> w.Button:
 
 
 def _shown(value: str | float) -> str | float:
-    """Return a number as the table takes it: JSON knows no NaN."""
+    """Return a value for the table, with "" for NaN, which JSON does not have."""
     return "" if isinstance(value, float) and np.isnan(value) else value
 
 
 def said(entry: Entry) -> str:
-    """Return an entry's quality in words, or its raw score where it has none."""
+    """Return an entry's quality in words, or its raw score if it has no quality."""
     quality = entry.result["quality"]
     if isinstance(quality, float):
         best = entry.result["controlled"]

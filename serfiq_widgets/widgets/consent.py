@@ -1,4 +1,4 @@
-"""The notice before one's own photo or camera, and the button that erases all of them."""
+"""The notice before the user's own photos or camera, and the button that erases all faces."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from serfiq_widgets.widgets.state import ExplorerState
 
 
 class Consent(Part):
-    """Says what happens to a photo, and asks for consent; only on a page that Voila serves.
+    """A notice on the use of photos that asks for consent; only on a page that Voila serves.
 
     Attributes
     ----------
     text : str
         The notice, as HTML.
     given : bool
-        Whether people consented.
+        Whether the user consented.
     """
 
     _esm = STATIC / "consent.js"
@@ -30,12 +30,12 @@ class Consent(Part):
 
 
 class Own(w.VBox):
-    """What takes people's own photos, behind the notice.
+    """Widgets for the user's own photos, enabled by consent.
 
     Parameters
     ----------
     state : ExplorerState
-        Whose ``consent`` opens it.
+        Its ``consent`` enables them.
     *takers : Widget
         Upload, camera.
     """
@@ -52,8 +52,8 @@ class Own(w.VBox):
 class Eraser(Part):
     """A button that erases every face of the session; see `ExplorerState.erase`.
 
-    A page may press it by itself, when nobody is there any more: it dispatches the event
-    ``serfiq-erase`` on its document.
+    A page can trigger it after the user has left: it dispatches the event ``serfiq-erase`` on its
+    document.
     """
 
     _esm = STATIC / "erase.js"

@@ -1,4 +1,4 @@
-"""The degradation lab: sliders that ruin a face, and the curve of one of them."""
+"""The degradation lab: sliders that degrade a face, and the curve of one of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SQUARE = "Drag the square on the face, or move it with the arrow keys."
 
 
 class DegradationLab(StateView):
-    """Ruins a face by sliders and says what that does to its quality.
+    """Degrades a face by sliders and shows the effect on its quality.
 
-    Takes the parameters of `StateView`. Standing alone, it shows the face.
+    Takes the parameters of `StateView`. Used alone, it also shows the face.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class DegradationLab(StateView):
     """
 
     def build(self) -> list[w.Widget]:
-        """Sliders on the left, the curve on the right; above them the face when alone."""
+        """Make sliders on the left, the curve on the right; if used alone, the face above."""
         self._curve: Sweep | None = None
         self._head = w.HTML()
         self._sliders = {
@@ -78,7 +78,7 @@ class DegradationLab(StateView):
         return [*face, self._head, self._bench]
 
     def connect(self) -> None:
-        """Let the controls change the state, and follow it."""
+        """Let the controls change the state and follow it."""
         state = self.state
         for name, slider in self._sliders.items():
             slider.observe(show_errors(state, self._change(name)), "value")
@@ -99,7 +99,7 @@ class DegradationLab(StateView):
         return change_ruin
 
     def _sync(self, _: dict[str, Any]) -> None:
-        """Let the controls show the ruin."""
+        """Set the controls to the current degradation."""
         ruin = self.state.ruin
         for name, slider in self._sliders.items():
             slider.value = getattr(ruin, name)
@@ -130,7 +130,7 @@ class DegradationLab(StateView):
         self._follow()
 
     def _follow(self) -> None:
-        """Keep the curve while only its own degradation moves; take it away otherwise."""
+        """Keep the curve while only its own degradation changes; otherwise remove it."""
         curve, ruin, everything = self._curve, self.state.ruin, self.state.everything
         if curve is None or everything is None:
             return

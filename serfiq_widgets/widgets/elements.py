@@ -1,7 +1,7 @@
-"""The small widgets that the explorers are made of: plot, slider, photo, face, table and others.
+"""The small widgets of which the explorers consist: plot, slider, photo, face, table and others.
 
-Each is a few lines of JavaScript in ``static/`` beside traits here. The plotly library (1.5 MB
-compressed) and the style sheet travel to the page once, not once per widget.
+Each has traits here and a few lines of JavaScript in ``static/``. The plotly library (1.5 MB
+compressed) and the style sheet are sent to the page once, not once per widget.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Look(anywidget.AnyWidget):
 
 
 class PlotlyLibrary(anywidget.AnyWidget):
-    """Holds `plotly_js.module` for all plots of a page, or where to fetch it; it has no view."""
+    """Holds `plotly_js.module` for all plots of a page, or its address; it has no view."""
 
     _esm = "export default {};"
     source = t.Bytes().tag(sync=True)
@@ -46,7 +46,7 @@ _shared: dict[str, anywidget.AnyWidget] = {}
 
 
 def shared(name: str, make: Callable[[], anywidget.AnyWidget]) -> anywidget.AnyWidget:
-    """Return the one model of this kernel by a name; made anew when it was closed."""
+    """Return this kernel's only model of a name; make it again if it was closed."""
     if name not in _shared or _shared[name].comm is None:
         _shared[name] = make()
     return _shared[name]
@@ -60,7 +60,7 @@ def plotly_library() -> anywidget.AnyWidget:
 
 
 class Part(anywidget.AnyWidget):
-    """A small widget; the style sheet travels to the page once for all of them."""
+    """A small widget; the style sheet is sent to the page once for all of them."""
 
     def __init__(self, **traits: Any) -> None:
         shared("look", Look)
@@ -68,21 +68,21 @@ class Part(anywidget.AnyWidget):
 
 
 class Plot(Part):
-    """Shows a plotly figure or a film; either can follow a slider in the browser by itself.
+    """Shows a plotly figure or a film; both can follow a slider in the browser, without Python.
 
     Attributes
     ----------
     figure : dict
         The figure as plotly's JSON; set it through `show`.
     clock : Slider
-        Whose value says how many passes a film shows, or where another figure's shapes,
-        lines across, stand.
+        Its value is the number of passes that a film shows, or in another figure the position of
+        the vertical lines (its shapes).
     chosen : int
-        Index of the chosen point, -1 for none; people choose one if ``choosable`` is set.
+        Index of the chosen point, -1 for none; users can choose one if ``choosable`` is set.
     label : str
-        What a screen reader says.
+        Text for screen readers.
     name : str
-        Name of the file when people save the picture.
+        Name of the file when the figure is saved.
     """
 
     _esm = STATIC / "plot.js"
@@ -106,21 +106,21 @@ class Plot(Part):
             self.figure = figure.to_plotly_json()
 
     def clear(self) -> None:
-        """Show nothing, and keep nothing of the last figure."""
+        """Show nothing, and drop the last figure."""
         self.figure = {}
 
 
 class Slider(Part):
-    """A slider with a number box, reachable by keyboard and named for screen readers.
+    """A slider with a number box, usable by keyboard and labelled for screen readers.
 
     Parameters
     ----------
     label : str
-        What it is called.
+        Name of the slider.
     value, least, most, step : float
-        Where it stands, its range and its step. Whatever a page sends ends within the range.
+        Its value, range and step. Values from the page are clipped to the range.
     playable : bool
-        With buttons that run through the values one by one.
+        With buttons that step through the values one by one.
     """
 
     _esm = STATIC / "slider.js"
@@ -147,7 +147,7 @@ class Slider(Part):
         )
 
     def stretch(self, least: float, most: float, step: float) -> None:
-        """Give it another range; the value stays if it lies within."""
+        """Set another range; the value stays if it is within."""
         self._least, self._most = least, most
         with self.hold_sync():
             self.min, self.max, self.step = least, most, step
@@ -160,16 +160,16 @@ class Slider(Part):
 
 
 class Readout(Part):
-    """Text with numbers that follow a slider in the browser by itself.
+    """Text with numbers that follow a slider in the browser, without Python.
 
     Attributes
     ----------
     template : str
-        HTML with ``{name}`` where a number belongs.
+        HTML with ``{name}`` as placeholder of a number.
     numbers : dict of str to list of str
-        By name, the numbers for every value of the clock, from the clock's ``min`` on.
+        For each name, the numbers for every value of the clock, from the clock's ``min`` on.
     clock : Slider
-        Whose value says which of them are shown.
+        Its value selects the numbers to show.
     """
 
     _esm = STATIC / "readout.js"
@@ -179,16 +179,16 @@ class Readout(Part):
 
 
 class PhotoView(Part):
-    """A photo with the faces found in it; of several, people choose the one that is meant.
+    """A photo with the faces found in it; users choose one if there are several.
 
     Attributes
     ----------
     src : str
         Data URL of the photo, empty for none.
     boxes : list of [left, top, width, height]
-        The faces, in shares of the photo's sides.
+        Boxes of the faces, as fractions of the photo's sides.
     landmarks : list of [x, y]
-        Of the chosen face, in shares of the photo's sides.
+        Landmarks of the chosen face, as fractions of the photo's sides.
     chosen : int
         Index of the chosen face.
     """
@@ -201,14 +201,14 @@ class PhotoView(Part):
 
 
 class Table(Part):
-    """A table whose headings sort it, with a button in each row if ``action`` names one.
+    """A table that a click on a heading sorts; ``action``, if set, labels a button in each row.
 
     Attributes
     ----------
     columns, rows : list
         Headings, and one list of str, int or float per row.
     places : list of int
-        Decimal places of each column's floats; four where it says nothing.
+        Decimal places of each column's floats; four by default.
     """
 
     _esm = STATIC / "table.js"
@@ -220,14 +220,14 @@ class Table(Part):
 
 
 class Download(Part):
-    """Buttons that hand people a file, made when they ask for it.
+    """Buttons that save a file, which is made on request.
 
     Parameters
     ----------
     offers : dict of str to str
-        Kind of file, and what its button says.
+        Kind of file, and the text of its button.
     on_ask : callable of (kind: str)
-        Called with one of these kinds; it answers with `hand`.
+        Called with one of these kinds; it sends the file by `hand`.
     """
 
     _esm = STATIC / "download.js"
@@ -248,14 +248,14 @@ class Download(Part):
 
 
 class SettingsLink(Part):
-    """A link to this page that carries settings, never a face.
+    """A link to this page with settings, never with a face.
 
     Attributes
     ----------
     settings : str
-        What the link carries, as a query string.
+        The settings of the link, as a query string.
     opened : str
-        What the page was opened with.
+        The settings with which the page was opened.
     """
 
     _esm = STATIC / "link.js"
@@ -264,14 +264,14 @@ class SettingsLink(Part):
 
 
 class Tour(Part):
-    """A button that leads through a page in a few notes, which can be skipped.
+    """A button that starts a tour of the page in a few notes, which can be skipped.
 
     Parameters
     ----------
     steps : dict of str to str
-        Beside which part of the widget a note stands (a CSS selector), and what it says.
+        The part of the widget beside each note (a CSS selector), and the note's text.
     on_start : callable
-        Called when people begin, to bring these parts into view.
+        Called when the tour starts, to show these parts.
     """
 
     _esm = STATIC / "tour.js"
@@ -283,18 +283,18 @@ class Tour(Part):
 
 
 class FaceView(Part):
-    """Shows an aligned face with an overlay, and lets people point at a place on it.
+    """Shows an aligned face with an overlay; users can point at a place on it.
 
     Attributes
     ----------
     face, overlay : str
-        Data URLs of the face and of what lies over it (empty for nothing).
+        Data URLs of the face and of the overlay (empty for none).
     strength : float
         Opacity of the overlay, 0..1.
     place : list of float
         x and y of the last place pointed at, in pixels of the aligned face, 0..112.
     movable : bool
-        Whether pointing has a meaning now.
+        Whether pointing at a place has an effect.
     """
 
     _esm = STATIC / "face.js"
@@ -306,10 +306,10 @@ class FaceView(Part):
 
 
 class Notice(HTML):
-    """One kind sentence about what went wrong, or nothing."""
+    """One sentence about an error, or nothing."""
 
     def say(self, text: str) -> None:
-        """Show a text, or nothing when it is empty."""
+        """Show a text, or nothing if it is empty."""
         self.value = (
             f'<div class="serfiq-message" role="alert">{escape(text)}</div>' if text else ""
         )
@@ -334,8 +334,8 @@ class Gallery(Part):
 class Upload(Part):
     """A button and drop target for photos.
 
-    Files travel in pieces below the servers' limit on messages and are put together here, where
-    the limit on bytes is enforced, whatever the browser claims.
+    The browser sends files in pieces below the servers' limit on messages. They are joined here,
+    where the limit on bytes is enforced independently of the browser.
 
     Parameters
     ----------
@@ -358,11 +358,11 @@ class Upload(Part):
         super().__init__(**traits)
         self._on_file = on_file
         self._on_error = on_error
-        self._content: bytearray | None = None  # of a file that is on its way
+        self._content: bytearray | None = None  # of a file in transfer
         self.on_msg(self._receive)
 
     def forget(self) -> None:
-        """Drop a file that is on its way."""
+        """Drop a file in transfer."""
         self._content = None
 
     def _receive(self, _: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:

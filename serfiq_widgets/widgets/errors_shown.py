@@ -1,4 +1,4 @@
-"""Errors of a callback become a message beside the widget; the kernel's log holds no photo."""
+"""Show errors of callbacks as a message beside the widget, and keep photos out of the log."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ INTERNAL_ERROR = (
 
 
 class HasMessage(t.HasTraits):
-    """A state with a message for people, empty when nothing went wrong."""
+    """A state with an error message for users, empty if there is no error."""
 
     message = t.Unicode("")
 
 
 def show_errors(state: HasMessage, callback: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a callback so that what it raises becomes the state's message."""
+    """Wrap a callback so that an exception becomes the state's message."""
 
     def guarded(*arguments: Any) -> None:
         try:
             callback(*arguments)
         except SerfiqError as error:
             state.message = str(error)
-        except Exception as error:  # noqa: BLE001  # the edge of the kernel: visitors come next
-            # without the traceback, whose values might hold a visitor's photo
+        except Exception as error:  # noqa: BLE001  # the outermost handler before the user
+            # without the traceback, whose values might contain a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
             state.message = INTERNAL_ERROR
 

@@ -1,6 +1,6 @@
-"""The evaluation explorer: move FMR and the discard, see curve, threshold and images that go.
+"""The evaluation explorer: sliders for FMR and discard; curves, threshold, discarded images.
 
-It observes an `EvaluationState`, which holds what is true and knows no widget.
+It observes an `EvaluationState`, which holds all data and has no widgets.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ DET = "The price of each: a lower FMR makes FNMR rise. <b>The diamond is where y
 
 
 class EvaluationExplorer(View):
-    """Shows what it is worth to discard images by their quality.
+    """Shows how errors fall when images are discarded by their quality.
 
     Parameters
     ----------
     source : Table or path of a ``.npz`` file, optional
-        What is evaluated: from `evaluation.measure.measure`, or saved by
+        The data to evaluate: from `evaluation.measure.measure`, or saved by
         ``serfiq evaluate --save``.
     folder : path, optional
-        Where the images lie, so that those that go can be seen. Without a source it is measured
-        now: one sub-folder per person. Without both, a table that ships with the package is shown.
+        Folder of the images, to show the discarded ones. Without a source it is measured now: one
+        sub-folder per person. Without both, the bundled table is shown.
     model, passes, aligned
         The network and how its images are scored, when a folder is measured; see `measure`.
     scores : path or DataFrame, optional
-        Rivals' scores to show beside ours, joined by their column ``path``; see `join_scores`.
+        Scores of other methods to compare, joined by their column ``path``; see `join_scores`.
     on_open : callable of (path: Path), optional
-        Called with an image that people choose.
+        Called with the path of an image that the user chooses.
     explorer : Explorer or ExplorerState, optional
-        Opens the image that people choose.
+        Opens the image that the user chooses.
     fmr, share, quality
-        Where it starts; see `EvaluationState`.
+        Initial values; see `EvaluationState`.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class EvaluationExplorer(View):
             self.add_class(name)
 
     def build(self) -> list[w.Widget]:
-        """Sliders above, pictures below."""
+        """Make the sliders above and the figures below."""
         state = self.state
         low, high = math.log10(MIN_FMR), math.log10(MAX_FMR)
         self._fmr = Slider("log\u2081\u2080 of FMR", math.log10(state.fmr), low, high, 0.1)
@@ -149,13 +149,13 @@ class EvaluationExplorer(View):
         return [self._notice, moves, self._says, pictures, self._caption]
 
     def _gone_part(self) -> list[w.Widget]:
-        """Make thumbnails where there are images, else rows of numbers."""
+        """Make thumbnails if there are images, else rows of numbers."""
         self._gallery, self._rows = Gallery(), Rows(columns=COLUMNS)
         visible = self._folder is not None and self.state.table.names
         return [self._gallery] if visible else [self._rows]
 
     def connect(self) -> None:
-        """Let the controls change the state, and the pictures follow it."""
+        """Let the controls change the state and the figures follow it."""
         state = self.state
         state.observe(lambda change: self._notice.say(change["new"]), "message")
         state.observe(show_errors(state, self._follow_fmr), "curves")
@@ -205,7 +205,7 @@ class EvaluationExplorer(View):
         self._show_gone()
 
     def _show_gone(self) -> None:
-        """Show some of the images that go, those at the cut or the worst."""
+        """Show some of the discarded images: those at the cut, or the worst."""
         state = self.state
         last = self._which.value == LAST
         self._numbers = state.discarded[::-1][:SHOWN] if last else state.discarded[:SHOWN]
@@ -239,7 +239,7 @@ class EvaluationExplorer(View):
         return data_url(picture)
 
     def _open(self, change: dict[str, Any]) -> None:
-        """Hand an image that was chosen to whoever wants it."""
+        """Pass a chosen image to ``on_open`` and to the explorer."""
         if not 0 <= change["new"] < len(self._numbers):
             return
         path = self._path(int(self._numbers[change["new"]]))

@@ -1,4 +1,4 @@
-"""What an evaluation explorer shows, without any widget: FMR, discard, curves, images that go."""
+"""The state of an evaluation explorer, without widgets: FMR, discard, curves, discarded images."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ MIN_FMR, MAX_FMR = 1e-5, 0.1
 MAX_SHARE = 0.6
 BAND_SHARES = np.linspace(0, MAX_SHARE, 31)
 Indices = NDArray[np.int32]
-DRAWS = 60  # enough to see a band's width while a slider moves
+DRAWS = 60  # enough for the width of a band while a slider moves
 
 
 class EvaluationState(HasMessage):
-    """What an evaluation explorer shows, without any widget.
+    """The state of an evaluation explorer, without widgets.
 
-    What does not depend on FMR is made once, so that a move costs sums alone.
+    Data that do not depend on FMR are computed once, so that a change of FMR needs only sums.
 
     Attributes
     ----------
     orders : dict of str to Order
-        By quality.
+        The order of the images by each quality.
     partners, errors : (N,) ndarrays of int
-        How many genuine comparisons each image takes part in, and how many of them are missed.
+        Number of genuine comparisons of each image, and number of false non-matches among them.
     det : two (P,) ndarrays of float64
         FMR and FNMR of the DET curve.
     table : Table
-        What is evaluated; at least one quality.
+        The data that are evaluated, with at least one quality.
     fmr : float
-        The FMR that is allowed, 1e-5 to 0.1.
+        The allowed FMR, 1e-5 to 0.1.
     share : float
-        Share of the images that are discarded, 0 to 0.6.
+        Discard fraction of the images, 0 to 0.6.
     quality : str
-        The quality by which they are.
+        The quality by which images are discarded.
     threshold, fnmr : float
         At this FMR, without any discard (read them, don't set them).
     curves : dict of str to Curve
-        By quality (read it).
+        The curve of each quality (read it).
     band : tuple of (S,) ndarrays
         Shares, lower and upper end of the quality's 95 % band over people (read it).
     discarded : (K,) ndarray of int
-        Numbers of the images that go, the worst first (read it).
+        Indices of the discarded images, the worst first (read it).
     """
 
     table = t.Instance(Table)
@@ -102,18 +102,18 @@ class EvaluationState(HasMessage):
         self._discard()
 
     def at(self, name: str | None = None) -> float:
-        """FNMR of a quality, or of the chosen one, at the discarded share."""
+        """Return the FNMR of a quality, or of the chosen one, at the discard fraction."""
         return float(self.curves[name or self.quality].at(self.share))
 
     def share_of_errors(self) -> float:
-        """Share of the misses that an image that goes takes part in."""
+        """Return the fraction of false non-matches that involve a discarded image."""
         goes = np.zeros(self.table.comparisons.images, bool)
         goes[self.discarded] = True
         first, second = self._missed
         return float((goes[first] | goes[second]).mean()) if len(first) else 0.0
 
     def _judge(self) -> None:
-        """Take threshold, errors and curves at the FMR."""
+        """Compute threshold, errors and curves at the FMR."""
         compared = self.table.comparisons
         level = threshold_at(compared, self.fmr)
         missed = compared.genuine < level
@@ -134,7 +134,7 @@ class EvaluationState(HasMessage):
         return (BAND_SHARES, *self._resamplers[name].at(self.fmr).band())
 
     def _count(self, first: Indices, second: Indices) -> NDArray[np.int64]:
-        """How many of these comparisons each image (N,) takes part in."""
+        """Return how many of these comparisons each image (N,) is in."""
         ends = np.concatenate([first, second])
         return np.bincount(ends, minlength=self.table.comparisons.images)
 

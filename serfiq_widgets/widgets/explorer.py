@@ -1,6 +1,6 @@
-"""The Explorer: choose a photo, slide the passes, ruin the face, compare; everything answers.
+"""The Explorer: choose a photo, set the passes, degrade the face, compare; all views update.
 
-It observes an `ExplorerState`, which holds what is true and knows no widget.
+It observes an `ExplorerState`, which holds all data and has no widgets.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 TRUST, GROUPS = 3, 4  # tabs that are built when they are opened
 THUMBNAIL_SIDE = 96
-MAX_OWN, MAX_OWN_BYTES = 30, 40_000_000  # of one visitor's photos that are kept in memory
+MAX_OWN, MAX_OWN_BYTES = 30, 40_000_000  # limits of one visitor's photos in memory
 TOUR = {
     ".serfiq-head": "Choose a face here, or bring your own: a file, or the camera.",
     ".serfiq-card": """\
@@ -68,18 +68,18 @@ class Explorer(View):
     Parameters
     ----------
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array or AlignedFace, optional
-        The first photo; the first sample if none is given.
+        The first photo; if not given, the first sample.
     model, engine, device, seed, detector
         As for `Scorer`.
     passes : int
-        Where the slider starts, 2 to 200.
+        Initial value of the slider, 2 to 200.
 
     Attributes
     ----------
     image, ruin, passes, result, quality
         Traits; set ``image``, ``ruin`` and ``passes``, observe all (see `ExplorerState`).
     state : ExplorerState
-        All else that is shown, such as ``entries``, ``pinned`` and ``chosen``.
+        The other data, such as ``entries``, ``pinned`` and ``chosen``.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class Explorer(View):
         return check_passes(proposal["value"], most=SLIDER_PASSES)
 
     def build(self) -> list[w.Widget]:
-        """Gallery and upload above; the face on the left, the tabs on the right."""
+        """Make gallery and upload above, the face on the left, the tabs on the right."""
         state = self.state
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._photos])
         self._upload = Upload(
@@ -170,7 +170,7 @@ class Explorer(View):
         return [self._head, self._notice, self._body, self._status]
 
     def connect(self) -> None:
-        """Mirror the state's traits; let gallery, tabs and messages follow it."""
+        """Copy the state's traits; let gallery, tabs and messages follow it."""
         state = self.state
         for name in ("image", "ruin", "passes"):
             _mirror(self, state, name)
@@ -196,7 +196,7 @@ class Explorer(View):
         self._tabs.selected_index = 0
 
     def _build_later(self, change: dict[str, Any]) -> None:
-        """Build what few visitors open, about datasets, when its tab is opened first."""
+        """Build a tab about datasets when it is first opened: few visitors open them."""
         box = self._later.get(change["new"])
         if box is None or box.children:
             return
@@ -214,7 +214,7 @@ class Explorer(View):
         self._tabs.set_title(1, f"Compare ({count})" if count else "Compare")
 
     def _new_clean(self, _: dict[str, Any]) -> None:
-        """Mark the photo in the gallery; put it there if it is a new one."""
+        """Mark the photo in the gallery; add it if it is new."""
         image = self.state.source
         if self.state.live or isinstance(image, AlignedFace):
             self._gallery.chosen = -1
@@ -235,7 +235,7 @@ class Explorer(View):
         return len(own) > MAX_OWN or (size > MAX_OWN_BYTES and len(own) > 1)
 
     def _forget(self) -> None:
-        """Let go of people's own photos."""
+        """Drop the user's own photos."""
         self._upload.forget()
         del self._photos[self._samples :]
         self._gallery.items = self._gallery.items[: self._samples]
@@ -255,7 +255,7 @@ def _mirror(source: t.HasTraits, target: t.HasTraits, name: str) -> None:
 
 
 def _same(known: Any, image: Any) -> bool:
-    """Whether two photos are one; files count as one by their path."""
+    """Whether two photos are the same; files are compared by their paths."""
     if isinstance(known, Path) and isinstance(image, str | Path):
         return known.resolve() == Path(image).resolve()
     return known is image
@@ -263,7 +263,7 @@ def _same(known: Any, image: Any) -> bool:
 
 def _thumbnail(photo: Any) -> dict[str, str]:
     label = Path(str(getattr(photo, "name", "own photo"))).stem
-    if photo in sample_images():  # named after the person, and what was done to the photo
+    if photo in sample_images():  # named after the person and the degradation
         person, _, ruin = label.partition("_")
         label = ruin.replace("_", " ") or person
     return {"label": label, "src": data_url(preview(photo, THUMBNAIL_SIDE))}

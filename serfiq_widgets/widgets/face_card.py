@@ -1,4 +1,4 @@
-"""The face that is scored: the photo with what was found, the aligned face, and its heat map."""
+"""The face that is scored: the photo with the faces found, the aligned face, and its heat map."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FACE_SIDE = 224
 SEVERAL = "{} faces were found. The largest central one is scored: click the one that you mean."
-PAUSE_S = 0.1  # before the heat map starts, so that a dragged slider does not wait for it
+PAUSE_S = 0.1  # before the heat map starts, so that it does not delay a dragged slider
 HEAT_TEXT = (
     "A grey patch visits the face: <b>orange, the network needs this</b> (covered, the score falls "
     "by up to {fall:.4f}); blue, it is better off without (up to {rise:.4f}). This shows the "
@@ -38,7 +38,7 @@ HEAT_TEXT = (
 
 
 class FaceCard(View):
-    """Shows the face of a state; with a switch for where its score comes from."""
+    """Shows the face of a state, with a switch for the heat map of its score."""
 
     def __init__(self, state: ExplorerState) -> None:
         self.state = state
@@ -46,7 +46,7 @@ class FaceCard(View):
         super().__init__()
 
     def build(self) -> list[w.Widget]:
-        """What was found, what the network sees, and the switch."""
+        """Make the photo, the aligned face, and the switch."""
         self._photo, self._view = PhotoView(), FaceView()
         self._several, self._sentence = w.HTML(), w.HTML()
         self._heat = w.Checkbox(
@@ -62,7 +62,7 @@ class FaceCard(View):
         return [faces, self._several, heat, self._sentence]
 
     def connect(self) -> None:
-        """Let face, boxes and colours follow the state, and people choose on them."""
+        """Let face, boxes and colours follow the state, and clicks on them change it."""
         state = self.state
         w.jslink((self._strength, "value"), (self._view, "strength"))
         state.observe(show_errors(state, self._new_photo), "clean")
@@ -104,7 +104,7 @@ class FaceCard(View):
         self.state.ruin = self.state.ruin.replace(x=x, y=y)
 
     def _restart(self, _: dict[str, Any]) -> None:
-        """Drop the heat map of the face before; begin a new one if it is wanted."""
+        """Drop the heat map of the previous face; start a new one if it is switched on."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -114,14 +114,14 @@ class FaceCard(View):
             return
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # outside a kernel nobody waits meanwhile
+        except RuntimeError:  # without an event loop, compute it at once
             for change in heatmap_in_steps(self.state.scorer, self.state.everything.face):
                 self._show_heat(change)
         else:
             self._task = loop.create_task(self._follow(self.state.everything.face))
 
     async def _follow(self, face: AlignedFace) -> None:
-        """Draw the heat map batch by batch; other messages get their turn in between."""
+        """Draw the heat map batch by batch; other messages are handled in between."""
         await asyncio.sleep(PAUSE_S)
         try:
             for change in heatmap_in_steps(self.state.scorer, face):
@@ -137,9 +137,9 @@ class FaceCard(View):
 
 
 def photo_traits(image: ImageSource | AlignedFace, face: AlignedFace) -> dict[str, Any]:
-    """Return the photo and where its faces lie, for a `PhotoView`; empty if it was given aligned.
+    """Return the photo and its faces, for a `PhotoView`; empty if it was given aligned.
 
-    Boxes and landmarks are in shares of the photo's sides.
+    Boxes and landmarks are fractions of the photo's sides.
     """
     if face.box is None or isinstance(image, AlignedFace):
         return {"src": "", "boxes": [], "landmarks": [], "chosen": 0}
@@ -155,7 +155,7 @@ def photo_traits(image: ImageSource | AlignedFace, face: AlignedFace) -> dict[st
 
 
 def preview(image: ImageSource | Photo, side: int) -> Image.Image:
-    """Return a photo at no more than so many pixels a side."""
+    """Return a photo, shrunk to at most ``side`` pixels a side."""
     if isinstance(image, Photo):
         pixels = image.pixels() if image.preview is None else image.preview
     else:

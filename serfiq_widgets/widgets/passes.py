@@ -1,6 +1,6 @@
-"""Views of one state: cloud, distances, running score, formula, and the slider that moves them.
+"""Views of one state: cloud, distances, running score, formula, and the slider of the passes.
 
-Each can stand alone in a notebook, or beside others on one shared state.
+Each can be used alone in a notebook, or together with others on one shared state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PassesSlider(Slider):
-    """The number of passes of a state, as a slider that can be played."""
+    """A playable slider for the number of passes of a state."""
 
     def __init__(self, state: ExplorerState) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class PassesSlider(Slider):
 
 
 class PassesView(StateView):
-    """A picture of the passes: the film that ``film`` makes of a result follows the slider."""
+    """A figure of the passes: the film that ``film`` returns for a result follows the slider."""
 
     TITLE: str
     TEXT: str
@@ -59,7 +59,7 @@ class PassesView(StateView):
         super().__init__(image, state=state, **scorer)
 
     def build(self) -> list[w.Widget]:
-        """Title, one sentence, the picture."""
+        """Make title, one sentence, and the figure."""
         self.add_class("serfiq-picture")
         self._clock = self._clock or PassesSlider(self.state)
         self.head = w.HTML(heading(self.TITLE, self.TEXT))
@@ -79,7 +79,7 @@ class PassesView(StateView):
 
 
 class SpreadView(PassesView):
-    """The cloud of embeddings, one dot per pass; people can ask about each.
+    """The cloud of embeddings, one dot per pass; a click on a dot describes its pass.
 
     Takes the parameters of `StateView`.
 
@@ -110,7 +110,7 @@ class SpreadView(PassesView):
         return [*parts, self._answer]
 
     def film(self, result: QualityResult) -> Film:
-        """Return the cloud, flat or on a sphere, and say which it is."""
+        """Return the cloud, flat or on a sphere, and set the title and sentence for it."""
         flat = self.state.projection == "plane"
         self.head.value = heading(self.TITLE, self.TEXT if flat else captions.SPHERE)
         project = figures.principal if flat else figures.on_sphere
@@ -151,7 +151,7 @@ class RunningScoreView(PassesView):
         return [head, self._interval, plot]
 
     def film(self, result: QualityResult) -> Film:
-        """Return both curves, and the interval that was chosen."""
+        """Return both curves with the chosen interval."""
         switch = self._interval.layout
         switch.display = "" if result.is_controlled else "none"
         return figures.running_film(result, self._interval.value)
@@ -175,7 +175,7 @@ class FormulaView(PassesView):
     """SER-FIQ's formula with the current numbers. Takes the parameters of `StateView`."""
 
     def build(self) -> list[w.Widget]:
-        """Title, one sentence, the formula."""
+        """Make title, one sentence, and the formula."""
         self.add_class("serfiq-picture")
         self._clock = self._clock or PassesSlider(self.state)
         head = w.HTML(heading("The formula", captions.ABOUT_FORMULA))

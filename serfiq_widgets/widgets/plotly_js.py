@@ -1,7 +1,7 @@
 """The plotly library for pages, as one compressed JavaScript module.
 
-Our own server hands it out, so that browsers fetch it while the page loads, and keep it. Elsewhere,
-as in JupyterLab, a widget carries it.
+The package's own server serves it, so that browsers fetch it while the page loads, and cache it.
+Elsewhere, such as in JupyterLab, a widget contains it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pkgutil
 from functools import cache
 
 PATH = "/plotly.js"
-ADDRESS = "SERFIQ_PLOTLY"  # set to that path in the environment of kernels whose page fetches it
-# It hides a loader on the page (RequireJS) from the library, which would register with it.
+ADDRESS = "SERFIQ_PLOTLY"  # environment variable with that path, for kernels whose page fetches it
+# Hides the page's module loader (RequireJS) from the library, which would register with it.
 HEAD = b"const module = { exports: {} }, exports = module.exports, define = undefined;\n"
 TAIL = b"\nexport default module.exports;"
 

@@ -33,28 +33,28 @@ RUINS = (
     Degradation(cover="sunglasses"),
     Degradation(cover="mask"),
 )
-CLEAR_GAP = 10  # quality points: below, a question would be a quarrel
+CLEAR_GAP = 10  # quality points: below, the answer is not clear
 PASSES, SIDE = 100, 168
 QUESTION = "Which of these two is better <b>for recognition</b>? Vote, then choose."
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A face that a question may show, and what was done to it."""
+    """A face for questions, with its name and degradation."""
 
     name: str
     face: AlignedFace
 
 
 class PredictPanel(StateView):
-    """Asks which of two faces is better, and shows what the network says.
+    """Asks which of two faces is better, and shows the network's answer.
 
-    Takes the parameters of `StateView`; the questions come from the samples and from what ruins
-    them, in an order that the scorer's seed decides.
+    Takes the parameters of `StateView`. The questions come from the samples and degraded samples,
+    in an order determined by the scorer's seed.
     """
 
     def build(self) -> list[w.Widget]:
-        """The question, the two faces, the answer."""
+        """Make the question, the two faces, the answer."""
         self.add_class("serfiq-predict")
         self.asked = self.right = 0
         self._pair: tuple[QualityResult, QualityResult] | None = None
@@ -83,7 +83,7 @@ class PredictPanel(StateView):
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """The samples, and the clean ones ruined in each way."""
+        """The samples, and the clean ones with each degradation."""
         found = [
             Candidate(path.stem.replace("_", ", "), find(self.state.scorer, path))
             for path in sample_images()
@@ -112,7 +112,7 @@ class PredictPanel(StateView):
         self._next.description = "Begin"
 
     def _shuffled(self) -> Iterator[tuple[Candidate, Candidate]]:
-        """Pairs whose qualities differ clearly, in random order, left and right at random."""
+        """Yield pairs whose qualities differ clearly, in random order, left and right at random."""
         faces = self.candidates
         raw = self.state.scorer.best_scores([one.face for one in faces])
         card = self.state.scorer.card
@@ -122,7 +122,7 @@ class PredictPanel(StateView):
             yield faces[first[i]], faces[second[i]]
 
     def ask(self) -> None:
-        """Put the next question."""
+        """Show the next question."""
         pair = next(self._questions, None)
         if pair is None:
             self._questions = self._shuffled()
@@ -146,7 +146,7 @@ class PredictPanel(StateView):
         self._next.description = "Another pair"
 
     def answer(self, side: int) -> None:
-        """Take a vote, 0 for left and 1 for right, and reveal."""
+        """Take an answer, 0 for left and 1 for right, and show the result."""
         if self._pair is None or self._buttons[0].disabled:
             return
         left, right = self._pair

@@ -1,4 +1,4 @@
-"""The panel for the curious: settings of the scorer."""
+"""The panel with the scorer's settings."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class SettingsPanel(StateView):
     """
 
     def build(self) -> list[w.Widget]:
-        """One control each."""
+        """Make one control per setting."""
         self.add_class("serfiq-settings")
         self._syncing = False
         options = self.state.scorer.options
-        # what the label of an own network stands for: its path or module, and its card
+        # by the label of a user's network: its path or module, and its card
         self._own_network = {self._label(): {k: getattr(options, k) for k in ("model", "card")}}
         self._scorer: dict[str, Any] = {
             "model": w.Dropdown(options=self._models(), description="network"),
@@ -74,7 +74,7 @@ class SettingsPanel(StateView):
         return [head, *self._scorer.values(), self._about, self._projection, self._own]
 
     def _models(self) -> tuple[str, ...]:
-        """What may be chosen: the networks that are here now, and the present one."""
+        """The networks to choose from: those available now, and the current one."""
         return tuple(dict.fromkeys([*usable(), self._label()]))
 
     def _label(self) -> str:
@@ -94,15 +94,15 @@ class SettingsPanel(StateView):
                 if name == "model":
                     another = {"model": change["new"], "card": None}
                     changes = self._own_network.get(change["new"], another)
-                    changes = {**changes, "alpha": None, "r": None}  # those are another network's
+                    changes = {**changes, "alpha": None, "r": None}  # not of this network
                 self.state.configure(**changes)
 
         return change_setting
 
     def _sync(self) -> None:
-        """Let the controls show what is so, also after a refusal.
+        """Set the controls to the state's values, also after an invalid setting.
 
-        A value beyond a control's range is shown at its end, and stays what it is.
+        A value outside a control's range is shown at the end of the range, and is not changed.
         """
         self._syncing = True
         try:
@@ -118,6 +118,6 @@ class SettingsPanel(StateView):
 
 
 def about(card: Card) -> str:
-    """Return where a network's stretch comes from, and what is to be known of it, as HTML."""
+    """Return the source of a network's stretch, and the card's notes, as HTML."""
     stretch = f"\u03b1 {card.alpha:.4g}, r {card.r:.4g}: {card.population}."
     return "".join(f"<p>{escape(text)}</p>" for text in (stretch, *card.notes))

@@ -1,7 +1,7 @@
-"""What the explorers show, without any widget: image, face, ruin, passes, result, session.
+"""The state of the explorers, without widgets: image, face, degradation, passes, result, session.
 
-Every face is scored once with all passes. The slider only chooses how many of them count, so a move
-costs no inference; a change of the ruin costs one pass through the trunk.
+Every face is scored once with all passes. The slider only selects how many of them are used, which
+needs no inference; a change of the degradation needs one pass through the trunk.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Entry:
     Attributes
     ----------
     name : str
-        The image, and what was done to it.
+        The image, and its degradation.
     face : AlignedFace
-        What was scored, ruin included.
+        The face that was scored, with the degradation.
     result : dict of str to str, int or float
         The numbers: model, seed, passes, raw, low, high, limit, quality.
     """
@@ -53,47 +53,47 @@ class Entry:
 
 
 class ExplorerState(HasMessage):
-    """What an explorer shows, without any widget.
+    """The state of an explorer, without widgets.
 
     Attributes
     ----------
     scorer : FaceScorer
-        The network; a new one scores the face anew, and finds it anew with another detector (see
-        `configure`).
+        The network; setting it scores the face again, and with another detector also finds it
+        again (see `configure`).
     image : path, bytes, file object, PIL image, (H, W, 3) uint8 RGB array, AlignedFace or Photo
-        Setting it scores it and takes the ruin away. If that fails, ``message`` says why and the
-        last result stays.
+        Setting it scores it and removes the degradation. If that fails, ``message`` says why and
+        the last result stays.
     which : int
-        Which of the image's faces is meant, 0 for the largest central one.
+        Index of the scored face in the image, 0 for the largest central one.
     ruin : Degradation
-        What is done to the aligned face before it is scored.
+        Degradation of the aligned face before it is scored.
     passes : int
-        How many passes count, 2 to 200.
+        How many passes are used, 2 to 200.
     chosen : int
-        Index of the pass that people look at, -1 for none.
+        Index of the pass that the user selected, -1 for none.
     projection : {"plane", "sphere"}
         How the embeddings are shown.
     clean : QualityResult
-        The image's result without ruin and with all 200 passes (read it, don't set it).
+        The image's result without degradation, with all 200 passes (read it, don't set it).
     everything : QualityResult
-        The result with ruin and with all 200 passes (read it, don't set it).
+        The result with degradation and with all 200 passes (read it, don't set it).
     result : QualityResult
-        The result with ruin and with ``passes`` passes.
+        The result with degradation and with ``passes`` passes.
     quality : int
-        Its quality component value, 0..100; None where the network is not calibrated.
+        Its quality component value, 0..100; None if the network is not calibrated.
     source : as ``image``
-        The image that ``clean`` was scored from: the last one that went well.
+        The image from which ``clean`` was scored: the last one that succeeded.
     live : bool
         Whether that is a frame of the running camera, which is kept nowhere else.
     entries, pinned : tuple of Entry
-        What was scored in this session, oldest first, and what was pinned of it.
+        The faces scored in this session, oldest first, and the pinned ones.
     consent : bool
-        Whether people were told what happens to their photos, and agreed.
+        Whether the user was informed of the use of photos, and agreed.
     erasures : int
-        How often all faces were erased; what holds one observes it, and lets go.
+        Number of erasures of all faces; objects that hold a face observe it, and drop the face.
     message, missed : str
-        What went wrong last, empty when nothing did; ``missed`` if it was a frame of the running
-        camera, where the next one is on its way.
+        The last error, empty if there is none; in ``missed`` if it was a frame of the running
+        camera, where the next frame follows soon.
     """
 
     scorer: Any = t.Any()  # a FaceScorer
@@ -107,9 +107,9 @@ class ExplorerState(HasMessage):
     everything = t.Instance(QualityResult, allow_none=True)
     result = t.Instance(QualityResult, allow_none=True)
     quality = t.Int(None, allow_none=True)
-    entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets gives the tuple
+    entries: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]  # traitlets makes the tuple
     pinned: tuple[Entry, ...] = t.Tuple()  # type: ignore[assignment]
-    consent = t.Bool(False)  # noqa: FBT003  # traitlets takes the default so
+    consent = t.Bool(False)  # noqa: FBT003  # the default, as traitlets requires
     erasures = t.Int(0)
     missed = t.Unicode("")
 
@@ -130,7 +130,7 @@ class ExplorerState(HasMessage):
 
     @contextmanager
     def _saying(self) -> Iterator[None]:
-        """Turn an error into the message."""
+        """Set the message to an error's text."""
         try:
             yield
         except SerfiqError as error:
@@ -154,7 +154,7 @@ class ExplorerState(HasMessage):
             self._take(self.source, change["new"])
 
     def _take(self, image: Any, which: int) -> None:
-        """Find and score a face; it takes the place of the last one if that went well."""
+        """Find and score a face; if that succeeds, it replaces the last one."""
         self.message = self.missed = ""
         start = perf_counter()
         face = find(self.scorer, image, which)
@@ -175,9 +175,9 @@ class ExplorerState(HasMessage):
         self.image = frame
 
     def erase(self) -> None:
-        """Forget every image, face and result of this session; the first sample is shown then.
+        """Drop every image, face and result of this session; show the first sample.
 
-        Consent is asked for again. A kiosk calls this when nobody is there any more.
+        Consent is needed again. A kiosk calls this when the user has left.
         """
         for result in (self.clean, self.result):
             if result is not None:
@@ -193,13 +193,13 @@ class ExplorerState(HasMessage):
 
     @property
     def calibrated(self) -> bool:
-        """Whether the network's quality means something; if not, `Card.uncalibrated` says why."""
+        """Whether the network's quality has a meaning; if not, see `Card.uncalibrated`."""
         return bool(self.scorer.calibrated)
 
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`.
 
-        Strangers may change no more than `FOR_STRANGERS`; the rest is left as it is.
+        In a public demo only the settings in `FOR_STRANGERS` change; others are ignored.
         """
         self.message = ""
         if among_strangers():
@@ -238,7 +238,7 @@ class ExplorerState(HasMessage):
                 self.quality = result.quality if result.calibrated else None
 
     def note(self) -> Entry | None:
-        """Put what is shown now into the session's entries, once, and return it."""
+        """Add the current result to the session's entries, once, and return its entry."""
         if self.result is None:
             return None
         result = self.result
@@ -267,7 +267,7 @@ class ExplorerState(HasMessage):
         return entry
 
     def pin(self, entry: Entry | None = None) -> None:
-        """Pin an entry, or what is shown now, for comparison.
+        """Pin an entry, or the current result, for comparison.
 
         Raises
         ------
@@ -282,7 +282,7 @@ class ExplorerState(HasMessage):
 
 
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether numbers are the same, also those that are missing, which are NaN."""
+    """Whether numbers are the same; missing ones are NaN."""
     return all(
         first[name] == value or value != first[name] != first[name]
         for name, value in second.items()

@@ -1,12 +1,12 @@
-"""Whether a kernel is used by strangers, and what they may set."""
+"""Whether a kernel belongs to a public demo, and which settings its visitors may change."""
 
 from __future__ import annotations
 
 import os
 
-STRANGERS = "SERFIQ_STRANGERS"  # set in the environment of kernels that strangers use
+STRANGERS = "SERFIQ_STRANGERS"  # environment variable of kernels of a public demo
 FOR_STRANGERS = ("seed", "rate", "alpha", "r")
-"""What strangers may set of a scorer: another network or engine would take the machine's memory."""
+"""Scorer settings open to visitors; another network or engine would need more memory."""
 
 
 def among_strangers() -> bool:

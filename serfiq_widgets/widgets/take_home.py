@@ -1,6 +1,6 @@
-"""What people take home: scores as CSV and JSON, a page that opens offline, settings as a link.
+"""Downloads: scores as CSV and JSON, a page that opens offline, and a link with the settings.
 
-A photo is in none of them unless it is asked for.
+They contain a photo only on request.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TakeHomePanel(StateView):
     """
 
     def build(self) -> list[w.Widget]:
-        """A tick for the photo, the buttons, the link."""
+        """Make a checkbox for the photo, the buttons, the link."""
         self.add_class("serfiq-take-home")
         self._photo = w.Checkbox(description="with the face in the page", indent=False)
         offers = {
@@ -73,7 +73,7 @@ class TakeHomePanel(StateView):
         Raises
         ------
         BadSetting
-            The page is asked for before anything was scored.
+            The page is requested before a face was scored.
         """
         if kind == "csv":
             return "serfiq-scores.csv", "text/csv", scores_csv(self.state.entries)
@@ -109,7 +109,7 @@ class TakeHomePanel(StateView):
         Raises
         ------
         BadSetting
-            They cannot be read, or name what is not here.
+            They cannot be read, or name something that is not available.
         """
         found = parse_settings(query)
         scorer = {k: found[k] for k in ("model", "seed", "rate", "alpha", "r") if k in found}
@@ -130,7 +130,7 @@ def rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 
 
 def scores_csv(entries: Iterable[Entry]) -> bytes:
-    """Return the scores as CSV in UTF-8; names that a spreadsheet would compute are quoted."""
+    """Return the scores as CSV in UTF-8; names that look like formulas are escaped."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -147,7 +147,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def scores_json(entries: Iterable[Entry]) -> bytes:
-    """Return the scores as JSON; what is not known (an interval of two passes) is null."""
+    """Return the scores as JSON; unknown numbers (an interval of two passes) are null."""
     known = [
         {key: None if _is_missing(v) else v for key, v in row.items()} for row in rows(entries)
     ]
@@ -160,7 +160,7 @@ def settings_query(settings: dict[str, Any]) -> str:
 
 
 def ruin_settings(ruin: Degradation) -> dict[str, Any]:
-    """Return what a ruin changes, by name."""
+    """Return the values that a degradation changes, by name."""
     neutral = asdict(Degradation())
     return {name: value for name, value in asdict(ruin).items() if value != neutral[name]}
 
@@ -172,12 +172,12 @@ def parse_settings(query: str) -> dict[str, Any]:
     -------
     dict
         ``passes``, ``seed``, ``rate``, ``alpha``, ``r``, ``projection``, ``sample``, ``model``,
-        as far as they are given, and ``ruin``.
+        if given, and ``ruin``.
 
     Raises
     ------
     BadSetting
-        Something in it is unknown or no number; the text names it.
+        A name is unknown, or a value is no number; the text names it.
     """
     try:
         pairs = dict(parse_qsl(query, strict_parsing=True, max_num_fields=40))

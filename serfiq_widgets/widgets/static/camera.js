@@ -1,4 +1,4 @@
-// The webcam: a snapshot, or live frames, the next one sent when the one before has been answered.
+// The webcam: a snapshot, or live frames, each sent after the answer to the last one.
 
 const WIDTH = 400;
 const MOST_PER_S = 6;
@@ -63,7 +63,7 @@ function render({ model, el }) {
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
     video.srcObject = null;
-    canvas.width = canvas.height = 0; // with the last picture
+    canvas.width = canvas.height = 0; // clears the last picture
     model.set("live", false);
     model.save_changes();
     shown(false);
@@ -82,7 +82,7 @@ function render({ model, el }) {
     timer = setTimeout(
       () => {
         shoot("live");
-        timer = setTimeout(again, PATIENCE_MS); // in case that an answer is lost
+        timer = setTimeout(again, PATIENCE_MS); // in case an answer is lost
       },
       Math.max(0, 1000 / MOST_PER_S - (performance.now() - sent)),
     );
@@ -108,7 +108,7 @@ function render({ model, el }) {
     says.textContent = text;
     again();
   });
-  document.addEventListener("serfiq-ended", close); // nobody answers any more
+  document.addEventListener("serfiq-ended", close); // the session has ended
   return () => {
     document.removeEventListener("serfiq-ended", close);
     close();

@@ -1,4 +1,4 @@
-// The notice before people's own photos, on a page that Voila serves; CSS hides what it guards.
+// The notice before the user's own photos, on pages served by Voila; CSS hides upload and camera.
 
 function render({ model, el }) {
   el.classList.add("serfiq-consent");

@@ -1,4 +1,4 @@
-// Buttons that ask Python for a file and save it. What they offer is a list of [kind, label].
+// Buttons that request a file from Python and save it, from a list of [kind, label].
 
 function render({ model, el }) {
   el.classList.add("serfiq-download");

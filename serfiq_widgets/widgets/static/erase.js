@@ -1,5 +1,5 @@
-// A button that erases every face of the session. The event "serfiq-erase" on the document does so
-// too, for a page that notices that nobody is there.
+// A button that erases every face of the session. The event "serfiq-erase" on the document does the
+// same, for a page that notices that the user has left.
 
 function render({ model, el }) {
   el.classList.add("serfiq-erase");

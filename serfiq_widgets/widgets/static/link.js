@@ -1,5 +1,5 @@
-// The page's address with settings behind the #, which browsers never send to a server. Settings
-// that the page was opened with, or that were kept of a session that ended, are handed to Python once.
+// The page's address with settings after the #, which browsers never send to a server. Settings in
+// the page's address, or kept from a session that ended, are sent to Python once.
 
 function render({ model, el }) {
   el.classList.add("serfiq-link");

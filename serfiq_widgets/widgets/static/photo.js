@@ -1,4 +1,4 @@
-// A photo with the faces that were found in it. Of several, a click chooses the one that is meant.
+// A photo with the faces that were found in it. If there are several, a click chooses one.
 
 function render({ model, el }) {
   el.classList.add("serfiq-photo");

@@ -1,8 +1,8 @@
-// A plotly figure, drawn in the page's own colours. With a slider, a film is cut to the passes that it
-// shows; of any other figure the lines across stand where the slider stands. Plotly itself comes
-// once per page, by way of the library model that all plots point to.
+// A plotly figure in the page's colours. With a slider, a film shows the first passes, up to the
+// slider's value; in any other figure the vertical lines move to the slider's value. The plotly
+// library is loaded once per page, from the library model that all plots refer to.
 
-const PAINT_MS = 50; // for the numbers to be seen: to run plotly's code takes most of a second
+const PAINT_MS = 50; // to show the numbers first: running plotly's code takes most of a second
 
 async function other(model, name) {
   const reference = model.get(name);
@@ -11,7 +11,7 @@ async function other(model, name) {
 
 async function load(model) {
   const library = await other(model, "library");
-  const fetched = library.get("address"); // of the page's server
+  const fetched = library.get("address"); // on the page's server
   if (fetched) {
     await new Promise((done) => {
       setTimeout(done, PAINT_MS);
@@ -26,7 +26,7 @@ async function load(model) {
   return plotly.default;
 }
 
-// Okabe and Ito's colours, as figures/style.py writes them, and the page's variables for them.
+// Okabe and Ito's colours, as in figures/style.py, and the page's CSS variables for them.
 const COLOURS = { "#0072B2": "--sq-accent", "#D55E00": "--sq-warn", "#009E73": "--sq-sure" };
 const CONFIG = { displayModeBar: false, responsive: true };
 const ARRAYS = {
@@ -68,7 +68,7 @@ function themed(figure, element) {
   return { data, layout: { ...layout, ...look }, film };
 }
 
-// The traces after the first t passes: what Film.at in figures/film.py does in Python.
+// Return the traces after the first t passes, as Film.at in figures/film.py does in Python.
 function cut({ data, film }, t, chosen) {
   if (!film) return data;
   const passes = Math.max(1, Math.min(film.passes, t));
@@ -108,7 +108,7 @@ async function render({ model, el }) {
   const bar = document.createElement("div");
   bar.className = "serfiq-save";
   el.append(area, bar);
-  globalThis.serfiqPlotly ??= load(model); // all plots of a page wait for one
+  globalThis.serfiqPlotly ??= load(model); // shared by all plots of a page
   const Plotly = await globalThis.serfiqPlotly;
   const clock = await other(model, "clock");
 
@@ -179,8 +179,8 @@ async function render({ model, el }) {
 
   model.on("change:figure", anew);
   model.on("change:chosen", soon);
-  // In this very frame, for browsers send one move of a slider per frame; but after the move has been
-  // sent to Python, which works meanwhile.
+  // Draw in the same frame, because browsers send one slider move per frame; but only after the
+  // move has been sent to Python, which works at the same time.
   const move = () => {
     if (!look || look.film || !area.data) return draw();
     const places = lines().flatMap(({ x0, x1 }, i) => [

@@ -1,4 +1,4 @@
-// A labelled slider with a number box; if it is playable, also a film's play and step buttons.
+// A labelled slider with a number box; if it is playable, also with play and step buttons.
 
 const TICK_MS = 90;
 const PLAY = "\u25B6\uFE0E Play";

@@ -1,4 +1,4 @@
-// A table that a click on a heading sorts; a click on a row's button chooses it.
+// A table. A click on a heading sorts it; a click on a row's button chooses the row.
 
 const compare = (a, b) =>
   typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));

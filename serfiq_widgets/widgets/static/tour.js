@@ -1,5 +1,5 @@
-// A tour of a few steps, each a note beside a part of the page; Escape or Skip ends it. The note is a
-// popover: it lies in the browser's top layer, above every part of the page, wherever it is made.
+// A tour of a few steps, each a note beside a part of the page; Escape or Skip ends it. The note is
+// a popover: it is in the browser's top layer, above the whole page, wherever it is created.
 
 function render({ model, el }) {
   el.classList.add("serfiq-tour");
@@ -9,7 +9,7 @@ function render({ model, el }) {
   el.append(start);
   const note = document.createElement("div");
   note.className = "serfiq-note";
-  note.popover = "manual"; // a click beside it does not end the tour
+  note.popover = "manual"; // a click outside does not end the tour
   note.setAttribute("role", "dialog");
   note.setAttribute("aria-label", "Tour");
   const isOpen = () => note.matches(":popover-open");
@@ -28,7 +28,7 @@ function render({ model, el }) {
 
   let step = 0;
   let lit = null;
-  const sizes = new ResizeObserver(() => put()); // the page may still be laid out, or be turned
+  const sizes = new ResizeObserver(() => put()); // layout or orientation may still change
   const unlight = () => lit?.classList.remove("serfiq-lit");
   const place = () => {
     const steps = model.get("steps");
@@ -46,7 +46,7 @@ function render({ model, el }) {
     for (const part of [document.body, lit]) if (part) sizes.observe(part);
     put();
     if (hides()) {
-      lit.scrollIntoView({ block: "start" }); // at the top it leaves more room below
+      lit.scrollIntoView({ block: "start" }); // more room below
       put();
     }
     next.focus();
@@ -64,7 +64,7 @@ function render({ model, el }) {
     const beside = target.right + 12 + width < innerWidth;
     const top = below ? target.bottom + 12 : beside ? target.top : innerHeight - height - 12;
     const left = below || !beside ? target.left : target.right + 12;
-    const zoom = note.currentCSSZoom ?? 1; // a kiosk's; lengths in a style are before it
+    const zoom = note.currentCSSZoom ?? 1; // a kiosk zooms; CSS lengths are before zoom
     note.style.top = `${Math.max(12, Math.min(top, innerHeight - height - 12)) / zoom}px`;
     note.style.left = `${Math.max(12, Math.min(left, innerWidth - width - 12)) / zoom}px`;
   };

@@ -1,4 +1,4 @@
-// A button and drop target for photos. Files are sent in pieces that every server lets through.
+// A button and drop target for photos. Files are sent in pieces that every server accepts.
 
 const PIECE = 2 ** 20;
 
