@@ -28,7 +28,7 @@ from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_s
 SKETCH_ERROR = 0.05  # relative error of tr Σ² where it is estimated
 OF_GAP, OF_HEAVY = 0.32, 0.05  # see `Moments.rest`
 FREEDOM = 12  # weight of `Moments.rest`, in degrees of freedom
-SURPRISE = 6  # times the expected variance: above, only the variance of the passes is used
+MAX_EXCESS = 6  # times the expected variance: above, only the variance of the passes is used
 CHUNK = 2**20  # distances in memory at once when many faces are controlled
 TOLERANCE = 0.003  # allowed error of a closed form, relative to the raw score
 
@@ -91,13 +91,13 @@ def moments(
 ) -> Moments:
     """Compute the moments that `controlled_distances` needs, at the cost of two passes.
 
-    An embedding before normalisation is x = μ + y with μ = A f + c and y = Σ_k a_k ε_k, where
-    a_k = f_k A_·k and the ε_k are independent: ε = 1/k - 1 with probability k = 1 - p, else -1.
+    An embedding before normalisation is x = μ + y with μ = A f + c and y = Σ_i a_i ε_i, where
+    a_i = f_i A_·i and the ε_i are independent: ε = 1/k - 1 with probability k = 1 - p, else -1.
     Their cumulants are κ₂ = p/k, κ₃ = p (p - k)/k² and κ₄ = p (p³ + k³)/k³ - 3 κ₂². With
-    e_k = |a_k|² and b_k = μᵀa_k,
+    e_i = |a_i|² and b_i = μᵀa_i,
 
-        t = E|y|² = κ₂ Σ e_k,            q = E(μᵀy)² = κ₂ Σ b_k²,
-        s₃ = E[μᵀy |y|²] = κ₃ Σ b_k e_k,  s₄ = E|y|⁴ - t² = 2 tr Σ² + κ₄ Σ e_k².
+        t = E|y|² = κ₂ Σ e_i,            q = E(μᵀy)² = κ₂ Σ b_i²,
+        s₃ = E[μᵀy |y|²] = κ₃ Σ b_i e_i,  s₄ = E|y|⁴ - t² = 2 tr Σ² + κ₄ Σ e_i².
 
     For two independent passes, G = (x_i·x_j - m)/n and w_i = |x_i|²/n - 1 have mean 0, and
 
@@ -211,8 +211,8 @@ def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDA
     d -= half - gap
     d *= t > 0.0
     np.einsum("ntt->nt", d)[...] = 0.0
-    relieved: NDArray[np.float64] = d.reshape(*x.shape[:-1], x.shape[-2])
-    return relieved
+    controlled: NDArray[np.float64] = d.reshape(*x.shape[:-1], x.shape[-2])
+    return controlled
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,9 +357,9 @@ def _estimate(
         freedom = np.where(t > 2, t - 1, 0.0)  # noqa: PLR2004
         expected = known.rest**2 / (t - 1)
         both = (FREEDOM * expected + freedom * found) / (FREEDOM + freedom)
-    surprised = found > SURPRISE * expected
-    error = np.sqrt(np.where(surprised, found, both) + known.doubt**2)
-    freedom = np.where(surprised, freedom, FREEDOM + freedom)
+    excessive = found > MAX_EXCESS * expected
+    error = np.sqrt(np.where(excessive, found, both) + known.doubt**2)
+    freedom = np.where(excessive, freedom, FREEDOM + freedom)
     error[t < 2] = np.nan  # noqa: PLR2004  # one pass has no pair
     return Estimate(mean + known.distances, error, freedom)
 

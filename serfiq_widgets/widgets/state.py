@@ -284,6 +284,6 @@ class ExplorerState(HasMessage):
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether numbers are the same; missing ones are NaN."""
     return all(
-        first[name] == value or value != first[name] != first[name]
+        first[name] == value or (value != value and first[name] != first[name])  # noqa: PLR0124  # NaN
         for name, value in second.items()
     )

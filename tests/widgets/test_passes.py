@@ -19,7 +19,7 @@ from serfiq_widgets.widgets.elements import Slider
 from serfiq_widgets.widgets.face_card import FaceCard, photo_traits
 from serfiq_widgets.widgets.passes import FormulaView, PassesSlider
 from serfiq_widgets.widgets.settings import SettingsPanel
-from serfiq_widgets.widgets.state import ExplorerState
+from serfiq_widgets.widgets.state import ExplorerState, _same
 from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
@@ -337,3 +337,11 @@ def test_after_a_bad_image_the_last_one_still_answers(group):
     explorer.state.which = 1
     assert explorer.state.message == ""
     assert explorer.result.face.which == 1
+
+
+def test_numbers_are_the_same_only_if_both_lack_the_same():
+    nan = float("nan")
+    assert _same({"q": nan}, {"q": nan})
+    assert _same({"q": 70}, {"q": 70})
+    for one, other in ((nan, 70), (70, nan), (70, 71)):
+        assert not _same({"q": one}, {"q": other})
