@@ -32,7 +32,7 @@ def test_a_view_alone_has_a_slider_and_says_what_is_wrong():
     slider.value = 30
     assert view.state.result.passes == 30
     view.state.image = b"broken"
-    assert "no image" in view.children[0].value
+    assert "is not an image" in view.children[0].value
     assert view.state.result.passes == 30
 
 
