@@ -89,7 +89,7 @@ def test_workers_that_do_not_fit_are_named(client, chunks, monkeypatch):
     with pytest.raises(BadSetting, match="device is cpu on"):
         list(runner.score(chunks))
     monkeypatch.setattr(cluster_runner, "__version__", "0.0.0")
-    with pytest.raises(ClusterUnavailable, match=r"here is 0\.0\.0"):
+    with pytest.raises(ClusterUnavailable, match=r"this machine has 0\.0\.0"):
         ClusterRunner(client, OPTIONS)
 
 

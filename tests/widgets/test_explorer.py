@@ -57,7 +57,7 @@ def test_a_bad_image_leaves_the_last_result(state):
     state.image = COLLINS
     before = state.result
     state.image = b"not an image"
-    assert "no image" in state.message
+    assert "is not an image" in state.message
     assert state.result is before
     state.image = MASK
     assert state.message == ""
