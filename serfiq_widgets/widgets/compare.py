@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PASSES, DRAWS = 100, 60
 COLUMNS = [
-    *("face", "quality", "controlled", "controlled_low", "controlled_high"),
+    *("face", "quality", "margin", "controlled"),
     *("raw", "low", "high", "limit", "passes", "seed", "model"),
 ]
 INVITATION = (

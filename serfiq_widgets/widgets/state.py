@@ -255,6 +255,7 @@ class ExplorerState(HasMessage):
             "controlled_high": ends[1],
             "limit": result.closed_form,
             "quality": result.quality if result.calibrated else float("nan"),
+            "margin": result.quality_margin if result.calibrated else float("nan"),
         }
         words = self.ruin.describe()
         which = f", face {result.face.which + 1}" if result.face.n_faces > 1 else ""

@@ -34,7 +34,7 @@ TAKE_HOME = (
     "and page hold no photo unless you tick it."
 )
 COLUMNS = (
-    *("name", "quality", "controlled", "controlled_low", "controlled_high"),
+    *("name", "quality", "margin", "controlled", "controlled_low", "controlled_high"),
     *("raw", "low", "high", "limit", "passes", "seed", "model"),
 )
 NUMBERS = {"passes": int, "seed": int, "rate": float, "alpha": float, "r": float}

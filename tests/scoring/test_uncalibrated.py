@@ -56,7 +56,7 @@ def test_entries_are_kept_once_and_exported_without_a_quality(state):
     assert row["quality"] is None
     assert row["raw"] == pytest.approx(state.result.raw)
     _, line = take_home.scores_csv(state.entries).decode().splitlines()
-    assert line.startswith("collins.jpg,,0.7")
+    assert line.startswith("collins.jpg,,,0.7")
     page = snapshot.snapshot_html(state.result).decode()
     assert f"Face image quality {NO_QUALITY}" in page
 
