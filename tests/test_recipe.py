@@ -229,7 +229,10 @@ def test_labels_are_kept_and_belong_to_their_views(torch, aligned_folder, other_
     face = find_face(data.views[5], aligned=True)
     np.testing.assert_allclose(data.labels.teacher[5], scorer.embed([face])[0], atol=1e-5)
     raw = robustness.raw_score(data.labels.distance[5])
-    assert float(raw) == pytest.approx(scorer.limit(face), abs=1e-5)
+    head = scorer.network.head
+    features = scorer.features([face])
+    (limit,) = robustness.limit_distances(features, head.weight, head.bias, scorer.rate)
+    assert float(raw) == pytest.approx(float(robustness.raw_score(limit)), abs=1e-5)
     data_of(aligned_folder, other_dlib, torch, tmp_path, ruined=False)
     assert len(list((tmp_path / "labels").iterdir())) == 2 * len(kept)
 

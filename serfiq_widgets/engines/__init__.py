@@ -161,7 +161,7 @@ def spread(
     faces: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     known: Known | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], Moments | None]:
     """Run trunk and passes of many faces; return features and distances of passes.
 
     On a GPU this is the fast path: the (T, D) embeddings are not copied to the host.
@@ -184,13 +184,16 @@ def spread(
         Mean distance of each pass to the others. The mean of a row is the mean over the pairs.
     sums : (3, N) ndarray of float64
         `control_variates.pair_sums` of the passes; NaN without moments.
+    moments : Moments or None
+        What ``known`` returned.
     """
     own = getattr(engine, "spread", None)
     if own is not None:
-        features, plain, sums = own(faces, masks, known)
-        return features, plain.astype(np.float64), sums
+        features, plain, sums, moments = own(faces, masks, known)
+        return features, plain.astype(np.float64), sums, moments
     features = engine.trunk(faces)
-    return features, *spread_of(engine, features, masks, known(features) if known else None)
+    moments = known(features) if known else None
+    return features, *spread_of(engine, features, masks, moments), moments
 
 
 def spread_of(

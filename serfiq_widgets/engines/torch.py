@@ -166,7 +166,7 @@ class TorchEngine:
         faces: NDArray[np.uint8],
         masks: NDArray[np.bool_],
         known: Known | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], Moments | None]:
         """Return features of many faces and distances of passes; see `engines.spread`."""
         torch = self._torch
         with self._running():
@@ -184,7 +184,8 @@ class TorchEngine:
                     some = moments.of(slice(first, first + step))
                     sums.append(self._pair_sums(embeddings, some))
             none = np.full((3, len(faces)), np.nan)
-            return home, _home(torch.cat(plain)), _home(torch.cat(sums, 1)) if sums else none
+            every = _home(torch.cat(sums, 1)) if sums else none
+            return home, _home(torch.cat(plain)), every, moments
 
     @contextmanager
     def _running(self) -> Iterator[None]:

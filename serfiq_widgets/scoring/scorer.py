@@ -250,8 +250,9 @@ class Scorer:
             )
         else:
             pixels = np.stack([face.pixels for face in faces])
-            features, means, sums = spread(self.engine, pixels, self.masks(passes), self._known)
-            known = self._known(features)
+            features, means, sums, known = spread(
+                self.engine, pixels, self.masks(passes), self._known
+            )
             plain, controlled = estimates(means, sums, known)
             made = np.full(len(faces), passes)
         empty = robustness.empty_features(features)

@@ -73,13 +73,12 @@ def agree(network, faces, normalisation, rate=0.4, device="cpu", precision="fp32
         one, other = (rb.normalise(engine.passes(row, masks)) for engine in (ours, theirs))
         np.testing.assert_allclose(one, other, atol=FP32)
     known = partial(known_moments, head=network.head, rate=rate, terms=None)
-    (*found, sums), (*wanted, others) = (
+    (*found, sums, _), (*wanted, others, moments) = (
         spread(engine, faces, masks, known) for engine in (ours, theirs)
     )
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=FP32 * np.abs(other).max())
     if network.head.is_affine:
-        moments = known(wanted[0])
         one, other = (estimate_from(some, len(masks), moments) for some in (sums, others))
         np.testing.assert_allclose(one.mean, other.mean, atol=FP32 * other.mean.max())
         np.testing.assert_allclose(one.interval(), other.interval(), atol=FP32)
@@ -115,7 +114,7 @@ def test_the_spread_is_the_score_and_its_error(scorer, sample_faces):
     """The mean of a row is the mean over pairs, and its scatter gives the jackknife's error."""
     masks = scorer.masks(30)
     ours = opened(scorer.network, scorer.rate, normalisation=scorer.card.normalisation)
-    features, means, _ = spread(ours, np.stack(sample_faces[:2]), masks)
+    features, means, *_ = spread(ours, np.stack(sample_faces[:2]), masks)
     for row, mean in zip(features, means, strict=True):
         distances = rb.pairwise_distances(rb.normalise(scorer.engine.passes(row, masks)))
         t = len(masks)
@@ -204,7 +203,7 @@ def keeps_the_order(scorer, faces, device, precision, tolerance):
         normalisation=normalisation,
     )
     assert ours.precision == precision
-    features, distances, _ = spread(ours, faces, masks)
+    features, distances, *_ = spread(ours, faces, masks)
     assert features.dtype == np.float32
     other = raw(spread(scorer.engine, faces, masks)[1])
     assert np.abs(raw(distances) - other).max() < tolerance
@@ -216,7 +215,7 @@ def test_a_network_that_leaves_fp16_says_so(tmp_path):
     network = load_network(network_file(tmp_path, HEADS["Gemm"]))
     far = Normalisation(size=(SIDE, SIDE), scale=1e3)
     engine = opened(network, precision="fp16", normalisation=far)
-    with pytest.raises(BadSetting, match=r"beyond the range of fp16\. Take bf16"):
+    with pytest.raises(BadSetting, match=r"exceeds the range of fp16\. Take bf16"):
         engine.trunk(random_faces(side=SIDE))
     assert opened(network, precision="bf16", normalisation=far).trunk(random_faces()).any()
 

@@ -234,7 +234,7 @@ def test_a_torch_module(side, dimensions):
 
 def test_what_is_no_network():
     torch = pytest.importorskip("torch")
-    with pytest.raises(UnknownModel, match="A int is no network"):
+    with pytest.raises(UnknownModel, match="A int is not a network"):
         Scorer(42)
     with pytest.raises(CorruptModel, match="torch cannot export 'Linear'"):
         Scorer(torch.nn.Linear(3, 4))
