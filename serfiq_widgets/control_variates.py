@@ -4,7 +4,7 @@ The features and the dropout rate give the exact probability of each mask, so mo
 stochastic embeddings are known before any pass is made. A polynomial of the embeddings that
 approximates the distance of two passes therefore has a known mean. From each distance the deviation
 of that polynomial from its mean is subtracted. The difference has the mean of the plain distances
-and, with the bundled network, 1/400 of their variance or less: five passes vary less than two
+and, with the bundled network at p = 0.4, 1/400 of their variance or less: five passes vary less than two
 hundred plain ones. Pure functions on arrays, for affine heads only: the moments of other heads are
 not known.
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_score
+from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_score, score_ends
 
 SKETCH_ERROR = 0.05  # relative error of tr Σ² where it is estimated
 OF_GAP, OF_HEAVY = 0.32, 0.05  # see `Moments.rest`
@@ -243,8 +243,7 @@ class Estimate:
         from scipy.special import stdtrit
 
         reach = stdtrit(self.freedom, 0.5 + confidence / 2) * self.error
-        nearest = np.maximum(self.mean - reach, 0.0)
-        return np.stack([raw_score(self.mean + reach), raw_score(nearest)], axis=1)
+        return score_ends(self.mean, reach)
 
 
 def running_estimate(distances: NDArray[np.float64], known: Moments) -> Estimate:

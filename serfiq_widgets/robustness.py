@@ -198,10 +198,15 @@ def score_interval(
     """
     quantiles = _student_quantiles(passes or len(mean_distance), 0.5 + confidence / 2)
     reach = (quantiles[-1] if passes else quantiles) * error
-    return np.stack(
-        [raw_score(mean_distance + reach), raw_score(np.maximum(mean_distance - reach, 0.0))],
-        axis=1,
-    )
+    return score_ends(mean_distance, reach)
+
+
+def score_ends(
+    mean_distance: NDArray[np.float64], reach: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the ends (N, 2) of raw scores for mean distances (N,) within ``reach`` (N,)."""
+    nearest = np.maximum(mean_distance - reach, 0.0)
+    return np.stack([raw_score(mean_distance + reach), raw_score(nearest)], axis=1)
 
 
 @lru_cache(maxsize=64)

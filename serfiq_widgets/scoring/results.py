@@ -281,6 +281,7 @@ class Scores:
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
         """Concatenate the scores of several batches, in order; the list may be empty."""
+        parts = [part for part in parts if len(part.raw)]
         if not parts:
             none = np.empty(0)
             numbers: dict[str, Any] = dict.fromkeys(NUMBERS, none)

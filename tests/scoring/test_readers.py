@@ -181,3 +181,16 @@ def test_home_is_understood(tmp_path, monkeypatch):
     assert read_bytes("~/a.jpg", "a.jpg") == CONTENT
     with pytest.raises(UnreadableImage, match=r"'b\.jpg' cannot be read"):
         read_image("~nobody-of-this-name/b.jpg")
+
+
+def test_a_chunk_without_a_face_leaves_the_embeddings_of_the_others(scorer):
+    from serfiq_widgets.scoring.results import Scores
+    from serfiq_widgets.scoring.score_images import score_chunks
+
+    bad, good = [b"no image"], [COLLINS]
+    for chunks in ([bad, good], [good, bad], [bad, good, bad]):
+        parts = [one.scores for one in score_chunks(scorer, chunks, 5, embed=True)]
+        joined = Scores.joined(parts)
+        assert joined.embeddings.shape == (1, scorer.network.head.n_dimensions)
+        assert len(joined.raw) == 1
+    assert Scores.joined([]).raw.shape == (0,)
