@@ -1,4 +1,4 @@
-"""The mathematics of SER-FIQ: masks, distances, score, running score, interval, exact limit.
+"""The mathematics of SER-FIQ: masks, distances, score, running score, interval, closed form.
 
 Pure functions on arrays. With features f, keep rate k = 1 - p and Bernoulli(k) masks m_t, pass t
 gives x_t = A (m_t * f) / k + c and the embedding z_t = x_t / |x_t|. The raw score is
@@ -220,7 +220,7 @@ def _student_quantiles(count: int, share: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class LimitTerms:
-    """The terms of the exact limit that depend on a head's matrix A (D, F) alone.
+    """The terms of the closed form that depend on a head's matrix A (D, F) alone.
 
     Attributes
     ----------
@@ -297,7 +297,7 @@ def limit_distances(
     Returns
     -------
     (N,) ndarray of float64
-        The distances; `raw_score` maps them to the exact-limit scores.
+        The distances; `raw_score` maps them to raw scores in closed form.
     """
     terms = limit_terms(weight) if terms is None else terms
     variances = np.float32(rate / (1 - rate)) * features * features

@@ -53,7 +53,7 @@ class Trial:
     impostor : float
         Mean cosine between pictures of different people.
     limits : (2,) ndarray of float64
-        Mean exact-limit distance of each person's pictures; zero for heads that have none.
+        Mean closed-form distance of each person's pictures; zero for heads that have none.
     dead : bool
         All features of all pictures are zero, or not finite.
     """

@@ -166,7 +166,7 @@ class RemoteScorer:
         return scores
 
     def limit(self, face: AlignedFace) -> float:
-        """Return the exact-limit raw score of one aligned face."""
+        """Return the closed form of one aligned face's raw score."""
         return float(self._call("limit", face))
 
     def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
