@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import EngineUnavailable, UnreadableImage
 from serfiq_widgets.images.memory import give_back
-from serfiq_widgets.images.metadata import MAX_PIXELS
+from serfiq_widgets.images.metadata import MAX_PIXELS, too_large
 from serfiq_widgets.images.sandbox_worker import ANSWER, DECODED, ERRORS, LIMITED, READY, REQUEST
 
 MEMORY = 300_000_000  # bytes, in addition to those at its start
@@ -102,6 +102,9 @@ class _Child:
             patience.start()
             try:
                 return _ask(process, content, name)
+            except MemoryError as error:  # of this process
+                self.stop()
+                raise too_large(name, "needs too much memory to decode") from error
             except (OSError, EOFError) as error:
                 self.stop()
                 raise UnreadableImage(

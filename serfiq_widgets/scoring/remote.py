@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError
+from serfiq_widgets.errors import BadSetting, ClusterUnavailable, SerfiqError, drop_traceback
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.find import find_face
 from serfiq_widgets.images.photo import Photo
@@ -152,7 +152,7 @@ class RemoteScorer:
             except ClusterUnavailable:
                 raise
             except SerfiqError as error:
-                yield error
+                yield drop_traceback(error)
 
     def score_batch(
         self,

@@ -8,13 +8,14 @@ from typing import Any
 
 import traitlets as t
 
-from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.errors import SerfiqError, drop_traceback
 
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = (
     "Something went wrong on our side; the photo before is still there. Try another one."
 )
+NO_MEMORY = "There is too little memory for this just now. Try a smaller photo, or try again later."
 
 
 class HasMessage(t.HasTraits):
@@ -30,7 +31,10 @@ def show_errors(state: HasMessage, callback: Callable[..., None]) -> Callable[..
         try:
             callback(*arguments)
         except SerfiqError as error:
-            state.message = str(error)
+            state.message = str(drop_traceback(error))
+        except MemoryError as error:
+            error.__traceback__ = None
+            state.message = NO_MEMORY
         except Exception as error:  # noqa: BLE001  # the outermost handler before the user
             # without the traceback, whose values might contain a visitor's photo
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400

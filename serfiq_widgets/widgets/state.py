@@ -15,7 +15,7 @@ from typing import Any
 
 import traitlets as t
 
-from serfiq_widgets.errors import BadSetting, SerfiqError
+from serfiq_widgets.errors import BadSetting, SerfiqError, drop_traceback
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.images.sandbox import forget
@@ -134,10 +134,11 @@ class ExplorerState(HasMessage):
         try:
             yield
         except SerfiqError as error:
+            text = str(drop_traceback(error))
             if self.image is self._frame:
-                self.missed = str(error)
+                self.missed = text
             else:
-                self.message = str(error)
+                self.message = text
 
     @t.observe("image")
     def _score_image(self, change: dict[str, Any]) -> None:

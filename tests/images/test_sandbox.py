@@ -204,6 +204,17 @@ def test_an_idle_child_goes_away_and_another_comes(child, monkeypatch):
     assert child.decode(SOUND, "me.png").shape == (150, 120, 3)
 
 
+def test_too_little_memory_for_the_pixels_is_said_of_the_photo(child, monkeypatch):
+    def none_left(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.np, "empty", none_left)
+        with pytest.raises(ImageTooLarge, match=r"'a\.png' needs too much memory"):
+            child.decode(SOUND, "a.png")
+    assert child.decode(SOUND, "b.png").shape == (150, 120, 3)
+
+
 def test_a_machine_that_starts_nothing_is_said_kindly(child, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(EngineUnavailable, match="Try again"):

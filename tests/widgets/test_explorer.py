@@ -1,26 +1,31 @@
 """The Explorer without a browser: its state, what it shows, and what visitors may send."""
 
+import gc
 import logging
 from dataclasses import replace
 
 import pytest
 import traitlets
+from hostile_images import saved
+from PIL import Image
 
 pytest.importorskip("ipywidgets")
 
 from serfiq_widgets import Explorer, Ruin, figures, read_image
-from serfiq_widgets.errors import BadSetting
+from serfiq_widgets.errors import BadSetting, NoFaceFound
 from serfiq_widgets.figures import captions
+from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.images.read import MAX_BYTES
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.widgets import plotly_js
 from serfiq_widgets.widgets.elements import Plot, plotly_library
-from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR
+from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR, show_errors
 from serfiq_widgets.widgets.settings import SettingsPanel
 from serfiq_widgets.widgets.state import ExplorerState
 from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 COLLINS, MASK = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "collins_mask"))
+FLAT = saved(Image.new("RGB", (300, 300), "grey"), "PNG")
 
 
 @pytest.fixture
@@ -61,6 +66,18 @@ def test_a_bad_image_leaves_the_last_result(state):
     assert state.result is before
     state.image = MASK
     assert state.message == ""
+
+
+def test_a_refused_photo_does_not_stay_in_memory(state):
+    """An error that is kept, even by a circle of references, keeps the pixels on its way."""
+    gc.collect()
+    gc.disable()
+    try:
+        show_errors(state, lambda: setattr(state, "image", Photo(FLAT, "flat.png")))()
+        assert "No face was found in 'flat.png'" in state.message
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, NoFaceFound)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("passes", [0, 1, 201, 10**9])
