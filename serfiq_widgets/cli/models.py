@@ -151,7 +151,7 @@ def download(name: str, accept_licence: bool) -> None:
     if card.state == BY_HAND:
         _explain(card)
         sys.exit(FAILED)
-    with _kindly():
+    with _exit_on_failure():
         _accept(card, given=accept_licence)
         for file in card.files:
             if file.url:  # else it is bundled or imported
@@ -172,7 +172,7 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
     if card.bundled:
         raise click.UsageError(f"'{name}' comes with serfiq_widgets; it needs no import.")
     pairs = [(file, _source(file, paths)) for file in card.files]
-    with _kindly():
+    with _exit_on_failure():
         _accept(card, given=accept_licence)
         for file, path in pairs:
             if not import_file(path, file, card.folder, exact=card.exact):
@@ -185,7 +185,7 @@ def import_(name: str, paths: tuple[Path, ...], accept_licence: bool) -> None:
 
 
 @contextmanager
-def _kindly() -> Iterator[None]:
+def _exit_on_failure() -> Iterator[None]:
     """Report errors of the network or the disk with exit code 1, as the usage was correct."""
     try:
         yield

@@ -166,7 +166,7 @@ def _runner(
     scheduler: str | None, options: dict[str, Any], passes: Passes, *, aligned: bool, quiet: bool
 ) -> Runner:
     """Return a runner: this process, or the workers of a Dask cluster."""
-    from serfiq_widgets.cli.terminal import open_scorer, say_notes
+    from serfiq_widgets.cli.terminal import open_scorer, print_notes
 
     if scheduler is None:
         from serfiq_widgets.datasets.score_table import LocalRunner
@@ -179,7 +179,7 @@ def _runner(
     click.get_current_context().call_on_close(client.close)
     runner = ClusterRunner(client, options, passes, aligned=aligned)
     if not quiet:
-        say_notes(runner.card)
+        print_notes(runner.card)
     return runner
 
 

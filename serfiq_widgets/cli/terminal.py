@@ -102,11 +102,11 @@ def open_scorer(
             model, engine, device, seed, card=card, detector=detector, precision=precision
         )
     if not quiet:
-        say_notes(scorer.card)
+        print_notes(scorer.card)
     return scorer
 
 
-def say_notes(card: Card) -> None:
+def print_notes(card: Card) -> None:
     """Print notes about a network on standard error."""
     for note in card.notes:
         click.echo(f"Note: {note}", err=True)

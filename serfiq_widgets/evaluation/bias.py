@@ -233,27 +233,6 @@ def group_scores(scores: ArrayLike, labels: Labels) -> GroupedScores:
     )
 
 
-def false_non_matches(genuine: ArrayLike, labels: Labels, threshold: float) -> list[GroupRow]:
-    """Compute FNMR of each group at a fixed threshold: the demographic differential.
-
-    Parameters
-    ----------
-    genuine : (N,) array_like of float
-        Comparison scores of genuine pairs; higher is more similar.
-    labels : Labels
-        The group of each pair.
-    threshold : float
-        Pairs below it are false non-matches. It is the same for all groups, as in operation.
-
-    Returns
-    -------
-    list of GroupRow
-        ``rate`` is the group's FNMR. Its interval assumes independent pairs; if one person is in
-        many pairs, the real interval is wider.
-    """
-    return group_scores(genuine, labels).rows(threshold)
-
-
 def wilson_interval(
     hits: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -65,7 +65,6 @@ METER = '<meter min="0" max="100" value="{}" aria-label="quality"></meter>'
 SCALE = "of 100<br>quality"
 NO_SCALE = "no quality: this network<br>is not calibrated"
 NO_LIMIT = "none: several layers"
-INTERVAL = "95 % interval of the raw score: {:.4f} to {:.4f}"
 NO_INTERVAL = "an interval needs three passes"
 UNSAFE = "{} (not safe here)"
 

@@ -36,7 +36,6 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 CHANNELS = (1, 3, 4)
 WHITE = 255
 
-_SAVE_AS = "Save it as JPEG, PNG or WebP and try again."
 _ARRAY_HELP = (
     "Give an array (height, width, 3) in RGB order: uint8, or floats of 0 to 1 or 0 to 255."
 )

@@ -55,21 +55,24 @@ PIXELS = ("colour", "mean", "scale")
 STRETCH = ("alpha", "r", "population")
 
 UNTRAINED = (
-    "'{}' was trained without dropout: its features never learnt to stand in for each other, so "
-    "its scores rank faces less surely (rate {:g} is taken). An on-top head helps (serfiq "
+    "'{}' was trained without dropout: its features were never trained to replace each other, "
+    "so its scores rank faces less reliably (rate {:g} is used). An on-top head helps (serfiq "
     "train-on-top)."
 )
-FOUND = "'{}' takes its pixels as {}: found by trying."
+FOUND = "'{}' gets its pixels as {}: found by a probe."
 ALIKE = (
-    "With {1}, the two people of the sample photos look alike to '{0}' (mean cosine {2:.2f} within "
-    "one person, {3:.2f} between them): its pixels may want another range or colour order, or its "
-    "weights are not trained."
+    "With {1}, '{0}' hardly tells the two people of the sample photos apart (mean cosine {2:.2f} "
+    "within one person, {3:.2f} between them): its pixels may need another range or colour order, "
+    "or its weights are not trained."
 )
-TURNED = "'{}' sees both people of the sample photos better in {} than in {}: is its card right?"
-ON_TOP = "'{}' stands on the embeddings of '{}'; its scores have no control variates."
+TURNED = (
+    "'{}' tells the two people of the sample photos apart better in {} than in {}: check its card."
+)
+ON_TOP = "'{}' is computed from the embeddings of '{}'; its scores have no control variates."
 UNSTATED = (
     "'{}' states no dropout layer with a rate (exports leave it out); {:g} before its last layer "
-    "'{}' is assumed. If it was trained without dropout, say so in its card."
+    "'{}' is assumed. If it was trained without dropout, set trained_with_dropout = false in its "
+    "card."
 )
 
 
@@ -106,7 +109,7 @@ def _open(model: Any, said: dict[str, Any]) -> tuple[Card, Network]:
         if Path(model).suffix.lower() == on_top.SUFFIX:
             return _on_top(Path(model), said)
     if "base" in said:
-        raise BadSetting("A base belongs to an on-top head; this network stands on its own.")
+        raise BadSetting("Only an on-top head has a base; this is a whole network.")
     if not is_file:
         return _own(_exported(model, said), said)
     if str(model) in cards.cards():
@@ -133,7 +136,9 @@ def _on_top(path: Path, said: dict[str, Any]) -> tuple[Card, Network]:
             "its card, or score embeddings: serfiq score-embeddings."
         )
     if Path(base).suffix.lower() == on_top.SUFFIX:
-        raise BadSetting(f"'{path.name}' stands on '{base}', which is a head itself.")
+        raise BadSetting(
+            f"'{path.name}' needs a network as its base, but '{base}' is another head."
+        )
     beside = path.parent / base
     card, network = _open(beside if beside.exists() else base, {})
     if top.base_sha256 not in ("", network.sha256) or network.path is None:
@@ -352,8 +357,8 @@ def _alive(trial: Trial, network: Network) -> Trial:
     if trial.dead:
         raise CorruptModel(
             f"'{network.name}' gives only zeros (with {describe(trial.normalisation)}), or numbers "
-            "that are not finite, for every face: its weights are broken, or its pixels want "
-            "another range. Get it again, or say the range in its card."
+            "that are not finite, for every face: its weights are broken, or its pixels need "
+            "another range. Get it again, or set the range in its card."
         )
     return trial
 

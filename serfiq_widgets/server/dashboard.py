@@ -21,7 +21,7 @@ from serfiq_widgets.server.log_limits import log_seldom
 from serfiq_widgets.server.requirements import Missing, folders_to_write_in, kernel_sockets
 from serfiq_widgets.server.settings import Public, summary, with_token
 from serfiq_widgets.widgets import plotly_js
-from serfiq_widgets.widgets.strangers import STRANGERS
+from serfiq_widgets.widgets.public import PUBLIC
 
 if TYPE_CHECKING:
     from serfiq_widgets.server.voila_app import Dashboard
@@ -137,7 +137,7 @@ def serve_public(public: Public, *, browser: bool) -> None:
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
     confinement.hide()
     public = with_token(public, secrets.token_urlsafe(16))
-    os.environ |= {"SERFIQ_THREADS": "1", STRANGERS: "1"}  # visitors share the cores
+    os.environ |= {"SERFIQ_THREADS": "1", PUBLIC: "1"}  # visitors share the cores
     log_seldom()
     if os.geteuid() == 0:
         LOG.warning(
@@ -190,9 +190,9 @@ def session(*, leaves: bool, kiosk: bool = False, **times: float) -> dict[str, s
     note; ``times`` are the kiosk's times.
     """
     static = HERE / "static"
-    told = {"texts": pages.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
+    settings = {"texts": pages.SESSION, "leaves": leaves, "kiosk": kiosk, **times}
     return {
-        "settings": json.dumps(told),
+        "settings": json.dumps(settings),
         "script": (static / "session.js").read_text(encoding="utf-8"),
         "style": (static / "session.css").read_text(encoding="utf-8"),
     }

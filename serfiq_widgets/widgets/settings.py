@@ -14,8 +14,8 @@ from serfiq_widgets.models.cards import Card, usable
 from serfiq_widgets.widgets.base import StateView, heading
 from serfiq_widgets.widgets.elements import Slider
 from serfiq_widgets.widgets.errors_shown import show_errors
+from serfiq_widgets.widgets.public import VISITORS_MAY_CHANGE, is_public
 from serfiq_widgets.widgets.state import PROJECTIONS
-from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
 
 SETTINGS = (
     "The network and its dropout. <b>Raw scores of different networks, and of different rates p, "
@@ -49,8 +49,8 @@ class SettingsPanel(StateView):
             "alpha": Slider("\u03b1, slope", 60, 1, 300, 1),
             "r": Slider("r, middle", 0.8, 0.3, 1.0, 0.005),
         }
-        if among_strangers():
-            self._scorer = {name: self._scorer[name] for name in FOR_STRANGERS}
+        if is_public():
+            self._scorer = {name: self._scorer[name] for name in VISITORS_MAY_CHANGE}
         self._projection = w.Dropdown(
             options=[("plane (PCA)", PROJECTIONS[0]), ("sphere in 3-D", PROJECTIONS[1])],
             description="embeddings on a",

@@ -24,7 +24,7 @@ from serfiq_widgets.scoring.contract import FaceScorer
 from serfiq_widgets.scoring.remote import find, open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
 from serfiq_widgets.widgets.errors_shown import HasMessage
-from serfiq_widgets.widgets.strangers import FOR_STRANGERS, among_strangers
+from serfiq_widgets.widgets.public import VISITORS_MAY_CHANGE, is_public
 
 log = logging.getLogger(__name__)
 
@@ -200,11 +200,13 @@ class ExplorerState(HasMessage):
     def configure(self, **changes: Any) -> None:
         """Score with another model, engine, device, seed, rate, detector ...; see `Scorer`.
 
-        In a public demo only the settings in `FOR_STRANGERS` change; others are ignored.
+        In a public demo only the settings in `VISITORS_MAY_CHANGE` change; others are ignored.
         """
         self.message = ""
-        if among_strangers():
-            changes = {name: value for name, value in changes.items() if name in FOR_STRANGERS}
+        if is_public():
+            changes = {
+                name: value for name, value in changes.items() if name in VISITORS_MAY_CHANGE
+            }
         with self._saying():
             self.scorer = open_scorer(**vars(replace(self.scorer.options, **changes)))
 

@@ -176,10 +176,3 @@ def test_nothing_to_compare_is_said():
 def test_small_groups_are_marked():
     scores, labels = labelled(np.arange(29.0), np.arange(30.0))
     assert [row.small for row in group_scores(scores, labels).rows(5)] == [True, False]
-
-
-def test_false_non_matches_at_one_threshold_for_all():
-    genuine, labels = labelled([0.2, 0.4, 0.6, 0.8], [0.5, 0.7, 0.9])
-    a, b = bias.false_non_matches(genuine, labels, 0.5)
-    assert (a.rate, b.rate) == (0.5, 0.0)
-    assert (a.low, a.high) == tuple(float(end) for end in bias.wilson_interval(2, 4))

@@ -359,10 +359,10 @@ def test_the_explorer_shows_where_the_stretch_comes_from(network):
     assert (explorer.result.alpha, explorer.result.r) == (89.9, 0.633)
     panel = SettingsPanel(state=explorer.state)
     assert "\u03b1 89.9, r 0.633: 9 faces of &lt;b&gt;us&lt;/b&gt;." in panel._about.value
-    assert "RGB, 0 to 255: found by trying" in panel._about.value
+    assert "RGB, 0 to 255: found by a probe" in panel._about.value
     assert "states no dropout layer" in panel._about.value
     panel._scorer["alpha"].value = 120
     assert f"\u03b1 120, r 0.633: {cards.GIVEN}." in panel._about.value
     panel._scorer["model"].value = "mini"
     assert cards.cards()["mini"].population in panel._about.value
-    assert "found by trying" not in panel._about.value
+    assert "found by a probe" not in panel._about.value

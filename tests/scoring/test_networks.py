@@ -85,7 +85,7 @@ def test_how_a_network_wants_its_pixels_is_found(y1_onnx, y1_scorer, tmp_path, w
         pytest.approx(mean),
         pytest.approx(scale),
     )
-    assert any("found by trying" in note for note in card.notes)
+    assert any("found by a probe" in note for note in card.notes)
     face = find_face(sample_images()[0])
     # float32 rounding of the pixels, 1e-7, grows through fifty layers
     np.testing.assert_allclose(scorer.embed([face]), y1_scorer.embed([face]), atol=1e-4)
@@ -125,12 +125,12 @@ def test_checkpoint_and_export_agree(y1, y1_onnx, tmp_path):
 
 
 def test_what_is_said_is_checked(y1):
-    with pytest.warns(ModelWarning, match=r"better in RGB than in BGR: is its card right"):
+    with pytest.warns(ModelWarning, match=r"better in RGB than in BGR: check its card"):
         Scorer(y1, card={"colour": "BGR"})
-    with pytest.warns(ModelWarning, match=r"look alike.*With RGB, 0 to 255 it tells them apart"):
+    with pytest.warns(ModelWarning, match=r"hardly tells.*With RGB, 0 to 255 it tells them apart"):
         scorer = Scorer(y1, card={"mean": 127.5, "scale": 1 / 128})
     assert scorer.card.mean == 127.5  # what is said is done
-    assert "look alike" in scorer.card.notes[0]
+    assert "hardly tells the two people" in scorer.card.notes[0]
 
 
 def test_untrained_weights_look_wrong(tmp_path):
@@ -205,11 +205,11 @@ def test_inspect_says_what_was_found(y1_onnx, tmp_path):
     onnx.save(y1_onnx, path)
     result = CliRunner().invoke(main, ["models", "inspect", str(path), "--save"])
     assert result.exit_code == 0, result.output
-    for text in ("RGB, 0 to 255", "128 dimensions", "rate 0.4", "512 features", "found by trying"):
+    for text in ("RGB, 0 to 255", "128 dimensions", "rate 0.4", "512 features", "found by a probe"):
         assert text in result.output
     assert "scale = 1.0" in (tmp_path / "mine.card.toml").read_text()
     result = CliRunner().invoke(main, ["score", str(sample_images()[0]), "--model", str(path)])
-    assert "found by trying" not in result.output  # now it is said
+    assert "found by a probe" not in result.output  # now it is said
 
 
 @pytest.mark.parametrize(("side", "dimensions"), [(112, 256), (160, 1024)])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-STRANGERS = "SERFIQ_STRANGERS"  # environment variable of kernels of a public demo
-FOR_STRANGERS = ("seed", "rate", "alpha", "r")
+PUBLIC = "SERFIQ_STRANGERS"  # environment variable of kernels of a public demo
+VISITORS_MAY_CHANGE = ("seed", "rate", "alpha", "r")
 """Scorer settings open to visitors; another network or engine would need more memory."""
 
 
-def among_strangers() -> bool:
+def is_public() -> bool:
     """Whether this process is a kernel of a public demo."""
-    return bool(os.environ.get(STRANGERS))
+    return bool(os.environ.get(PUBLIC))
