@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_score, score_ends
 
-SKETCH_ERROR = 0.05  # relative error of tr Σ² where it is estimated
-OF_GAP, OF_HEAVY = 0.32, 0.05  # see `Moments.rest`
+SKETCH_ERROR = 0.02  # relative error of tr Σ² where it is estimated
+OF_GAP, OF_HEAVY = 0.30, 0.047  # see `Moments.rest`
 FREEDOM = 12  # weight of `Moments.rest`, in degrees of freedom
 MAX_EXCESS = 6  # times the expected variance: above, only the variance of the passes is used
 CHUNK = 2**20  # distances in memory at once when many faces are controlled
@@ -51,7 +51,7 @@ class Moments:
         Expected sampling error that remains: the mean of T passes has a standard error of
         ``rest`` / sqrt(T - 1). It is of third order: proportional to d₀ times the gap, which is of
         second order, and larger where few features carry the scatter: with h = Σ e² / (Σ e)² and
-        ε as in `moments`, rest = d₀ hypot(0.32 gap, 0.05 h sqrt(E ε⁶ / (E ε²)³)), at most d₀.
+        ε as in `moments`, rest = d₀ hypot(0.30 gap, 0.047 h sqrt(E ε⁶ / (E ε²)³)), at most d₀.
         A rule of thumb, found on two networks of 128 dimensions, thirteen kinds of faces and rates
         .1 to .5, where it is mostly right within 25 %; it is too small below 32 dimensions.
     """

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 MAX_EXACT = 2048  # features of a head up to which tr Σ² is exact; it is estimated for more
-SKETCH = 16  # directions of the estimate: tr Σ² within 10 %, the limit within 0.0001
+SKETCH = 32  # directions of the estimate: tr Σ² within 5 %, mostly within 2 %
 
 
 def empty_features(features: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -231,8 +231,8 @@ class LimitTerms:
         Σ = A diag(v) Aᵀ. None if there are more than `MAX_EXACT` columns.
     sides : tuple of two (S, F) ndarray of float32
         In that case P A and Q A, such that |P Σ Qᵀ|² estimates tr Σ². P and Q are S random
-        orthogonal directions each, scaled so that the estimate has no bias (the two-sided form of
-        Hutchinson's estimator).
+        orthogonal directions each (the two-sided form of Hutchinson's estimator), scaled so that
+        the estimate is exact for features of equal variance.
     """
 
     energies: NDArray[np.float32]
@@ -261,8 +261,11 @@ def limit_terms(weight: NDArray[np.float32]) -> LimitTerms:
     sides = []
     for _ in range(2):
         directions, _ = np.linalg.qr(rng.standard_normal((dimensions, size)))
-        sides.append((directions.T * np.sqrt(dimensions / size)).astype(np.float32) @ weight)
-    return LimitTerms(energies, sides=tuple(sides))
+        sides.append(directions.T.astype(np.float32) @ weight)
+    left, right = sides
+    exact, found = (np.linalg.norm(product) for product in (weight @ weight.T, left @ right.T))
+    scale = np.float32(exact / found if found > 0.0 else 1.0)
+    return LimitTerms(energies, sides=(left * scale, right))
 
 
 def limit_distances(

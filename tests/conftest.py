@@ -4,11 +4,15 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
 from PIL import Image
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SHARED = Path(__file__).parents[2] / "shared"
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 def sample(name: str) -> Path:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serfiq_widgets import Scorer, find_face
@@ -37,7 +37,6 @@ def distance(x, y):
     return np.linalg.norm(one - other)
 
 
-@settings(deadline=None)
 @given(seeds, rates, st.integers(1, 4), st.booleans())
 def test_over_all_masks_the_mean_is_that_of_the_plain_distances(seed, rate, n_features, biased):
     weight, bias, features = head(seed, 3, n_features)
@@ -147,7 +146,6 @@ def test_without_scatter_the_score_is_perfect(rate):
             assert known.distances == 0.0
 
 
-@settings(deadline=None)
 @given(seeds, st.integers(2, 12), st.integers(1, 5))
 def test_many_faces_are_scored_as_one_by_one(seed, count, faces):
     weight, bias, _ = head(seed, 8, 40)

@@ -127,7 +127,7 @@ def head(seed: int, dimensions: int, n_features: int):
     return weight, (0.1 * rng.normal(size=dimensions)).astype(np.float32)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.1, 0.5))
 def test_limit_is_where_many_passes_go(seed, rate):
     weight, bias = head(seed, 64, 512)
@@ -165,6 +165,9 @@ def test_the_sketch_agrees_with_the_exact_trace(monkeypatch):
     monkeypatch.setattr(rb, "MAX_EXACT", 0)
     terms = rb.limit_terms(weight)
     assert [side.shape for side in terms.sides] == 2 * [(rb.SKETCH, 2048)]
+    equal = np.ones((1, 2048), np.float32)
+    products = weight.astype(np.float64).T @ weight
+    assert terms.trace_of_square(equal) == pytest.approx((products**2).sum(), rel=1e-4)
     sketched = rb.limit_distances(features, weight, bias, 0.4, terms=terms)
     # the trace enters as t2/(4 t²), about 1/(4 D): a tenth of it wrong moves 2e-4
     np.testing.assert_allclose(sketched, exact, rtol=1e-3)

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from serfiq_widgets.checkpoints.mxnet_graph import OPERATORS, to_onnx
 
-quick = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 small, flag = st.integers(1, 4), st.booleans()
 ranks = st.integers(1, 4)  # of one image, without the batch
 tenths = st.integers(0, 30).map(lambda number: number / 10)

@@ -51,7 +51,7 @@ def test_truncated_anywhere(length):
         read_params(SOUND[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(SOUND) * 8 - 1), st.binary(max_size=40))
 def test_a_flipped_bit_is_read_or_refused(bit, tail):
     broken = bytearray(SOUND)

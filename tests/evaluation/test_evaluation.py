@@ -146,7 +146,7 @@ def data_sets(draw):
     st.sampled_from(["image", "comparison"]),
     st.sampled_from(["fixed", "re-derived"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_curves_are_those_of_the_definition(data, fmr, by, threshold):
     embeddings, people, quality = data
     compared = compare_all(embeddings, people, tail=1)
@@ -339,7 +339,7 @@ def test_ten_folds_by_hand():
     arrays(np.float32, 60, elements=st.integers(0, 12).map(float)),
     arrays(bool, 60),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_folds_take_the_best_threshold_of_the_others(scores, same):
     folds = np.arange(60) % 10
     right = []

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from yunet_stand_in import HEIGHT, POINTS, WIDTH, stand_in
@@ -175,7 +175,6 @@ def overlap(a, b, of_smaller):
     return Fraction(width * height, whole) if whole else Fraction(0)
 
 
-@settings(deadline=None)
 @given(boxes, st.sampled_from([0.5, 0.7]), st.booleans())
 def test_suppression_is_the_plain_loop(rows, most, of_smaller):
     """Ratios of small whole numbers: float32 cannot change which side of the limit they are on."""
@@ -190,7 +189,6 @@ def test_suppression_is_the_plain_loop(rows, most, of_smaller):
     assert m.suppress(*arrays, most, of_smaller=of_smaller).tolist() == kept
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32)), st.integers(0, 9), st.floats(0, 1, width=32))
 def test_the_best_are_few_high_and_falling(scores, most, least):
     array = np.array(scores, np.float32)

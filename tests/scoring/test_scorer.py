@@ -31,7 +31,7 @@ def collins(scorer):
     return scorer.score(COLLINS, passes=200)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 200))
 def test_every_running_entry_equals_a_fresh_score(scorer, collins, t):
     fresh = scorer.score(collins.face, passes=t)
