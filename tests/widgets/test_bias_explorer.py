@@ -8,7 +8,6 @@ import pytest
 from serfiq_widgets.errors import BadTable
 from serfiq_widgets.evaluation import bias
 from serfiq_widgets.evaluation.groups import labels, load
-from serfiq_widgets.robustness import limit_distances, raw_score
 from serfiq_widgets.widgets.bias_state import BUNDLED, BiasState
 
 
@@ -29,13 +28,14 @@ def table():
 def test_the_bundled_table_is_small_names_nobody_and_holds_utkface():
     assert BUNDLED.stat().st_size < 300_000
     bundled = load(BUNDLED)
-    assert set(bundled.columns) == {"age", "gender", "ethnicity", "quality", "raw", "limit"}
+    scores = ["quality", "controlled", "raw", "limit"]
+    assert set(bundled.columns) == {"age", "gender", "ethnicity", *scores}
     assert 19_000 < len(bundled) < 19_449
     about = {"model": "mini", "passes": 100, "seed": 0, "name": "utkface112-dev"}
     assert bundled.about == about
     state = BiasState()
     assert state.attributes == ["age", "gender", "ethnicity"]
-    assert state.columns == ["quality", "raw", "limit"]
+    assert state.columns == scores
     assert len(state.rows) == 10
 
 
@@ -50,16 +50,13 @@ def test_bundled_scores_are_those_of_the_bundled_network(shared, scorer, tmp_pat
         paths = [archive.extract(name, tmp_path) for name in names]
     groups, malformed = utkface(paths)
     bundled = load(BUNDLED)
-    head = scorer.network.head
     for i, result in enumerate(scorer.score_many(paths, 100, aligned=True)):
         same = bundled.columns["age"] == groups["age"][i]
         same &= bundled.columns["gender"] == groups["gender"][i]
         same &= bundled.columns["ethnicity"] == groups["ethnicity"][i]
         # four places, and batches that take another path through the convolutions
-        same &= np.abs(bundled.columns["raw"] - result.raw) < 1e-4
-        # the table has the expansion with two moments
-        (limit,) = limit_distances(result.features[None], head.weight, head.bias, scorer.rate)
-        same &= np.abs(bundled.columns["limit"] - raw_score(limit)) < 1e-4
+        for name in ("controlled", "raw", "limit"):
+            same &= np.abs(bundled.columns[name] - getattr(result, name)) < 1e-4
         assert same.any() or paths[i].endswith(tuple(malformed))
 
 
