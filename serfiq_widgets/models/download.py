@@ -244,17 +244,10 @@ def _read_head(
         start, total = have, int(match[2])
     elif response.status != OK:
         raise _Refused(f"The server answers {response.status} ({response.reason}).")
-    if file.member:
-        fits = total is None or total <= file.archive_bytes
-    else:
-        fits = total in (None, file.bytes)
-        total = file.bytes
-    if not fits:
-        raise _Refused(
-            f"The server offers {response.length} bytes; "
-            f"the card says {file.archive_bytes or file.bytes}."
-        )
-    return start, total
+    stated = file.archive_bytes if file.member else file.bytes
+    if total is not None and (total > stated if file.member else total != stated):
+        raise _Refused(f"The server offers {total} bytes; the card says {stated}.")
+    return start, total if file.member else stated
 
 
 def _pour(
