@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.robustness import CONFIDENCE, LimitTerms, limit_terms, raw_score, score_ends
 
-SKETCH_ERROR = 0.02  # relative error of tr Σ² where it is estimated
+SKETCH_ERROR = 0.015  # relative error of tr Σ² where it is estimated
 OF_GAP, OF_HEAVY = 0.30, 0.047  # see `Moments.rest`
 FREEDOM = 12  # weight of `Moments.rest`, in degrees of freedom
 MAX_EXCESS = 6  # times the expected variance: above, only the variance of the passes is used
