@@ -187,16 +187,21 @@ def _folded(node: onnx.NodeProto, graph: Graph) -> Iterator[tuple[str, NDArray[n
 
 
 def _dequantised(node: onnx.NodeProto, graph: Graph) -> NDArray[np.float64]:
-    """Return (x - zero point) * scale of constants, per tensor or per axis."""
-    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
-    if any(a.name == "block_size" and a.i for a in node.attribute):
-        raise graph.fail("its weights are quantised in blocks")
-    numbers = graph.constant(node.input[0])
-    scale = _along(graph.constant(node.input[1]), axis, numbers.ndim)
-    zero = np.zeros(())
-    if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004  # numbers, scale, zero point
-        zero = _along(graph.constant(node.input[2]), axis, numbers.ndim)
-    return (numbers - zero) * scale
+    """Return (x - zero point) * scale of constants, per tensor, per axis or per block of it."""
+    said = {a.name: a.i for a in node.attribute}
+    axis, block = said.get("axis", 1), said.get("block_size", 0)
+    numbers, *factors = (graph.constant(tensor) for tensor in node.input if tensor)
+    try:
+        if block > 0:
+            places = np.arange(numbers.shape[axis]) // block
+            factors = [values.take(places, axis) for values in factors]
+        else:
+            factors = [_along(values, axis, numbers.ndim) for values in factors]
+        scale, zero = (*factors, np.zeros(()))[:2]
+        found: NDArray[np.float64] = (numbers - zero) * scale
+    except (IndexError, ValueError) as error:
+        raise graph.fail(f"the scales of '{node.input[0]}' do not fit its shape") from error
+    return found
 
 
 def _along(values: NDArray[np.float64], axis: int, dimensions: int) -> NDArray[np.float64]:

@@ -563,6 +563,45 @@ def test_eight_bits_are_undone(tmp_path, expected, symmetric):
     assert any("8 bits" in note for note in other.card.notes)
 
 
+def in_blocks(folder, block, scales):
+    """The small network, whose matrix has 8 bits and a scale and a zero point per block of rows."""
+    rng = np.random.default_rng(2)
+    path = small(folder, [LAYER], matrix=rng.integers(-128, 128, (8, 16), np.int8))
+    model = onnx.load(path)
+    weight(model, "scales", rng.uniform(0.1, 1, scales).astype("f4") / 100)
+    weight(model, "zeros", rng.integers(-9, 9, scales, np.int8))
+    for held in model.graph.initializer:
+        held.name = held.name.replace("matrix", "bytes")
+    taken = ["bytes", "scales", "zeros"]
+    node = helper.make_node("DequantizeLinear", taken, ["matrix"], axis=0, block_size=block)
+    model.graph.node.insert(0, node)
+    model.opset_import[0].version = 21
+    model.ir_version = 10
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
+@pytest.mark.parametrize(("block", "scales"), [(2, (4, 16)), (8, (1, 16)), (1, (8, 16))])
+def test_eight_bits_in_blocks_are_undone_as_onnx_defines_them(tmp_path, expected, block, scales):
+    from onnx.reference import ReferenceEvaluator
+
+    faces, _, _ = expected
+    path = in_blocks(tmp_path, block, scales)
+    ours = Scorer(path, engine="onnxruntime", card=PIXELS).embed(faces[:1])
+    pixels = faces[0].pixels.transpose(2, 0, 1)[None].astype("f4")
+    (theirs,) = ReferenceEvaluator(onnx.load(path)).run(None, {"data": pixels})
+    np.testing.assert_allclose(ours, theirs / np.linalg.norm(theirs), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("block", "scales"), [(2, (3, 16)), (2, (4, 15)), (2, (4,)), (10**12, (0, 16))]
+)
+def test_scales_that_fit_no_block_are_refused(tmp_path, block, scales):
+    with pytest.raises(CorruptModel, match=r"'small'|small\.onnx"):
+        Scorer(in_blocks(tmp_path, block, scales), engine="onnxruntime", card=PIXELS)
+
+
 @pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
 def test_a_relu_that_rounding_stands_for(tmp_path, expected):
     """Written by hand: the maps are quantised from zero, and no ReLU is left."""
