@@ -102,16 +102,27 @@ def test_the_references_graph_is_the_one_of_its_card(shared):
     assert is_genuine(shared / "models" / "lresnet100e-ir" / "model-symbol.json", symbol)
 
 
-def test_the_bundled_card_says_what_its_network_is():
-    card, network = open_network("mini")
+@pytest.mark.parametrize("name", ["mini", "sface"])
+def test_a_bundled_card_says_what_its_network_is(name):
+    card, network = open_network(name)
     assert card.state == cards.BUNDLED
+    assert card.calibrated
     assert (card.size, card.size) == network.input_size
     assert card.dimensions == network.n_dimensions
-    assert card.bytes == sum(path.stat().st_size for path in files())
+    assert card.rate == pytest.approx(network.rate or card.rate)
+    paths = [cards.MODELS / file.name for file in card.files]
+    assert card.bytes == sum(path.stat().st_size for path in paths)
+
+
+def test_the_network_of_others_comes_with_its_licence():
+    text = (cards.MODELS / "sface-LICENSE.txt").read_text()
+    assert CARDS["sface"].files[0].name in text
+    assert "Apache License" in text
+    assert not CARDS["sface"].noncommercial
 
 
 def test_only_what_is_here_can_be_used():
-    assert list(cards.usable()) == ["mini"]
+    assert list(cards.usable()) == ["mini", "sface"]
     for name, card in DOWNLOADED.items():
         hint = "detector" if card.kind == "detector" else f"serfiq models download {name}"
         with pytest.raises(UnknownModel, match=hint):
@@ -146,6 +157,7 @@ def test_the_list_fits_a_small_terminal():
     assert max(map(len, result.output.splitlines())) <= 80
     for name, parts in {
         "mini": ("bundled", "11.6", "112", "128", "0.4", "non-commercial"),
+        "sface": ("bundled", "10.7", "112", "128", "0.4", "Apache-2.0"),
         "arcface-r100-mxnet": ("by hand", "261.2", "512"),
         "arcface-r100-onnx": ("available", "Apache-2.0"),
         "w600k-mbf": ("available", "13.6", "without"),
