@@ -67,7 +67,7 @@ def _control(name: str) -> dict[str, Any]:
     strength = STRENGTHS[name]
     return {
         **about,
-        "label": MAIN.get(name, strength.label.capitalize()),
+        "label": MAIN.get(name, strength.label[0].upper() + strength.label[1:]),
         "unit": strength.unit,
         "min": strength.least,
         "max": strength.most,

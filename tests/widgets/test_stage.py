@@ -96,6 +96,7 @@ def test_every_degradation_has_a_control_and_four_are_in_sight(stage):
     by_name = {control["name"]: control for control in stage.controls}
     assert set(by_name) == {*STRENGTHS, "cover"}
     assert sum(control["main"] for control in stage.controls) == 4
+    assert by_name["jpeg"]["label"] == "JPEG quality"
     assert [cover for cover, _ in by_name["cover"]["options"]] == list(COVERS)
     for name, strength in STRENGTHS.items():
         assert by_name[name]["min"] == strength.least
