@@ -106,5 +106,10 @@ def test_two_explorers_in_one_notebook(lab, chromium, scorer):
     stage.locator(".serfiq-quality").get_by_text(quality, exact=True).wait_for(timeout=30_000)
     assert stage.locator(".sq-dot:not(.sq-hidden)").count() == 100
     assert stage.locator(".serfiq-face").bounding_box()["width"] > 250
+    ink = "one => getComputedStyle(one).color"  # not that of the Explorer's style sheet
+    verdict, whole = (
+        stage.locator(f".serfiq-{name}").evaluate(ink) for name in ("verdict", "stage")
+    )
+    assert verdict == whole
     assert errors == []
     context.close()
