@@ -62,7 +62,7 @@ def bundled_population() -> Population:
         name=NAME,
         model_sha256=about["model_sha256"],
         rate=float(cards()[about["model"]].rate or 0),
-        scores=np.sort(table.qualities["serfiq"]),
+        scores=np.sort(table.qualities["controlled"]),
         threshold=threshold_at(compared, FMR),
         strangers=(float(low), float(high)),
     )
