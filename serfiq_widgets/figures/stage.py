@@ -146,6 +146,11 @@ class Scene:
         return places
 
 
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter; the others stay, as in "JPEG quality"."""
+    return text[:1].upper() + text[1:]
+
+
 def verdict(quality: int) -> str:
     """Return a quality in words, by quarters of the scale."""
     return next(words for least, words in VERDICTS if quality >= least)
@@ -178,10 +183,23 @@ def match_sentence(share: float) -> str:
 
 def rank_sentence(quality: int, percent: int, name: str) -> str:
     """Say a quality in words, and which percentage of a population's photos is poorer."""
-    words = verdict(quality).capitalize()
+    words = capitalised(verdict(quality))
     if percent == 0:
         return f"{words}: nearly all {name} faces are better"
     return f"{words}: better than {percent} % of {name} faces"
+
+
+def advice(points: dict[str, float]) -> str:
+    """Say what each of several degradations costs, the worst first, by names for users."""
+    lost = sorted(
+        ((name, round(cost)) for name, cost in points.items() if round(cost) > 0),
+        key=lambda pair: -pair[1],
+    )
+    if not lost:
+        return "No single one of these makes the difference."
+    (name, cost), *others = lost
+    rest = "".join(f", {name} {cost}" for name, cost in others)
+    return f"{capitalised(name)} costs {cost} point{'s' * (cost > 1)}{rest}."
 
 
 def stage_numbers(
@@ -208,7 +226,7 @@ def stage_numbers(
         return {**texts, "quality": [NO_QUALITY] * len(best), "margin": nothing, "verdict": scores}
     qualities, befores = _qualities(now), _qualities(clean)
     margins = robustness.quality_margin(now.running_best_interval[1:], now.alpha, now.r)
-    words = [verdict(quality).capitalize() for quality in qualities]
+    words = [capitalised(verdict(quality)) for quality in qualities]
     if population is not None:
         percents = population.percent_below(best)
         words = [

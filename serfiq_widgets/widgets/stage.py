@@ -15,11 +15,12 @@ from PIL import Image
 
 from serfiq_widgets.evaluation.population import population_of
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Degradation
-from serfiq_widgets.figures.stage import Scene, stage_numbers
+from serfiq_widgets.figures.stage import Scene, advice, capitalised, stage_numbers
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import MIN_PASSES
+from serfiq_widgets.scoring.sensitivity import costs
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.modules import joined
 from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
@@ -48,7 +49,7 @@ WORDS = {
         "magnified."
     ),
 }
-MAIN = {"blur": "Blur", "brightness": "Light", "cover": "Cover", "rotation": "Turn"}
+MAIN = {"blur": "blur", "brightness": "light", "cover": "cover", "rotation": "turn"}
 COVER_WORDS = {
     "none": "nothing",
     "mask": "a mask",
@@ -58,16 +59,20 @@ COVER_WORDS = {
 OTHERS = ("noise", "jpeg", "resolution", "contrast")
 
 
+def _word(name: str) -> str:
+    """Return what users read for a degradation."""
+    return MAIN.get(name) or STRENGTHS[name].label
+
+
 def _control(name: str) -> dict[str, Any]:
     """Describe the control of one degradation, as ``static/stage/controls.js`` makes it."""
-    about = {"name": name, "main": name in MAIN}
+    about = {"name": name, "label": capitalised(_word(name)), "main": name in MAIN}
     if name == "cover":
         options = [[cover, COVER_WORDS[cover]] for cover in COVERS]
-        return {**about, "label": MAIN[name], "options": options}
+        return {**about, "options": options}
     strength = STRENGTHS[name]
     return {
         **about,
-        "label": MAIN.get(name, strength.label[0].upper() + strength.label[1:]),
         "unit": strength.unit,
         "min": strength.least,
         "max": strength.most,
@@ -113,6 +118,7 @@ class Stage(anywidget.AnyWidget):
     face = t.Unicode().tag(sync=True)
     cloud = t.Dict().tag(sync=True)
     numbers = t.Dict().tag(sync=True)
+    advice = t.Unicode().tag(sync=True)
     message = t.Unicode().tag(sync=True)
     ruin = t.Dict().tag(sync=True)
     passes = t.Int().tag(sync=True)
@@ -161,6 +167,15 @@ class Stage(anywidget.AnyWidget):
             self.face = data_url(pixels.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC))
             self.cloud = self._scene.cloud(now, population)
             self.numbers = stage_numbers(now, clean, population)
+            self.advice = self._advise()
+
+    def _advise(self) -> str:
+        """Say what each degradation costs, if there are several: one is seen from the number."""
+        ruin, clean = self.state.ruin, self.state.clean
+        if clean is None or not clean.calibrated or len(ruin.active) < 2:  # noqa: PLR2004  # several
+            return ""
+        points = costs(self.state.scorer, clean.face, ruin)
+        return advice({_word(name): cost for name, cost in points.items()})
 
     def _take_ruin(self, change: dict[str, Any]) -> None:
         """Ruin the face as the page wants it; what is not possible is said and taken back."""

@@ -187,6 +187,18 @@ def test_how_often_two_looks_match(share, said):
     assert bool(sentence) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        ({"light": 4.4, "blur": 30.6}, "Blur costs 31 points, light 4."),
+        ({"JPEG quality": 0.6, "blur": -3}, "JPEG quality costs 1 point."),
+        ({"light": 0.4, "blur": -3}, "No single one of these makes the difference."),
+    ],
+)
+def test_what_ruins_cost_in_words(points, sentence):
+    assert stage.advice(points) == sentence
+
+
 def test_the_sentence_on_the_stage_is_that_of_the_pairs(clean, hopeless):
     population = bundled_population()
     share = stage.matching(hopeless.distances, population.threshold)[-1]

@@ -38,6 +38,7 @@ function open(values = {}) {
     numbers: NUMBERS,
     ruin: { blur: 0, noise: 7 },
     passes: 3,
+    advice: "",
     message: "",
     ...values,
   });
@@ -92,6 +93,13 @@ test("without a face there is no broken picture", () => {
   expect(el.querySelector("img").hidden).toBe(true);
   model.set("face", "data:image/png;base64,AAAA");
   expect(el.querySelector("img").hidden).toBe(false);
+});
+
+test("what each degradation costs is said when Python has found out", () => {
+  const { model, text } = open();
+  expect(text("advice")).toBe("");
+  model.set("advice", "Blur costs 31 points, light 4.");
+  expect(text("advice")).toBe("Blur costs 31 points, light 4.");
 });
 
 test("an error is said, as text, and goes again", () => {

@@ -11,6 +11,7 @@ pytest.importorskip("anywidget")
 from serfiq_widgets import Ruin, Stage
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS
 from serfiq_widgets.resources import folder, sample_images
+from serfiq_widgets.scoring.sensitivity import costs
 from serfiq_widgets.widgets.modules import joined
 from serfiq_widgets.widgets.stage import HERE
 
@@ -44,6 +45,22 @@ def test_a_control_on_the_page_ruins_the_face_in_one_message(stage, monkeypatch)
     assert shown(stage, "quality") == str(stage.state.quality)
     assert shown(stage, "change").startswith("Before: ")
     assert [keys for keys in sent if "face" in keys] == [{"face", "cloud", "numbers"}]
+    assert stage.advice == ""  # the number says it
+
+
+def test_what_each_of_several_ruins_costs_is_said_in_the_same_message(stage, monkeypatch):
+    stage.state.ruin = Ruin(blur=2.4)
+    sent = []
+    monkeypatch.setattr(stage, "send_state", lambda key=None: sent.append(set(key)))
+    stage.set_state({"ruin": {**stage.ruin, "brightness": -2}})
+    both = Ruin(blur=2.4, brightness=-2)
+    points = costs(stage.state.scorer, stage.state.clean.face, both)
+    assert (
+        stage.advice == f"Blur costs {points['blur']:.0f} points, light {points['brightness']:.0f}."
+    )
+    assert [keys for keys in sent if "face" in keys] == [{"face", "cloud", "numbers", "advice"}]
+    stage.state.ruin = Ruin()
+    assert stage.advice == ""
 
 
 def test_the_page_follows_python(stage):

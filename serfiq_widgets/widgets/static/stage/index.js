@@ -57,6 +57,7 @@ function render({ model, el }) {
       cloud.reveal(model.get("passes"));
     },
     numbers: () => numbers.show(model.get("numbers"), model.get("passes")),
+    advice: () => numbers.advise(model.get("advice")),
     ruin: () => controls.show(model.get("ruin")),
     passes: () => {
       passes.show(model.get("passes"));

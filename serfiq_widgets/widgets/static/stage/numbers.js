@@ -20,7 +20,9 @@ export function createNumbers(words) {
   const value = html("p", "sq-value", {}, parts.quality, parts.margin, scale);
   const { verdict, change, match } = parts;
   const caption = html("p", "sq-caption", {}, words.caption);
-  const said = html("div", "sq-said", {}, change, verdict, match);
+  const advice = html("p", "serfiq-advice");
+  const costs = html("div", "sq-costs", {}, advice, match);
+  const said = html("div", "sq-said", {}, change, verdict, costs);
   said.setAttribute("aria-live", "polite");
   const element = html("div", "serfiq-numbers", {}, value, said, caption);
 
@@ -35,5 +37,10 @@ export function createNumbers(words) {
     }
   }
 
-  return { element, show };
+  /** @param {string} text */
+  function advise(text) {
+    advice.textContent = text;
+  }
+
+  return { element, show, advise };
 }
