@@ -190,7 +190,7 @@ def rank_sentence(quality: int, percent: int, name: str) -> str:
 
 
 def advice(points: dict[str, float]) -> str:
-    """Say what each of several degradations costs, the worst first, by names for users."""
+    """Say what undoing each of several degradations gains, the most first, by names for users."""
     lost = sorted(
         ((name, round(cost)) for name, cost in points.items() if round(cost) > 0),
         key=lambda pair: -pair[1],
@@ -199,7 +199,7 @@ def advice(points: dict[str, float]) -> str:
         return "No single one of these makes the difference."
     (name, cost), *others = lost
     rest = "".join(f", {name} {cost}" for name, cost in others)
-    return f"{capitalised(name)} costs {cost} point{'s' * (cost > 1)}{rest}."
+    return f"Undoing {name} gains {cost} point{'s' * (cost > 1)}{rest}."
 
 
 def stage_numbers(

@@ -5,6 +5,7 @@ It is one anywidget without other widgets in it, so that it renders wherever any
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "static" / "stage"
 FACE_SIDE = 336  # pixels: three for each of the network's
+SEVERAL = 2  # degradations: what a single one costs is seen from the number
+PAUSE_S = 0.2  # before their costs are computed, so that this does not delay a dragged slider
 WORDS = {
     "face": "the face as the network sees it",
     "scale": "of 100",
@@ -139,6 +142,7 @@ class Stage(anywidget.AnyWidget):
             image = sample_images()[0] if image is None else image
         self.state = state
         self._scene: Scene | None = None
+        self._task: asyncio.Task[None] | None = None
         super().__init__(ruin=asdict(state.ruin), passes=state.passes)
         state.observe(show_errors(state, lambda _: self._draw()), "everything")
         state.observe(lambda change: setattr(self, "ruin", asdict(change["new"])), "ruin")
@@ -167,15 +171,30 @@ class Stage(anywidget.AnyWidget):
             self.face = data_url(pixels.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC))
             self.cloud = self._scene.cloud(now, population)
             self.numbers = stage_numbers(now, clean, population)
-            self.advice = self._advise()
+            self.advice = ""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if now.calibrated and len(self.state.ruin.active) >= SEVERAL:
+            self._advise_soon(clean.face, self.state.ruin)
 
-    def _advise(self) -> str:
-        """Say what each degradation costs, if there are several: one is seen from the number."""
-        ruin, clean = self.state.ruin, self.state.clean
-        if clean is None or not clean.calibrated or len(ruin.active) < 2:  # noqa: PLR2004  # several
-            return ""
-        points = costs(self.state.scorer, clean.face, ruin)
-        return advice({_word(name): cost for name, cost in points.items()})
+    def _advise_soon(self, face: AlignedFace, ruin: Degradation) -> None:
+        """Say what each of several degradations costs, once the controls rest."""
+
+        def advise() -> None:
+            points = costs(self.state.scorer, face, ruin)
+            self.advice = advice({_word(name): cost for name, cost in points.items()})
+
+        async def advise_later() -> None:
+            await asyncio.sleep(PAUSE_S)
+            show_errors(self.state, advise)()
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # without an event loop, at once
+            advise()
+        else:
+            self._task = loop.create_task(advise_later())
 
     def _take_ruin(self, change: dict[str, Any]) -> None:
         """Ruin the face as the page wants it; what is not possible is said and taken back."""

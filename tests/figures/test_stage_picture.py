@@ -190,8 +190,8 @@ def test_how_often_two_looks_match(share, said):
 @pytest.mark.parametrize(
     ("points", "sentence"),
     [
-        ({"light": 4.4, "blur": 30.6}, "Blur costs 31 points, light 4."),
-        ({"JPEG quality": 0.6, "blur": -3}, "JPEG quality costs 1 point."),
+        ({"light": 4.4, "blur": 30.6}, "Undoing blur gains 31 points, light 4."),
+        ({"JPEG quality": 0.6, "blur": -3}, "Undoing JPEG quality gains 1 point."),
         ({"light": 0.4, "blur": -3}, "No single one of these makes the difference."),
     ],
 )

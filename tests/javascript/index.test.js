@@ -98,8 +98,8 @@ test("without a face there is no broken picture", () => {
 test("what each degradation costs is said when Python has found out", () => {
   const { model, text } = open();
   expect(text("advice")).toBe("");
-  model.set("advice", "Blur costs 31 points, light 4.");
-  expect(text("advice")).toBe("Blur costs 31 points, light 4.");
+  model.set("advice", "Undoing blur gains 31 points, light 4.");
+  expect(text("advice")).toBe("Undoing blur gains 31 points, light 4.");
 });
 
 test("an error is said, as text, and goes again", () => {

@@ -1,5 +1,6 @@
 """The stage without a browser: what it sends to the page, and what a page may send."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from serfiq_widgets.faces.degradation import COVERS, STRENGTHS
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.scoring.sensitivity import costs
 from serfiq_widgets.widgets.modules import joined
-from serfiq_widgets.widgets.stage import HERE
+from serfiq_widgets.widgets.stage import HERE, PAUSE_S
 
 HOPPER = folder("sample_images") / "hopper.jpg"
 
@@ -45,22 +46,37 @@ def test_a_control_on_the_page_ruins_the_face_in_one_message(stage, monkeypatch)
     assert shown(stage, "quality") == str(stage.state.quality)
     assert shown(stage, "change").startswith("Before: ")
     assert [keys for keys in sent if "face" in keys] == [{"face", "cloud", "numbers"}]
+
+
+BOTH = Ruin(blur=2.4, brightness=-2)
+
+
+def sentence(stage, ruin):
+    points = costs(stage.state.scorer, stage.state.clean.face, ruin)
+    return f"Undoing blur gains {points['blur']:.0f} points, light {points['brightness']:.0f}."
+
+
+def test_what_each_of_several_ruins_costs_is_said(stage):
+    stage.state.ruin = BOTH
+    assert stage.advice == sentence(stage, BOTH)
+    stage.state.ruin = Ruin(blur=2.4)
     assert stage.advice == ""  # the number says it
 
 
-def test_what_each_of_several_ruins_costs_is_said_in_the_same_message(stage, monkeypatch):
-    stage.state.ruin = Ruin(blur=2.4)
-    sent = []
-    monkeypatch.setattr(stage, "send_state", lambda key=None: sent.append(set(key)))
-    stage.set_state({"ruin": {**stage.ruin, "brightness": -2}})
-    both = Ruin(blur=2.4, brightness=-2)
-    points = costs(stage.state.scorer, stage.state.clean.face, both)
-    assert (
-        stage.advice == f"Blur costs {points['blur']:.0f} points, light {points['brightness']:.0f}."
-    )
-    assert [keys for keys in sent if "face" in keys] == [{"face", "cloud", "numbers", "advice"}]
-    stage.state.ruin = Ruin()
-    assert stage.advice == ""
+def test_costs_wait_until_the_controls_rest(stage):
+    async def drag():
+        stage.state.ruin = BOTH
+        stage.state.ruin = last = BOTH.replace(blur=1.5)
+        assert stage.advice == ""
+        await asyncio.sleep(2 * PAUSE_S)
+        assert stage.advice == sentence(stage, last)
+        stage.state.ruin = BOTH
+        assert stage.advice == ""
+        stage.state.ruin = Ruin()
+        await asyncio.sleep(2 * PAUSE_S)
+        assert stage.advice == ""
+
+    asyncio.run(drag())
 
 
 def test_the_page_follows_python(stage):
