@@ -16,7 +16,7 @@ pytest.importorskip("voila")
 from conftest import LOCAL, served
 
 AXE = Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js"
-SCREENS = ((1366, 768), (1920, 1080), (911, 512), (390, 844), (360, 640))
+SCREENS = ((1366, 768), (1920, 1080), (911, 512), (720, 900), (390, 844), (360, 640))
 PARTS = ("face", "cloud", "numbers", "controls")
 SERVE = """
 import serfiq_widgets.server.dashboard as demo

@@ -10,6 +10,14 @@ test.each([
   ["rgb(17, 17, 17)", true],
   ["rgba(0, 0, 0, 0)", null],
   ["rgba(255, 255, 255, 0.9)", false],
+  ["color(srgb 0.98 0.98 1)", false],
+  ["color(srgb 0.05 0.05 0.1)", true],
+  ["color(display-p3 0.1 0.1 0.1)", true],
+  ["oklch(0.985 0.002 247.8)", false],
+  ["oklab(0.2 0 0 / 0.9)", true],
+  ["lab(100 0 0)", false],
+  ["lab(9.2 0.6 -1.1)", true],
+  ["lab(9.2 0.6 -1.1 / 0)", null],
   ["", null],
 ])("%s is dark: %s", (colour, dark) => {
   expect(isDark(colour)).toBe(dark);

@@ -4,14 +4,28 @@
 const DARK = 0.4; // the luminance below which letters on a background must be light
 
 /**
+ * How light a computed colour is, 0 to 1, and its opacity; null for what is no colour.
+ * @param {string} colour
+ * @returns {[number, number] | null}
+ */
+function lightness(colour) {
+  const [, space, inside] = colour.match(/^(\w+)\((?:[a-z][\w-]* )?(.*)\)$/) ?? [];
+  const [first, second, third, alpha = 1] = (inside?.match(/[\d.]+/g) ?? []).map(Number);
+  if (third === undefined) return null;
+  if (space.startsWith("ok")) return [first, alpha];
+  if (space.startsWith("l")) return [first / 100, alpha];
+  const sum = 0.2126 * first + 0.7152 * second + 0.0722 * third;
+  return [space === "color" ? sum : sum / 255, alpha];
+}
+
+/**
  * Whether a computed background colour is dark; null if it lets what is behind shine through.
  * @param {string} colour
  * @returns {boolean | null}
  */
 export function isDark(colour) {
-  const [red, green, blue, alpha = 1] = (colour.match(/[\d.]+/g) ?? []).map(Number);
-  if (blue === undefined || alpha < 0.5) return null;
-  return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255 < DARK;
+  const [light, alpha] = lightness(colour) ?? [0, 0];
+  return alpha < 0.5 ? null : light < DARK;
 }
 
 /**
