@@ -59,6 +59,7 @@ COVER_WORDS = {
     "sunglasses": "sunglasses",
     "square": "a square",
 }
+UNDAMAGED = asdict(Degradation())
 OTHERS = ("noise", "jpeg", "resolution", "contrast")
 
 
@@ -116,7 +117,7 @@ class Stage(anywidget.AnyWidget):
     _css = HERE / "stage.css"
     words = t.Dict(WORDS).tag(sync=True)
     controls = t.List([_control(name) for name in (*MAIN, *OTHERS)]).tag(sync=True)
-    undamaged = t.Dict(asdict(Degradation())).tag(sync=True)
+    undamaged = t.Dict(UNDAMAGED).tag(sync=True)
     limits = t.Dict({"least": MIN_PASSES, "most": SLIDER_PASSES}).tag(sync=True)
     face = t.Unicode().tag(sync=True)
     cloud = t.Dict().tag(sync=True)
@@ -198,10 +199,11 @@ class Stage(anywidget.AnyWidget):
 
     def _take_ruin(self, change: dict[str, Any]) -> None:
         """Ruin the face as the page wants it; what is not possible is said and taken back."""
-        known = {name: change["new"][name] for name in self.undamaged if name in change["new"]}
+        wanted = {name: value for name, value in change["new"].items() if name in UNDAMAGED}
         try:
-            self.state.message = ""
-            self.state.ruin = Degradation(**known)
+            if wanted != asdict(self.state.ruin):
+                self.state.message = ""
+                self.state.ruin = Degradation(**wanted)
         finally:
             self.ruin = asdict(self.state.ruin)
 

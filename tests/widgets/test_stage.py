@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("anywidget")
 
-from serfiq_widgets import Ruin, Stage
+from serfiq_widgets import Ruin, SerfiqError, Stage
 from serfiq_widgets.faces.degradation import COVERS, STRENGTHS
 from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.scoring.sensitivity import costs
@@ -110,6 +110,19 @@ def test_what_is_not_possible_is_said_and_taken_back(stage, ruin):
     assert stage.state.result is before
     stage.set_state({"ruin": {**stage.ruin, "blur": 1}})
     assert stage.message == ""
+
+
+@pytest.mark.parametrize("by_page", [False, True])
+def test_an_error_of_the_score_stays_in_sight(stage, monkeypatch, by_page):
+    def fail(*_):
+        raise SerfiqError("The cluster is busy.")
+
+    monkeypatch.setattr(stage.state.scorer, "score", fail)
+    if by_page:
+        stage.set_state({"ruin": {**stage.ruin, "blur": 1}})
+    else:
+        stage.state.ruin = Ruin(blur=1)
+    assert stage.message == "The cluster is busy."
 
 
 def test_unknown_entries_of_a_page_are_ignored(stage):
