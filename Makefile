@@ -32,7 +32,7 @@ help:
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
 	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
 	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
-	@echo 'make check                ruff, mypy, import-linter, biome, and that notebooks are committed clean'
+	@echo 'make check                ruff, mypy, import-linter, biome, tsc, vitest, and that notebooks are committed clean'
 	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
@@ -81,7 +81,7 @@ check: install
 	$(VENV)/bin/python tools/clean_notebooks.py --check notebooks
 	@$(MAKE) check-javascript
 
-# biome, pinned in package.json
+# biome, TypeScript's checker and vitest, pinned in package.json
 ifeq ($(shell command -v npm),)
 check-javascript:
 	@echo 'There is no npm here: the JavaScript was not checked.'

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.widgets.explorer import Explorer
     from serfiq_widgets.widgets.passes import RunningScoreView, SpreadView
     from serfiq_widgets.widgets.predict import PredictPanel
+    from serfiq_widgets.widgets.stage import Stage
 
 __all__ = [
     "AlignedFace",
@@ -57,6 +58,7 @@ __all__ = [
     "Scorer",
     "SerfiqError",
     "SpreadView",
+    "Stage",
     "find_face",
     "heatmap",
     "read_image",
@@ -79,6 +81,7 @@ _HOMES = {
     "Scorer": "scoring.scorer",
     "SerfiqError": "errors",
     "SpreadView": "widgets.passes",
+    "Stage": "widgets.stage",
     "find_face": "faces.find",
     "heatmap": "scoring.sensitivity",
     "read_image": "images.read",

@@ -27,6 +27,7 @@ WIDGETS = {
     "PredictPanel",
     "RunningScoreView",
     "SpreadView",
+    "Stage",
 }
 RUNTIMES = {"mxnet", "onnxruntime", "torch"}
 

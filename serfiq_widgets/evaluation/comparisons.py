@@ -199,7 +199,8 @@ def genuine_pairs(people: Indices) -> tuple[Indices, Indices]:
     """Return all pairs (G,) of images of one person, in the order of `compare_all`."""
     order = np.argsort(people, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
-    pairs = [group[np.array(np.triu_indices(len(group), 1))] for group in groups]
+    corners = {size: np.array(np.triu_indices(size, 1)) for size in {len(g) for g in groups}}
+    pairs = [group[corners[len(group)]] for group in groups]
     first, second = np.concatenate(pairs, axis=1).astype(np.int32)
     along = np.lexsort((second, first))
     return first[along], second[along]

@@ -265,11 +265,19 @@ class Degradation:
         return ", ".join([*said, *([] if self.cover == "none" else [self.cover])])
 
     @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the degradations that change something."""
+        strengths = (n for n, s in STRENGTHS.items() if getattr(self, n) != s.neutral)
+        return (*strengths, *(() if self.cover == "none" else ("cover",)))
+
+    @property
     def is_neutral(self) -> bool:
         """Whether it changes nothing."""
-        return self.cover == "none" and all(
-            getattr(self, name) == strength.neutral for name, strength in STRENGTHS.items()
-        )
+        return not self.active
+
+    def without(self, name: str) -> Degradation:
+        """Return a copy in which one degradation changes nothing."""
+        return self.replace(**{name: "none" if name == "cover" else STRENGTHS[name].neutral})
 
 
 Ruin = Degradation

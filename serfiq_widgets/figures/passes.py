@@ -34,11 +34,11 @@ def principal(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         Coordinates relative to the mean, in units of the unit sphere; the signs are chosen so that
         the farthest point of each axis is on its positive side.
     """
-    flat, _ = _scatter(np.asarray(embeddings, dtype=np.float64))
+    flat, _ = scatter(np.asarray(embeddings, dtype=np.float64))
     return np.asarray(flat, np.float32)
 
 
-def _scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return coordinates (T, 2) relative to the mean, and the two directions (2, D)."""
     centred = points - points.mean(axis=0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)
@@ -66,7 +66,7 @@ def on_sphere(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     up /= max(float(np.linalg.norm(up)), 1e-12)
     height = np.clip(points @ up, -1.0, 1.0)
     level = points - height[:, None] * up
-    flat = level @ _scatter(level)[1].T
+    flat = level @ scatter(level)[1].T
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
     return np.column_stack([flat * np.sqrt(1 - height**2)[:, None], height]).astype(np.float32)
 

@@ -1,6 +1,6 @@
-"""How a score changes with the face: the heat map, and the sweep of a degradation.
+"""How a score changes with the face: heat map, sweep of a degradation, cost of each of several.
 
-Both use `Scorer.best_scores`, so that sampling error is small. For the heat map, a soft grey patch
+All use `Scorer.best_scores`, so that sampling error is small. For the heat map, a soft grey patch
 covers one place of the face after another: occlusion sensitivity (Zeiler and Fergus, ECCV 2014) of
 the network's robustness. Quality per pixel is the idea of Terhörst et al., "Pixel-Level Face Image
 Quality Assessment for Explainable Face Recognition" (2021), who use gradients instead.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
-from serfiq_widgets.faces.degradation import STRENGTHS, Degradation, sweep_values
+from serfiq_widgets.faces.degradation import Degradation, sweep_values
 from serfiq_widgets.scoring.contract import FaceScorer
 from serfiq_widgets.scoring.scorer import BATCH
 
@@ -155,7 +155,7 @@ def sweep(
         There is no such degradation.
     """
     values = sweep_values(name, points)
-    rest = (ruin or Degradation()).replace(**{name: STRENGTHS[name].neutral})
+    rest = (ruin or Degradation()).without(name)
     faces = [
         replace(face, pixels=rest.replace(**{name: float(value)}).apply(face.pixels))
         for value in values
@@ -163,3 +163,29 @@ def sweep(
     raw = scorer.best_scores(faces)
     scaled = robustness.scaled_score(raw, scorer.card.alpha, scorer.card.r)
     return Sweep(name, values, raw, 100.0 * np.asarray(scaled), rest, scorer.calibrated)
+
+
+def costs(scorer: FaceScorer, face: AlignedFace, ruin: Degradation) -> dict[str, float]:
+    """Return what each degradation of a face costs: the quality that undoing it alone would regain.
+
+    Degradations do not add up: of two that each ruin the face, undoing one regains little.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The network, on its engine; calibrated, since costs are points of quality.
+    face : AlignedFace
+        The face without degradation.
+    ruin : Degradation
+        Its degradations.
+
+    Returns
+    -------
+    dict of str to float
+        Quality points by the names in ``ruin.active``; negative where undoing makes it worse.
+    """
+    variants = [ruin, *(ruin.without(name) for name in ruin.active)]
+    faces = [replace(face, pixels=variant.apply(face.pixels)) for variant in variants]
+    scaled = robustness.scaled_score(scorer.best_scores(faces), scorer.card.alpha, scorer.card.r)
+    gains = 100.0 * (scaled[1:] - scaled[0])
+    return dict(zip(ruin.active, gains.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""In JupyterLab: two Explorers and a part in one notebook, each with a state of its own."""
+"""In JupyterLab: Explorers, a part and a stage in one notebook, each with a state of its own."""
 
 import re
 import subprocess
@@ -18,10 +18,11 @@ pytest.importorskip("jupyterlab")
 
 COLLINS, HOPPER = (folder("sample_images") / f"{n}.jpg" for n in ("collins", "hopper"))
 CELLS = (
-    "from serfiq_widgets import Explorer, RunningScoreView",
+    "from serfiq_widgets import Explorer, RunningScoreView, Stage",
     f"Explorer({str(COLLINS)!r})",
     f"Explorer({str(HOPPER)!r}, passes=40)",
     f"RunningScoreView({str(HOPPER)!r})",
+    f"Stage({str(HOPPER)!r})",
 )
 
 
@@ -99,5 +100,16 @@ def test_two_explorers_in_one_notebook(lab, chromium, scorer):
     raw(first, scorer.score(COLLINS, passes=100))
     part.scroll_into_view_if_needed()
     part.locator(".serfiq-plot .main-svg").first.wait_for(timeout=30_000)
+    stage = cells.nth(4)
+    stage.scroll_into_view_if_needed()
+    quality = str(scorer.score(HOPPER, passes=100).quality)
+    stage.locator(".serfiq-quality").get_by_text(quality, exact=True).wait_for(timeout=30_000)
+    assert stage.locator(".sq-dot:not(.sq-hidden)").count() == 100
+    assert stage.locator(".serfiq-face").bounding_box()["width"] > 250
+    ink = "one => getComputedStyle(one).color"  # not that of the Explorer's style sheet
+    verdict, whole = (
+        stage.locator(f".serfiq-{name}").evaluate(ink) for name in ("verdict", "stage")
+    )
+    assert verdict == whole
     assert errors == []
     context.close()

@@ -44,6 +44,13 @@ def test_the_default_changes_nothing(face):
     assert not Ruin(cover="square").is_neutral
 
 
+def test_one_of_several_is_taken_away():
+    ruin = Ruin(blur=2, rotation=-9, cover="mask")
+    assert ruin.active == ("blur", "rotation", "cover")
+    assert ruin.without("cover") == Ruin(blur=2, rotation=-9)
+    assert ruin.without("rotation").without("noise") == Ruin(blur=2, cover="mask")
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_each_function_changes_nothing_at_its_neutral_value(face, name):
     np.testing.assert_array_equal(STEPS[name](face.pixels, STRENGTHS[name].neutral), face.pixels)

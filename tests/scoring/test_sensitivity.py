@@ -8,7 +8,7 @@ import pytest
 from serfiq_widgets import Ruin, find_face, heatmap
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.resources import folder
-from serfiq_widgets.scoring.sensitivity import heatmap_in_steps, patches, sweep
+from serfiq_widgets.scoring.sensitivity import costs, heatmap_in_steps, patches, sweep
 
 
 @pytest.fixture(scope="module", params=["collins", "hopper"])
@@ -85,3 +85,18 @@ def test_a_sweep_is_the_score_at_every_strength(face, scorer):
 def test_the_swept_strength_of_the_rest_does_not_count(face, scorer):
     once, twice = (sweep(scorer, face, "noise", Ruin(noise=n), points=3) for n in (0, 80))
     np.testing.assert_allclose(once.raw, twice.raw, rtol=1e-6)
+
+
+def test_what_a_degradation_costs_is_what_undoing_it_regains(face, scorer):
+    ruin = Ruin(blur=2, brightness=-2, cover="sunglasses")
+
+    def quality(what):
+        score = scorer.score(replace(face, pixels=what.apply(face.pixels)), passes=200)
+        return 100 * score.scaled
+
+    found = costs(scorer, face, ruin)
+    assert list(found) == ["blur", "brightness", "cover"]
+    for name, points in found.items():
+        # both are of controlled scores, whose intervals are within a point
+        assert points == pytest.approx(quality(ruin.without(name)) - quality(ruin), abs=2)
+    assert costs(scorer, face, Ruin()) == {}
