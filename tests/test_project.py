@@ -169,6 +169,7 @@ def readers_own_faces(folder):
             ImageOps.mirror(photo).save(folder / f"mirrored_{path.name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readmes_commands_run(command, tmp_path, monkeypatch):
     from click.testing import CliRunner

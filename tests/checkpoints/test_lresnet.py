@@ -38,6 +38,7 @@ def length(rows):
     return np.linalg.norm(rows, axis=-1)
 
 
+@pytest.mark.slow
 def test_it_splits_at_its_dropout(path, network):
     nodes = json.loads(path.read_text())["nodes"]
     dropout = next(node for node in nodes if node["name"] == "dropout0")
@@ -46,6 +47,7 @@ def test_it_splits_at_its_dropout(path, network):
     assert network.input_size == (112, 112)
 
 
+@pytest.mark.slow
 def test_the_trunks_agree(engines):
     (_, ours), (_, theirs) = engines
     assert ours.shape == theirs.shape == (2, 25088)

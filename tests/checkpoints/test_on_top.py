@@ -107,7 +107,7 @@ def test_a_short_embedding_scatters_more(head_file):
 
 
 def test_a_head_on_a_head_is_refused(head_file):
-    with pytest.raises(BadSetting, match="a head itself"):
+    with pytest.raises(BadSetting, match="is another head"):
         Scorer(head_file, card={"base": str(head_file)})
 
 
@@ -207,7 +207,7 @@ def test_an_array_that_says_it_is_huge(tmp_path):
 
 
 def test_only_a_head_has_a_base():
-    with pytest.raises(BadSetting, match="A base belongs to an on-top head"):
+    with pytest.raises(BadSetting, match="Only an on-top head has a base"):
         Scorer(card={"base": "mini"})
 
 

@@ -130,6 +130,7 @@ def test_doctor_says_which_file_is_not_its_cards(tmp_path, monkeypatch):
     assert f"notitscard's{card.files[0].sha256}" in output
 
 
+@pytest.mark.slow
 def test_benchmark_measures():
     result = run("benchmark", "--rounds", 3, "--batch", 1, "--batch", 4, "--json")
     assert result.exit_code == 0, result.output

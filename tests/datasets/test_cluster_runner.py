@@ -72,6 +72,7 @@ def numbers(chunks):
     return np.array([[getattr(row, name) for name in NUMBERS] for row in rows], dtype=float)
 
 
+@pytest.mark.slow
 def test_serfiq_score_takes_a_scheduler(client, chunks, tmp_path):
     folder, out = os.path.dirname(chunks[0][0]), tmp_path / "s.csv"  # noqa: PTH120
     address = client.scheduler.address
@@ -99,6 +100,7 @@ def test_workers_that_do_not_fit_are_named(client, chunks, monkeypatch):
         ClusterRunner(client, OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_worker_dies_and_nothing_is_lost_or_twice(client, scorer, chunks):
     runner = ClusterRunner(client, OPTIONS, 20, aligned=True)
     local = LocalRunner(scorer, 20, aligned=True)

@@ -118,6 +118,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_losing_or_repeating_a_row(crops, expected, tmp_path):
     out = tmp_path / "scores.parquet"
     arguments = ["score", str(crops), "--out", str(out), *SETTINGS]

@@ -17,6 +17,7 @@ def as_input(faces):
     return np.stack([face.pixels for face in faces]).transpose(0, 3, 1, 2).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_embeddings_agree_three_ways(mx, y1, y1_scorer, lfw_faces):
     """mxnet's own run, mxnet engine, onnxruntime engine, and the whole converted graph."""
     faces = lfw_faces[:20]
@@ -45,6 +46,7 @@ def test_scores_agree_between_engines(model, y1, lfw_faces):
         np.testing.assert_allclose(one.running[1:], other.running[1:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_references_algorithm_gives_the_same_mean_score(y1, lfw_faces):
     """T copies through the whole network in mxnet, dropout drawn by mxnet, against ours.
 
@@ -59,6 +61,7 @@ def test_the_references_algorithm_gives_the_same_mean_score(y1, lfw_faces):
         assert abs(difference) <= 8.6 * error
 
 
+@pytest.mark.slow
 def test_the_references_head_gives_the_same_mean_score(y1, lfw_faces):
     """The same with the trunk run once: mxnet's own Dropout and head, 20 faces, 20 seeds."""
     compared = [
@@ -71,6 +74,7 @@ def test_the_references_head_gives_the_same_mean_score(y1, lfw_faces):
     assert (np.abs(differences) <= 4.5 * errors).all()
 
 
+@pytest.mark.slow
 def test_five_controlled_passes_give_the_references_mean_of_two_thousand(y1, lfw_faces):
     """mxnet's own Dropout and head, 20 seeds of 100 passes, against five controlled passes."""
     compared = [

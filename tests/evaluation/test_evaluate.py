@@ -257,6 +257,7 @@ def test_the_documents_figures_are_the_tables(table):
         assert pauc == pytest.approx(curves[name].pauc(0.3), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_documents_python_says_what_the_document_says(capsys):
     text = DOCS.read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -192,6 +192,7 @@ def test_blocks_give_what_one_matrix_gives(crowd, rows, monkeypatch):
     assert off <= 2  # a score within rounding of an edge
 
 
+@pytest.mark.slow
 def test_the_roc_is_scikit_learns(crowd):
     metrics = pytest.importorskip("sklearn.metrics")
     embeddings, people, _ = crowd

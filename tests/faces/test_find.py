@@ -192,6 +192,7 @@ def test_the_same_face_at_another_size(scale):
     assert np.abs(other.landmarks / scale - reference.landmarks).max() < max(4, 4 / scale)
 
 
+@pytest.mark.slow
 def test_detection_does_not_depend_on_what_was_seen_before():
     before = find_face(COLLINS).landmarks
     for path in sample_images():
@@ -221,11 +222,13 @@ def test_which_chooses_another():
     assert abs(first.box[0] - second.box[0]) > 100
 
 
+@pytest.mark.slow
 def test_every_sample_has_one_face():
     for path in sample_images():
         assert find_face(path).n_faces == 1, path.name
 
 
+@pytest.mark.slow
 def test_whole_photos_of_lfw_are_found(shared, tmp_path):
     import zipfile
 
@@ -236,6 +239,7 @@ def test_whole_photos_of_lfw_are_found(shared, tmp_path):
     assert sum(bool(detect(read_image(photo))) for photo in photos[::3]) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1, 0.75])
 def test_small_faces_beside_a_large_one_are_counted(share):
     """In a photo of a camera: one in front, two of a hundredth of its width behind."""

@@ -195,6 +195,7 @@ def said(outcome):
     return outcome["said"]
 
 
+@pytest.mark.slow
 def test_the_worst_takes_no_more_than_the_largest_that_is_allowed(outcome):
     # 4 bytes a pixel in Pillow, 3 in our array, 3 in the one that is turned, and a tenth of that
     # for what allocators keep: that tenth differs between versions of Python and NumPy.
@@ -207,6 +208,7 @@ JARGON = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_every_hostile_file_is_scored_or_refused_every_way(said):
     assert len(said["CLI"]) >= 150
     for texts in said.values():
@@ -215,6 +217,7 @@ def test_every_hostile_file_is_scored_or_refused_every_way(said):
         assert 30 < len(scored) < len(texts) / 2
 
 
+@pytest.mark.slow
 def test_the_ways_agree(said):
     for name, text in said["API"].items():
         assert text == said["CLI"][name]
@@ -222,6 +225,7 @@ def test_the_ways_agree(said):
             assert said["upload"][name] == f"'{name}' {FROM_VISITORS}"
 
 
+@pytest.mark.slow
 def test_a_visitor_understands_every_refusal(said):
     for name, text in said["upload"].items():
         if text:
@@ -240,6 +244,7 @@ WHOLE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", WHOLE)
 def test_what_is_sound_but_for_its_metadata_is_scored(said, end):
     texts = [text for name, text in said["upload"].items() if name.endswith(end)]

@@ -133,6 +133,7 @@ def test_a_pillow_image_of_48_megapixels_is_taken_at_half_its_size():
     np.testing.assert_array_equal(pixels[:, -1], [[0, 0, 255]] * 3024)
 
 
+@pytest.mark.slow
 def test_a_photo_of_48_megapixels_is_decoded_at_half_its_size():
     content = saved(Image.new("RGB", (8064, 6048), "grey"), "JPEG")
     assert read_image(content).shape == (3024, 4032, 3)
@@ -169,6 +170,7 @@ def test_floats_are_refused():
         read_image(content, "a.tif")
 
 
+@pytest.mark.slow
 def test_a_folder_of_archives_is_scored_and_what_is_skipped_is_counted(photo, tmp_path):
     for form, ending in {**LOSSLESS, "AVIF": "avif", "GIF": "gif", "JPEG": "jfif"}.items():
         (tmp_path / f"a.{ending}").write_bytes(saved(photo, form))

@@ -52,6 +52,7 @@ def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path):
     assert len(find_images([tmp_path / ".a", tmp_path / "b.txt"])) == 2
 
 
+@pytest.mark.slow
 def test_one_photo_under_two_people_is_found(tmp_path):
     photo, other = (path.read_bytes() for path in sample_images()[:2])
     for name, content in {"a/1": photo, "a/2": photo, "b/1": photo, "b/2": other}.items():

@@ -473,6 +473,7 @@ BEHAVIOURS = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(sorted(BEHAVIOURS)), min_size=1, max_size=8), st.data())
 def test_whatever_a_server_does_the_name_means_the_model(server, tmp_path, names, data):

@@ -141,6 +141,7 @@ def test_too_few_good_files_names_a_bad_one(scorer, crops):
         calibrate(scorer, [*bad, *images[:10]], aligned=True, **EASY)
 
 
+@pytest.mark.slow
 def test_an_own_network_is_calibrated_used_and_reset(network, crops):
     card = network.with_name("model.card.toml")
     save_card(network, title="our y1", rate=0.4)

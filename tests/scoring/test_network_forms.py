@@ -353,6 +353,7 @@ def scored(path, faces):
     return opened, opened.score_batch(faces).raw, opened.embed(faces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_of_the_network_has_its_scores(mini, expected, tmp_path, form):
     change, tolerance = FORMS[form]
@@ -483,6 +484,7 @@ def classified(fc1):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [bare_names, classified("fc1"), classified("embedding")], ids=["bare", "fc1", "other"]
 )
@@ -760,6 +762,7 @@ def test_scorers_can_be_copied_and_sent(scorer, expected, again):
     np.testing.assert_allclose(other.score_batch(faces).raw, raw, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:With:serfiq_widgets.errors.ModelWarning")
 @pytest.mark.parametrize("stated", ["0", "1", "1.5", "-0.1", "nan", "0.999", "many", "0.3"])
 def test_rates_of_a_checkpoint_are_rates_or_not_counted(tmp_path, stated):

@@ -73,6 +73,7 @@ def variants(model):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["raw", "BGR", "-1 to 1", "0 to 1"])
 def test_how_a_network_wants_its_pixels_is_found(y1_onnx, y1_scorer, tmp_path, which):
     model, (colour, mean, scale) = variants(y1_onnx)[which]
@@ -140,6 +141,7 @@ def test_untrained_weights_look_wrong(tmp_path):
     assert (card.colour, card.mean, card.scale) == ("RGB", 0, 1)
 
 
+@pytest.mark.slow
 def test_a_card_beside_the_file(y1_onnx, tmp_path):
     path = tmp_path / "mine.onnx"
     onnx.save(y1_onnx, path)

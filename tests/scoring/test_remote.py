@@ -77,6 +77,7 @@ print(json.dumps([first, state.clean.quality, explorer.quality, state.message, h
 """
 
 
+@pytest.mark.slow
 def test_a_kernel_holds_no_network(address):
     pytest.importorskip("ipywidgets")
     environment = {**os.environ, service.SCHEDULER: address}

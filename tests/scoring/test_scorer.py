@@ -74,6 +74,7 @@ def test_scores_repeat_and_seeds_differ(scorer):
     assert one.interval[0] < other.interval[1]
 
 
+@pytest.mark.slow
 def test_score_many_equals_one_by_one_and_goes_on(scorer):
     images = [*sample_images(), "no/such.jpg", COLLINS, b"broken"] * 3
     results = list(scorer.score_many(images, passes=50))
@@ -126,6 +127,7 @@ def test_five_controlled_passes_say_what_two_hundred_do(scorer):
         assert np.ptp(few.best_interval) < np.ptp(many.interval)  # narrower than 200 plain ones
 
 
+@pytest.mark.slow
 def test_ruined_samples_score_below_their_originals(scorer, y1_scorer):
     for one in (scorer, y1_scorer):
         limits = {path.stem: one.score(path, 200) for path in sample_images()}
@@ -143,6 +145,7 @@ def test_ruined_samples_score_below_their_originals_with_the_bundled_model(score
         assert name in ("collins", "hopper") or raw < scores[name.partition("_")[0]], name
 
 
+@pytest.mark.slow
 def test_the_references_examples_rank_as_in_the_reference(shared, scorer, y1_scorer):
     portrait, masked = (shared / "data" / f"{name}.jpeg" for name in ("test_img", "test_img2"))
     for one in (scorer, y1_scorer):
@@ -151,6 +154,7 @@ def test_the_references_examples_rank_as_in_the_reference(shared, scorer, y1_sco
         assert first.limit > second.limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["scorer", "y1_scorer"])
 def test_the_exact_limit_is_where_two_thousand_passes_go(which, request, lfw_faces):
     one = request.getfixturevalue(which)

@@ -32,6 +32,7 @@ def order(fork_server, folder):
     return provisioner, provisioner.launch_kernel(arguments, cwd=folder, env=dict(os.environ))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork_server", [5], indirect=True)
 def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(fork_server, tmp_path, elsewhere):
     first = fork_server._process
@@ -58,6 +59,7 @@ def test_one_that_hangs_holds_up_no_visitor_and_is_replaced(fork_server, tmp_pat
     elsewhere(lambda: asyncio.run(hangs()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork_server", [600], indirect=True)
 def test_a_server_that_ends_does_not_wait_for_one_that_hangs(fork_server, tmp_path, elsewhere):
     fork_server._process.send_signal(signal.SIGSTOP)

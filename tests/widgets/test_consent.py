@@ -45,6 +45,7 @@ sys.stdin.buffer.read(1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux shows a process's memory")
 def test_after_erase_the_process_holds_nothing_of_the_photo():
     content, marks = marked()
