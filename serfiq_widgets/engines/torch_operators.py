@@ -149,7 +149,7 @@ def _reshape(s: Settings, x: Any, shape: Any) -> Any:
 def _axes(s: Settings, axes: Any) -> list[int] | None:
     """Return the axes: a setting in older opsets, an input in newer ones."""
     if axes is not None:
-        return [int(axis) for axis in axes.reshape(-1)]
+        return [int(axis) for axis in axes.flatten().tolist()]
     return s.get("axes")
 
 

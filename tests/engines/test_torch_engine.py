@@ -296,6 +296,21 @@ def test_batch_norms_of_all_ages(opset):
     np.testing.assert_allclose(found.numpy(), session.run(None, {"data": data})[0], atol=1e-4)
 
 
+def test_the_trunk_can_be_traced_as_one_graph(scorer):
+    """Axes and shapes are numbers while it is traced, so a compiler sees no break."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from serfiq_widgets.engines.torch_graph import TorchGraph
+
+    model = onnx.load_model_from_string(scorer.network.trunk())
+    trunk = TorchGraph(model, torch.device("cpu"), torch.float32)
+    data = torch.from_numpy(scorer.card.normalisation(random_faces(2)))
+    with torch.no_grad():
+        flat, wanted = make_fx(trunk)(data), trunk(data)
+        found = flat(data)
+    assert (length(found.numpy() - wanted.numpy()) <= FP32 * length(wanted.numpy())).all()
+
+
 def test_settings_of_torch_are_left_as_they_were():
     from serfiq_widgets.engines.torch import _flags
 
