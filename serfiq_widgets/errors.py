@@ -1,6 +1,9 @@
 """The errors for users: each says what was wrong, with which input, and what to try."""
 
 import os
+from typing import TypeVar
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class SerfiqError(Exception):
@@ -80,7 +83,7 @@ def plain_text(text: object) -> str:
     return os.fsencode(str(text)).decode(errors="backslashreplace")
 
 
-def drop_traceback(error: SerfiqError) -> SerfiqError:
+def drop_traceback(error: Raised) -> Raised:
     """Return an error without its traceback, so that it can be kept.
 
     The traceback would keep the local variables of all functions, such as photos, in memory.

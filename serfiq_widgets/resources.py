@@ -19,7 +19,7 @@ def sample_images() -> list[Path]:
 
 
 def bundled() -> Path:
-    """Return the evaluation that is part of the package: LFW with the bundled network.
+    """Return the evaluation that is part of the package: LFW with the network `mini`.
 
     It has only numbers; `docs/evaluation.md` has the command that created it.
     """

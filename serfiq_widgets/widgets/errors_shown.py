@@ -33,10 +33,11 @@ def show_errors(state: HasMessage, callback: Callable[..., None]) -> Callable[..
         except SerfiqError as error:
             state.message = str(drop_traceback(error))
         except MemoryError as error:
-            error.__traceback__ = None
+            drop_traceback(error)
             state.message = NO_MEMORY
         except Exception as error:  # noqa: BLE001  # the outermost handler before the user
             # without the traceback, whose values might contain a visitor's photo
+            drop_traceback(error)
             log.error("%s in %s", type(error).__name__, callback.__name__)  # noqa: TRY400
             state.message = INTERNAL_ERROR
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serfiq_widgets import figures
-from serfiq_widgets.errors import SerfiqError
+from serfiq_widgets.errors import SerfiqError, drop_traceback
 from serfiq_widgets.faces.alignment import FACE_SIZE, AlignedFace
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.opencv import fitted, shrunk
@@ -128,7 +128,7 @@ class FaceCard(View):
                 self._show_heat(change)
                 await asyncio.sleep(0.002)
         except SerfiqError as error:
-            self.state.message = str(error)
+            self.state.message = str(drop_traceback(error))
 
     def _show_heat(self, change: NDArray[np.float32]) -> None:
         self._view.overlay = data_url(Image.fromarray(figures.heat_picture(change)))
