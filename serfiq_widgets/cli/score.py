@@ -211,7 +211,7 @@ def _columns(limit: bool) -> list[str]:
 
 
 def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
-    from serfiq_widgets.scoring.results import shown_quality
+    from serfiq_widgets.scoring.results import shown_margin, shown_quality
 
     columns = SHOWN | {"faces": "faces"} | ({"limit": "limit"} if limit else {})
     names = list(columns)
@@ -220,9 +220,8 @@ def _as_table(rows: Sequence[ScoreRow], limit: bool) -> str:
         if row.error:
             table.add_row(row.path, "-", *[""] * (len(names) - 1))
         else:
-            margin = "" if row.margin is None else f"{row.margin:.1f}"
             shown = (_cell(getattr(row, columns[name])) for name in names[2:])
-            table.add_row(row.path, shown_quality(row.quality), margin, *shown)
+            table.add_row(row.path, shown_quality(row.quality), shown_margin(row.margin), *shown)
     failed = [row for row in rows if row.error]
     lines = "".join(f"\n{row.error}" for row in failed)
     return render(table) + (f"{lines.lstrip()}\n" if failed else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serfiq_widgets import robustness
-from serfiq_widgets.scoring.results import NO_QUALITY
+from serfiq_widgets.scoring.results import NO_QUALITY, shown_margin
 
 if TYPE_CHECKING:
     from serfiq_widgets.scoring.results import QualityResult
@@ -91,7 +91,7 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     published = [str(robustness.quality_component(value)) for value in plain]
     return {
         "quality": quality if own else none,
-        "margin": [shown_margin(value) if own else "" for value in margins],
+        "margin": [plus_minus(value) if own else "" for value in margins],
         "scale": always(SCALE if own else NO_SCALE),
         "meter": [METER.format(value) if own else "" for value in quality],
         "passes": written(t, "d"),
@@ -116,9 +116,10 @@ def readings(result: QualityResult) -> dict[str, list[str]]:
     }
 
 
-def shown_margin(margin: float) -> str:
-    """Return half an interval in quality points as text for users; "" if it is not known."""
-    return "" if np.isnan(margin) else f"\u00b1 {margin:.1f}"
+def plus_minus(margin: float) -> str:
+    """Return half an interval of a quality with its sign; "" if it is not known."""
+    text = shown_margin(margin)
+    return text and f"\u00b1 {text}"
 
 
 def _closed_form(result: QualityResult) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets import robustness
-from serfiq_widgets.figures.captions import shown_margin
+from serfiq_widgets.figures.captions import plus_minus
 from serfiq_widgets.figures.passes import scatter
 from serfiq_widgets.scoring.results import NO_QUALITY
 
@@ -238,7 +238,7 @@ def stage_numbers(
     return {
         **texts,
         "quality": [str(quality) for quality in qualities],
-        "margin": [shown_margin(margin) for margin in margins],
+        "margin": [plus_minus(margin) for margin in margins],
         "verdict": words,
     }
 

@@ -304,6 +304,14 @@ def shown_quality(quality: int | None) -> str:
     return NO_QUALITY if quality is None else str(quality)
 
 
+def shown_margin(margin: float | None) -> str:
+    """Return half an interval in quality points as text for users; "" if it is not known.
+
+    It is at least 0.1: "0.0" would claim that nothing is uncertain.
+    """
+    return "" if margin is None or np.isnan(margin) else f"{max(margin, 0.1):.1f}"
+
+
 def check_passes_or_auto(passes: Passes) -> Passes:
     """Return "auto", or the number of passes as `check_passes` does."""
     return "auto" if passes == "auto" else check_passes(passes)

@@ -218,8 +218,8 @@ def test_the_texts_are_the_results_after_so_many_passes(clean, faces, passes):
     texts = {name: listed[passes - 2] for name, listed in numbers.items()}
     assert texts["quality"] == str(at.quality)
     assert texts["margin"] == (
-        "" if np.isnan(at.quality_margin) else f"\u00b1 {at.quality_margin:.1f}"
-    )
+        "" if np.isnan(at.quality_margin) else f"\u00b1 {max(at.quality_margin, 0.1):.1f}"
+    )  # never 0.0, which would claim that nothing is uncertain
     assert texts["change"] == f"Before: {clean.at(passes).quality}"
     below = int(100 * np.mean(population.scores < np.float32(at.best)))
     assert texts["verdict"].endswith(f"better than {below} % of LFW faces")
