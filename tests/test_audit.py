@@ -1,15 +1,12 @@
 """The audit without a connection: a locked version that a record lists is found, no other."""
 
 import json
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("packaging")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from audit_offline import findings  # a script beside the package
 
 LOCK = """some-package==1.10.0 ; sys_platform == 'linux' \\

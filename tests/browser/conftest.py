@@ -1,24 +1,18 @@
 """A real Voila server and a real Chromium whose requests to the outside are counted."""
 
 import os
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("voila")
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import fake_camera  # noqa: E402  # scripts beside the package
-from find_chromium import find  # noqa: E402  # a script beside the package
+import fake_camera  # noqa: E402  # scripts in tools/, which the test settings add
+from find_chromium import find  # noqa: E402
+from served import LOCAL, free_port, served  # noqa: E402
 
 FLAGS = [
     "--disable-gpu",
@@ -27,58 +21,12 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-LOCAL = ("localhost", "127.0.0.1")
 OUTAGES = ("Failed to load resource", "WebSocket connection", "Connection lost")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def kernel_in(page):
-    return page.evaluate(
-        "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
-    )
-
-
-def kernel_process(kernel):
-    """The process of a kernel of a plain demo."""
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"kernel-{kernel}.json" in word for word in process.info["cmdline"] or []):
-            return process
-    raise LookupError(kernel)
 
 
 @pytest.fixture
 def port():
     return free_port()
-
-
-@contextmanager
-def served(log, *command, port=None, **how):
-    """Run a program that serves the dashboard; yields its address. ``how`` is Popen's."""
-    port = port or free_port()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *(part.format(port=port) for part in command)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            **how,
-        )
-        try:
-            address = f"http://localhost:{port}"
-            for _ in range(120):
-                assert process.poll() is None, log.read_text()
-                if f"The dashboard is at {address}" in log.read_text():
-                    break
-                time.sleep(0.5)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(20)
-    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from urllib.error import HTTPError
 
 import numpy as np
 import pytest
-from conftest import kernel_in
 from PIL import Image
+from served import kernel_in
 
 from serfiq_widgets import Ruin, Scorer, figures, find_face
 from serfiq_widgets.figures import captions

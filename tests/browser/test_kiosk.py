@@ -1,18 +1,6 @@
 """A public demo in a real Chromium: the kiosk's tour and warning, and the end by idleness."""
 
-from contextlib import contextmanager
-
-from conftest import kernel_in, served
-
-
-@contextmanager
-def kiosk(folder, idle_s):
-    """Serve a kiosk that comes back to its start after so many seconds; yields its address."""
-    settings = folder / "kiosk.toml"
-    settings.write_text(f'token = ""\nkiosk = true\nkiosk_idle_s = {idle_s}\nwarning_s = 5\n')
-    command = ("-m", "serfiq_widgets", "demo", "--public", "--no-browser", "--port", "{port}")
-    with served(folder / "log.txt", *command, "--settings", str(settings)) as address:
-        yield address
+from served import kernel_in, kiosk, served
 
 
 def test_a_kiosk_warns_goes_on_when_touched_and_begins_anew(chromium, tmp_path):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import free_port
+from served import free_port
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import load  # a script beside the package

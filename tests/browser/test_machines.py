@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import free_port, served
 from proxy import proxied
+from served import free_port, served
 
 DEMO = ("-m", "serfiq_widgets", "demo", "--no-browser", "--port", "{port}")
 WITHOUT_IPC = (

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from conftest import served
 from marked_photo import marked
 from process_memory import found
+from served import served
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="Linux tells who writes, and shows memory"

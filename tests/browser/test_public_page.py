@@ -11,19 +11,15 @@ import re
 import resource
 import socket
 import struct
-import sys
 import threading
 import time
 from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import served
-from tornado.httpclient import HTTPClientError
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from fuzz_socket import Peer, fuzz  # a script beside the package
+from served import served
+from tornado.httpclient import HTTPClientError
 from visitor import (  # a script beside the package
     NO_PLACE,
     PROTOCOL,

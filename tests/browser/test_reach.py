@@ -4,7 +4,7 @@ import re
 
 import pytest
 from reach import SIZES, covered, covered_at_all_sizes
-from test_kiosk import kiosk
+from served import kiosk
 
 STEPS = 5
 

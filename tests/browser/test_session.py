@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import conftest
 import pytest
-import visitor  # a script beside the package, whose folder `conftest` adds
-from conftest import free_port, kernel_in, served
+import visitor
 from reach import SIZES, covered
+from served import free_port, kernel_in, kernel_process, served
 
 from serfiq_widgets import Ruin
 from serfiq_widgets.resources import sample_images
@@ -120,7 +119,7 @@ def test_a_dead_kernel_is_told_and_its_settings_come_back(open_page, dashboard, 
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Stop the camera").wait_for()
     dead = kernel_in(page)
-    conftest.kernel_process(dead).kill()
+    kernel_process(dead).kill()
     click(page, ".serfiq-gallery")  # somebody goes on using the page
     is_told(page, "what is shown is old")
     page.wait_for_function("!document.querySelector('.serfiq-camera video').srcObject")

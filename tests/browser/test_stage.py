@@ -13,7 +13,7 @@ from serfiq_widgets.resources import sample_images
 pytest.importorskip("playwright.sync_api")
 pytest.importorskip("voila")
 
-from conftest import LOCAL, served
+from served import LOCAL, served
 
 AXE = Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js"
 SCREENS = ((1366, 768), (1920, 1080), (911, 512), (720, 900), (390, 844), (360, 640))

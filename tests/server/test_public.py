@@ -2,8 +2,6 @@
 
 import json
 import struct
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,8 +10,6 @@ from hypothesis import strategies as st
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.server.protocol import Gate, Refused, answered, split
 from serfiq_widgets.server.settings import DEFAULTS, read_public, summary
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
 @pytest.fixture
