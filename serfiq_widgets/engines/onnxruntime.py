@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.checkpoints.split import Network
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-AT_ONCE = 4  # faces in a run on the CPU: the activations of more leave the processor's caches
+AT_ONCE = 8  # faces in a run on the CPU: the activations of more leave the processor's caches
 INSTALL_CUDA = (
     "On a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu"
 )
