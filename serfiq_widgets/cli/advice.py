@@ -14,12 +14,12 @@ WORTH = 1.1  # times as fast, from which on a change is worth its words
 NOTHING = "Nothing to change: no faster way is known here."
 INSTALL = (
     "Install OpenVINO: pip install 'serfiq_widgets[openvino]'. On two cores it ran "
-    "mobilefacenet-y1 1.1 times as fast as ONNX Runtime in fp32, and up to 2.7 times with "
-    "--precision bf16."
+    "mobilefacenet-y1 1.2 times as fast as ONNX Runtime in fp32, and 1.7 to 2.5 times in bf16 "
+    "(--precision bf16, where the processor has it)."
 )
 TRY_BF16 = (
     "Try --engine openvino --precision bf16, which this processor has: on two cores it ran "
-    "mobilefacenet-y1 1.5 to 2.4 times as fast as fp32. Raw scores move by up to 0.002."
+    "mobilefacenet-y1 1.4 to 1.9 times as fast as fp32. Raw scores move by up to 0.002."
 )
 
 
