@@ -12,6 +12,7 @@ NEWER  := .venv-newer-python
 AUDIT  := .venv-audit
 UNIT   := --ignore=tests/browser --ignore=tests/test_notebooks.py
 TORCH  ?= 2.13.0
+OPENVINO ?= 2026.4.1
 
 # mxnet runs on Linux x86-64 only, before Python 3.12; elsewhere the engine is ONNX Runtime and numpy
 # is version 2.
@@ -31,7 +32,7 @@ help:
 	@echo 'make test-as-haswell      run the unit tests with the kernels of a processor with AVX2'
 	@echo 'make test-without-mxnet   run the unit tests in a second environment: numpy 2, no mxnet'
 	@echo 'make test-newer-python    run them on another Python, 3.12 or newer, if there is one'
-	@echo 'make test-with-torch      then add torch there, and run the tests that need it'
+	@echo 'make test-with-torch      then add torch and OpenVINO there, and run the tests that need them'
 	@echo 'make check                ruff, mypy, import-linter, biome, tsc, vitest, and that notebooks are committed clean'
 	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
@@ -148,6 +149,7 @@ $(PLAIN)/installed $(NEWER)/installed: requirements/without-mxnet.txt pyproject.
 	$(installed)
 
 $(PLAIN)/torch: $(PLAIN)/installed
-	@echo 'Installing torch $(TORCH) into $(PLAIN) (once) ...'
-	@$(PLAIN)/bin/python -m pip install -qq --disable-pip-version-check torch==$(TORCH) onnxscript
+	@echo 'Installing torch $(TORCH) and OpenVINO into $(PLAIN) (once) ...'
+	@$(PLAIN)/bin/python -m pip install -qq --disable-pip-version-check torch==$(TORCH) onnxscript \
+	  openvino==$(OPENVINO)
 	@touch $@

@@ -29,7 +29,7 @@ WIDGETS = {
     "SpreadView",
     "Stage",
 }
-RUNTIMES = {"mxnet", "onnxruntime", "torch"}
+RUNTIMES = {"mxnet", "onnxruntime", "openvino", "torch"}
 
 
 def imports(path):

@@ -138,7 +138,7 @@ def cut_and_run(model: onnx.ModelProto) -> None:
     """The split; what it accepts also runs, and fits its head."""
     network = cut_network(model, b"", None, name="net")
     pixels = Normalisation(size=network.input_size)
-    features = OnnxEngine(network, 0.4, pixels, "cpu").trunk(FACES)
+    features = OnnxEngine(network, 0.4, pixels, "cpu", "fp32").trunk(FACES)
     if features.shape != (len(FACES), network.n_features):
         raise AssertionError(f"{features.shape} instead of {network.n_features} features")
 

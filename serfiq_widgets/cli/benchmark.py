@@ -1,14 +1,16 @@
-"""`serfiq benchmark`: how fast this machine is, as a table or as JSON."""
+"""`serfiq benchmark`: how fast this machine is, as a table, JSON or picture; what to change."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.cli.terminal import DEVICE, PRECISION, new_table, render
+from serfiq_widgets.cli.terminal import DEVICE, check_page, new_table, render
+from serfiq_widgets.engines import PRECISIONS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +23,7 @@ HEADING = (
     "passes",
     "batch",
 )  # first columns of a record
+NEW = click.Path(dir_okay=False, path_type=Path)
 HUNDRED = 100  # from here on, no decimals
 
 
@@ -42,7 +45,15 @@ HUNDRED = 100  # from here on, no decimals
     help="An engine, or all that work here; may be given several times.",
 )
 @DEVICE
-@PRECISION
+@click.option(
+    "--precision",
+    "precisions",
+    default=["auto"],
+    show_default=True,
+    multiple=True,
+    type=click.Choice(["auto", *PRECISIONS]),
+    help="auto (fp32), tf32, bf16 or fp16; may be given several times.",
+)
 @click.option("--passes", default=100, show_default=True, help="Dropout passes of the score.")
 @click.option(
     "--batch",
@@ -61,38 +72,50 @@ HUNDRED = 100  # from here on, no decimals
     help="Approximate seconds per batch, and for the reference method.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
+@click.option("--plot", type=NEW, help="Plot the times in this .html page.")
 def benchmark(
     models: tuple[str, ...],
     engines: tuple[str, ...],
     device: str,
-    precision: str,
+    precisions: tuple[str, ...],
     passes: int,
     batches: tuple[int, ...],
     rounds: int,
     seconds: float,
     as_json: bool,
+    plot: Path | None,
 ) -> None:
-    """Time scores, plain embeddings and the reference method on this machine.
+    """Time scores, plain embeddings and the reference method, and say what would be faster.
 
-    All times are milliseconds per image, medians of interleaved rounds.
+    All times are milliseconds per image, medians of interleaved rounds. --engine all skips the
+    engines that cannot run a network or a precision.
     """
+    from serfiq_widgets.cli.advice import advice, this_machine
     from serfiq_widgets.cli.timings import measure_all
     from serfiq_widgets.scoring.results import check_passes
 
     check_passes(passes)
-    settings = {
-        "precision": precision,
-        "passes": passes,
-        "rounds": rounds,
-        "seconds": seconds,
-    }
+    check_page(plot)
+    settings = {"passes": passes, "rounds": rounds, "seconds": seconds}
     records = []
-    for record in measure_all(models, engines, device, batches, **settings):
+    for record in measure_all(models, engines, device, batches, precisions, **settings):
         records.append(record)
         if as_json:
             click.echo(json.dumps(record))
+    lines = advice(records, this_machine())
+    if plot is not None:
+        _draw(records, lines, plot)
     if not as_json:
         click.echo(render(_benchmark_table(records)), nl=False)
+    click.echo("\n".join(lines), err=as_json)
+
+
+def _draw(records: Sequence[dict[str, Any]], lines: Sequence[str], path: Path) -> None:
+    from serfiq_widgets.atomic import write_text
+    from serfiq_widgets.figures.timings import timings_html
+
+    write_text(path, timings_html(records, lines))
+    click.echo(f"The times are plotted in {path}", err=True)
 
 
 def _benchmark_table(records: Sequence[dict[str, Any]]) -> Table:

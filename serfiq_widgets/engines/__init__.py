@@ -8,6 +8,7 @@ its engine is opened.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
 MODULES = {
     "onnxruntime": "serfiq_widgets.engines.onnxruntime",
+    "openvino": "serfiq_widgets.engines.openvino",
     "mxnet": "serfiq_widgets.engines.mxnet",
     "torch": "serfiq_widgets.engines.torch",
-    "tensorrt": "serfiq_widgets.engines.tensorrt",
 }
 PREFERRED = {  # engines that "auto" tries on each kind of device, fastest first
     "cuda": ("torch", "onnxruntime", "mxnet"),
     "mps": ("torch",),
-    "cpu": ("onnxruntime", "mxnet", "torch"),
+    "cpu": ("onnxruntime", "openvino", "mxnet", "torch"),  # of the first two, the faster one
 }
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FACE_SIZE = (112, 112)  # height and width of aligned faces
@@ -148,7 +149,7 @@ def check_precision(name: str, device: str, wanted: str, able: tuple[str, ...]) 
         raise EngineUnavailable(
             f"{name} on {device} computes in {' or '.join(able)}, not in {wanted}. Take --engine "
             "torch: it does fp32 everywhere, bf16 and fp16 where the device can, and tf32 on "
-            "NVIDIA GPUs since Ampere."
+            "NVIDIA GPUs since Ampere; or, for bf16 on a CPU that has it, --engine openvino."
         )
     return wanted
 
@@ -236,13 +237,14 @@ def open_engine(
         From `checkpoints.load_network`.
     rate : float
         Dropout rate p in [0, 1).
-    engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
-        "auto" is the fastest that works: first one on a GPU, then ONNX Runtime, mxnet, torch.
+    engine : {"auto", "onnxruntime", "openvino", "mxnet", "torch"}
+        "auto" is the fastest that works: first one on a GPU, then ONNX Runtime or OpenVINO, of
+        which the faster is measured once (`engines.fastest`), then mxnet, torch. SERFIQ_ENGINE
+        names another than "auto".
     device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Where to run.
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
-        Of the trunk and of the passes' products; "auto" is fp32 (for TensorRT, which has no plain
-        fp32 on newer GPUs, tf32).
+        Of the trunk and of the passes' products; "auto" is fp32.
     normalisation : Normalisation, optional
         The network's input format; by default raw RGB 0..255.
 
@@ -253,25 +255,34 @@ def open_engine(
     EngineUnavailable
         None of the requested combinations works here; the text says why and what to install.
     """
+    if engine == "auto":
+        engine = os.environ.get("SERFIQ_ENGINE", "auto")
     _check_words(engine, device, precision)
     kinds = [device] if device != "auto" else ["cuda", "mps", "cpu"] if gpu_is_likely() else ["cpu"]
-    if engine == "tensorrt" and device == "auto":
-        kinds = ["cuda"]
+
+    def open_one(name: str, device: str = "cpu") -> Engine:
+        opener: Callable[..., Engine] = importlib.import_module(MODULES[name]).open_on
+        return opener(network, rate, normalisation or Normalisation(), device, precision)
+
     problems: list[str] = []
     for wanted in kinds:
-        names = PREFERRED[wanted.partition(":")[0]] if engine == "auto" else (engine,)
+        names = list(PREFERRED[wanted.partition(":")[0]]) if engine == "auto" else [engine]
+        if engine == "auto" and wanted == "cpu" and precision in ("auto", "fp32"):
+            best = _fastest(network, open_one)
+            names.sort(key=lambda name: name != best)
         for name in names:
             try:
-                opener = importlib.import_module(MODULES[name]).open_on
-                opened: Engine = opener(
-                    network, rate, normalisation or Normalisation(), wanted, precision
-                )
+                return open_one(name, wanted)
             except EngineUnavailable as error:
                 if str(error) not in problems:
                     problems.append(str(error))
-            else:
-                return opened
     raise EngineUnavailable("\n".join(problems))
+
+
+def _fastest(network: Network, open_one: Callable[[str], Engine]) -> str:
+    from serfiq_widgets.engines.fastest import fastest  # which imports this file
+
+    return fastest(network, open_one)
 
 
 def _check_words(engine: str, device: str, precision: str) -> None:

@@ -63,8 +63,8 @@ class Scorer:
     model : str, Path or torch.nn.Module
         A named model (`models.cards.usable`), the path of an MXNet checkpoint, of an ONNX file or
         of an on-top head, or a module.
-    engine : {"auto", "onnxruntime", "mxnet", "torch", "tensorrt"}
-        Runtime; "auto" selects the fastest that works.
+    engine : {"auto", "onnxruntime", "openvino", "mxnet", "torch"}
+        Runtime; "auto" selects the fastest that works (see `engines.open_engine`).
     device : {"auto", "cpu", "cuda", "cuda:1", ..., "mps"}
         Device on which it runs.
     seed : int

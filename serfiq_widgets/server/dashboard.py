@@ -137,7 +137,8 @@ def serve_public(public: Public, *, browser: bool) -> None:
         raise BadSetting("serfiq demo --public runs on Linux and macOS; serfiq demo runs here.")
     confinement.hide()
     public = with_token(public, secrets.token_urlsafe(16))
-    os.environ |= {"SERFIQ_THREADS": "1", PUBLIC: "1"}  # visitors share the cores
+    # Visitors share the cores. Their kernels are forks, for which OpenVINO is not made.
+    os.environ |= {"SERFIQ_THREADS": "1", "SERFIQ_ENGINE": "onnxruntime", PUBLIC: "1"}
     log_seldom()
     if os.geteuid() == 0:
         LOG.warning(

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from serfiq_widgets.cli.main import main
+from serfiq_widgets.engines import runtimes
 from serfiq_widgets.models.cards import cards
 from serfiq_widgets.models.files import accept
 from serfiq_widgets.resources import folder
@@ -108,7 +109,14 @@ def test_wrong_usage_is_exit_code_two_and_one_sentence(arguments, hint):
 def test_doctor_lists_engines_and_model():
     result = run("doctor")
     assert result.exit_code == 0
-    for part in ("numpy", "engine onnxruntime", "engine mxnet", "model mini", "opencv"):
+    for part in (
+        "numpy",
+        "engine onnxruntime",
+        "engine openvino",
+        "engine mxnet",
+        "model mini",
+        "opencv",
+    ):
         assert part in result.output
 
 
@@ -149,6 +157,30 @@ def test_benchmark_measures():
         # a hundred copies through the network are many times one, however busy the machine is
         assert record["reference_ms"] > record["score_ms"] > 0
     assert four["peak_mb"] >= one["peak_mb"] > 50  # the interpreter with NumPy takes more
+    assert result.stderr  # what to change
+
+
+def test_benchmark_shows_all_engines_side_by_side_and_skips_what_they_cannot(tmp_path):
+    pytest.importorskip("plotly")
+    page = tmp_path / "times.html"
+    quick = ("--rounds", 1, "--seconds", 1, "--passes", 5, "--batch", 2)
+    both = ("--precision", "fp32", "--precision", "bf16")
+    result = run("benchmark", "--engine", "all", *both, *quick, "--plot", page, "--json")
+    assert result.exit_code == 0, result.output
+    done = {(r["engine"], r["precision"]) for r in map(json.loads, result.stdout.splitlines())}
+    assert done >= {(one.name, "fp32") for one in runtimes() if not one.problem}
+    assert not done & {("onnxruntime", "bf16"), ("mxnet", "bf16")}
+    content = page.read_text()
+    for engine, precision in done:
+        assert f"{engine} {precision}, cpu, batch of 2" in content
+    for words in ("embedding, without dropout", "controlled score", "Advice"):
+        assert words in content
+
+
+def test_benchmark_of_no_engine_says_why():
+    result = run("benchmark", "--engine", "all", "--precision", "tf32", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "not in tf32" in result.output
 
 
 def test_the_references_way_gives_our_score(sample_faces):

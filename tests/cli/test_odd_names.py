@@ -176,6 +176,6 @@ def test_a_network_may_have_such_a_name(people, tmp_path):
 
 def test_a_benchmark_shows_a_networks_name(monkeypatch):
     measured = {"model": "net/[/b]:heart:", "engine": "e", "device": "d", "precision": "fp32"}
-    record = {**measured, "passes": 2, "batch": 1, "score": 1.0}
+    record = {**measured, "passes": 2, "batch": 1, "score_ms": 1.0}
     monkeypatch.setattr("serfiq_widgets.cli.timings.measure_all", lambda *_, **__: [record])
     assert "net/[/b]:heart:" in run("benchmark").output

@@ -1,5 +1,8 @@
 """Engine parity, and the reference's own algorithm in its own framework."""
 
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -10,7 +13,7 @@ from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints.mxnet_graph import to_onnx
 from serfiq_widgets.checkpoints.params import read_params
 from serfiq_widgets.engines import open_engine, runtimes
-from serfiq_widgets.errors import EngineUnavailable
+from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
 
 def as_input(faces):
@@ -95,30 +98,37 @@ def test_the_mxnet_engine_refuses_onnx_files(tmp_path, y1):
         Scorer(tmp_path / "x.onnx", engine="mxnet")
 
 
-def test_auto_takes_onnxruntime_on_a_machine_without_a_gpu(scorer):
+def test_auto_takes_the_fastest_on_a_machine_without_a_gpu(scorer):
     engine = open_engine(scorer.network, 0.4)
-    assert engine.device in ("cuda", "mps") or (engine.name, engine.device) == (
-        "onnxruntime",
-        "cpu",
-    )
+    if engine.device == "cpu":
+        assert engine.name in ("onnxruntime", "openvino")
+        if find_spec("openvino") is None:
+            assert engine.name == "onnxruntime"
+
+
+def test_the_environment_names_an_engine(monkeypatch, scorer):
+    monkeypatch.setenv("SERFIQ_ENGINE", "bogus")
+    assert open_engine(scorer.network, 0.4, engine="onnxruntime").name == "onnxruntime"
+    with pytest.raises(BadSetting, match="no engine 'bogus'"):
+        open_engine(scorer.network, 0.4)
+    monkeypatch.setenv("SERFIQ_ENGINE", "onnxruntime")
+    assert open_engine(scorer.network, 0.4).name == "onnxruntime"
 
 
 @pytest.mark.usefixtures("mx")
 def test_without_onnxruntime_auto_takes_mxnet(monkeypatch, scorer):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
     engine = open_engine(scorer.network, 0.4)
     assert engine.name == "mxnet"
 
 
 def test_with_no_runtime_at_all_the_error_says_what_to_install(monkeypatch, scorer):
-    import sys
-
-    for name in ("onnxruntime", "mxnet", "torch"):
+    for name in ("onnxruntime", "openvino", "mxnet", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
-        EngineUnavailable, match=r"(?s)pip install onnxruntime.*mxnet(==1\.9\.1| is retired)"
+        EngineUnavailable,
+        match=r"(?s)pip install onnxruntime.*\[openvino\].*mxnet(==1\.9\.1| is retired)",
     ):
         open_engine(scorer.network, 0.4)
     assert all(one.problem for one in runtimes())
