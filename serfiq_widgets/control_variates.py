@@ -126,16 +126,15 @@ def moments(
     third = rate * (rate - keep) / keep**2
     fourth = rate * (rate**3 + keep**3) / keep**3 - 3 * odds**2
     sixth = (rate**5 + keep**5) / (rate * keep) ** 2 if rate else 0.0  # E ε⁶ / (E ε²)³
-    mean = features @ weight.T + bias
-    back = (mean @ weight).astype(np.float64) * features
-    energies = features.astype(np.float64) ** 2 * terms.energies
+    mean = (weight @ features.T).T + bias
+    back = (weight.T @ mean.T).T
+    energy, b2, be, squares = _column_sums(features, back, terms.energies)
     m = (mean.astype(np.float64) ** 2).sum(axis=1)
-    t = odds * energies.sum(axis=1)
+    t = odds * energy
     n = np.where(t > 0.0, m + t, 1.0)
-    q = odds * (back**2).sum(axis=1) / n**2
-    s3 = third * (back * energies).sum(axis=1) / n**2
+    q = odds * b2 / n**2
+    s3 = third * be / n**2
     t2 = terms.trace_of_square(np.float32(odds) * features * features) / n**2
-    squares = (energies**2).sum(axis=1)
     s4 = 2 * t2 + fourth * squares / n**2
     tau = np.where(t > 0.0, t / n, 1.0)
     c = 1.0 - tau
@@ -150,6 +149,24 @@ def moments(
     heavy = np.sqrt(sixth) * squares * (odds / np.where(t > 0.0, t, 1.0)) ** 2
     rest = first * np.minimum(np.hypot(OF_GAP * first * gap, OF_HEAVY * heavy), 1.0)
     return Moments(m, t, first * gap, first * doubt, rest)
+
+
+def _column_sums(
+    features: NDArray[np.float32], back: NDArray[np.float32], energies: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return Σ e, Σ b², Σ b e and Σ e² (4, N) of `moments`.
+
+    One face after the other: the arrays of one stay in the processor's cache.
+    """
+    sums = np.empty((4, len(features)))
+    energies64 = energies.astype(np.float64)
+    for n, (row, behind) in enumerate(zip(features, back, strict=True)):
+        e = row.astype(np.float64)
+        b = behind * e
+        e *= e
+        e *= energies64
+        sums[:, n] = e.sum(), b @ b, b @ e, e @ e
+    return sums
 
 
 def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDArray[np.float64]:
