@@ -19,7 +19,7 @@ from serfiq_widgets.images.opencv import fitted, import_cv2, shrunk
 
 SIDES = (640, 1280)  # longer sides for detection: first large faces, then small ones
 THRESHOLD = 0.5
-MAX_PIXELS = 1_000_000  # for which the network needs 180 MB
+MAX_PIXELS = 1_000_000  # for which the network needs 220 MB
 SMALL = 200_000  # pixels; above, memory is returned to the system
 
 
@@ -41,10 +41,12 @@ class CenterFace:
             ) from error
         # Its own ONNX Runtime session has spinning threads, so it gets another session.
         network = Network(backend="opencv")
-        graph = network.dynamicize_shapes(onnx.load(default_onnx_path)).SerializeToString()
+        model = network.dynamicize_shapes(onnx.load(default_onnx_path))
+        _fix_weights(model.graph)
         network.net = None  # OpenCV's copy of the weights
         network.backend = "onnxrt"
-        network.sess = session(graph, ["CPUExecutionProvider"], hoard=False)
+        content = model.SerializeToString()
+        network.sess = session(content, ["CPUExecutionProvider"], hoard=False)
         self._network: Any = network
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Detection]:
@@ -71,6 +73,17 @@ class CenterFace:
             points = np.asarray(marks, dtype=np.float32).reshape(5, 2) * ratio
             found.append(Detection((left, top, right, bottom), points, float(box[4])))
         return found
+
+
+def _fix_weights(graph: Any) -> None:
+    """Take the weights off the graph's inputs: nobody replaces them.
+
+    Otherwise ONNX Runtime folds no batch norm into a convolution: 2.6 times slower.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _is_among(one: Detection, found: list[Detection]) -> bool:
