@@ -269,5 +269,5 @@ def test_one_face_is_not_counted_twice(name):
 
 
 def test_nobody_can_replace_the_detectors_weights_so_that_they_fold():
-    opened = open_detector("centerface")._network.sess  # noqa: SLF001  # ONNX Runtime's session
+    opened = open_detector("centerface")._network.sess  # ONNX Runtime's session
     assert opened.get_overridable_initializers() == []
