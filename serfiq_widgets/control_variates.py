@@ -121,20 +121,51 @@ def moments(
     Moments
     """
     terms = limit_terms(weight) if terms is None else terms
+    sums = moment_sums(features, weight, bias, terms)
+    return moments_from(sums, rate, sketched=terms.squares is None)
+
+
+def moment_sums(
+    features: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    terms: LimitTerms,
+) -> NDArray[np.float64]:
+    """Return m, Σ e, Σ b², Σ b e, Σ e² and tr (Σ/κ₂)² of `moments`: (6, N), whatever the rate.
+
+    One face after the other: the arrays of one stay in the processor's cache.
+    """
+    mean = (weight @ features.T).T + bias
+    back = (weight.T @ mean.T).T
+    sums = np.empty((6, len(features)))
+    sums[0] = (mean.astype(np.float64) ** 2).sum(axis=1)
+    energies = terms.energies.astype(np.float64)
+    for n, (row, behind) in enumerate(zip(features, back, strict=True)):
+        e = row.astype(np.float64)
+        b = behind * e
+        e *= e
+        e *= energies
+        sums[1:5, n] = e.sum(), b @ b, b @ e, e @ e
+    sums[5] = terms.trace_of_square(features * features)
+    return sums
+
+
+def moments_from(sums: NDArray[np.float64], rate: float, *, sketched: bool = False) -> Moments:
+    """Return the moments of N faces from their `moment_sums` (6, N).
+
+    ``sketched`` says that tr Σ² is an estimate, with an error of its own.
+    """
     keep = 1.0 - rate
     odds = rate / keep
     third = rate * (rate - keep) / keep**2
     fourth = rate * (rate**3 + keep**3) / keep**3 - 3 * odds**2
     sixth = (rate**5 + keep**5) / (rate * keep) ** 2 if rate else 0.0  # E ε⁶ / (E ε²)³
-    mean = (weight @ features.T).T + bias
-    back = (weight.T @ mean.T).T
-    energy, b2, be, squares = _column_sums(features, back, terms.energies)
-    m = (mean.astype(np.float64) ** 2).sum(axis=1)
+    m, energy, b2, be, squares, trace = sums
     t = odds * energy
     n = np.where(t > 0.0, m + t, 1.0)
     q = odds * b2 / n**2
     s3 = third * be / n**2
-    t2 = terms.trace_of_square(np.float32(odds) * features * features) / n**2
+    t2 = odds**2 * trace / n**2
     s4 = 2 * t2 + fourth * squares / n**2
     tau = np.where(t > 0.0, t / n, 1.0)
     c = 1.0 - tau
@@ -144,29 +175,11 @@ def moments(
         2 * q + t2 - 2 * c * product + 0.5 * c**2 * lengths
     ) / (8 * tau**2)
     leverage = 0.75 * c / tau + (1 + c**2) / (8 * tau**2)  # of tr Σ²
-    doubt = leverage * t2 * (0.0 if terms.squares is not None else SKETCH_ERROR)
+    doubt = leverage * t2 * (SKETCH_ERROR if sketched else 0.0)
     first = np.where(t > 0.0, np.sqrt(2 * tau), 0.0)
     heavy = np.sqrt(sixth) * squares * (odds / np.where(t > 0.0, t, 1.0)) ** 2
     rest = first * np.minimum(np.hypot(OF_GAP * first * gap, OF_HEAVY * heavy), 1.0)
     return Moments(m, t, first * gap, first * doubt, rest)
-
-
-def _column_sums(
-    features: NDArray[np.float32], back: NDArray[np.float32], energies: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return Σ e, Σ b², Σ b e and Σ e² (4, N) of `moments`.
-
-    One face after the other: the arrays of one stay in the processor's cache.
-    """
-    sums = np.empty((4, len(features)))
-    energies64 = energies.astype(np.float64)
-    for n, (row, behind) in enumerate(zip(features, back, strict=True)):
-        e = row.astype(np.float64)
-        b = behind * e
-        e *= e
-        e *= energies64
-        sums[:, n] = e.sum(), b @ b, b @ e, e @ e
-    return sums
 
 
 def controlled_distances(embeddings: NDArray[np.float32], known: Moments) -> NDArray[np.float64]:

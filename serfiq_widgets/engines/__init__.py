@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serfiq_widgets import robustness
-from serfiq_widgets.control_variates import Moments, pair_sums
 from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.errors import BadSetting, EngineUnavailable
 
@@ -95,6 +93,7 @@ class Engine(Protocol):
     device: str
     precision: str
     normalisation: Normalisation
+    batch_size: int  # faces to give at once
 
     def trunk(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return features (N, F) float32 of aligned faces (N, 112, 112, 3) uint8 RGB."""
@@ -152,72 +151,6 @@ def check_precision(name: str, device: str, wanted: str, able: tuple[str, ...]) 
             "NVIDIA GPUs since Ampere; or, for bf16 on a CPU that has it, --engine openvino."
         )
     return wanted
-
-
-Known = Callable[[NDArray[np.float32]], Moments | None]
-
-
-def spread(
-    engine: Engine,
-    faces: NDArray[np.uint8],
-    masks: NDArray[np.bool_],
-    known: Known | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], Moments | None]:
-    """Run trunk and passes of many faces; return features and distances of passes.
-
-    On a GPU this is the fast path: the (T, D) embeddings are not copied to the host.
-
-    Parameters
-    ----------
-    engine : Engine
-        From `open_engine`.
-    faces : (N, 112, 112, 3) ndarray of uint8
-        Aligned faces, RGB.
-    masks : (T, M) ndarray of bool
-        Shared by all faces; T is at least 2.
-    known : callable, optional
-        Returns `control_variates.moments` of features (N, F), or None if there are none.
-
-    Returns
-    -------
-    features : (N, F) ndarray of float32
-    plain : (N, T) ndarray of float64
-        Mean distance of each pass to the others. The mean of a row is the mean over the pairs.
-    sums : (3, N) ndarray of float64
-        `control_variates.pair_sums` of the passes; NaN without moments.
-    moments : Moments or None
-        What ``known`` returned.
-    """
-    own = getattr(engine, "spread", None)
-    if own is not None:
-        features, plain, sums, moments = own(faces, masks, known)
-        return features, plain.astype(np.float64), sums, moments
-    features = engine.trunk(faces)
-    moments = known(features) if known else None
-    return features, *spread_of(engine, features, masks, moments), moments
-
-
-def spread_of(
-    engine: Engine,
-    features: NDArray[np.float32],
-    masks: NDArray[np.bool_],
-    moments: Moments | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``plain`` and ``sums`` of `spread` for features (N, F)."""
-    several = getattr(engine, "passes_of_several", None)
-    embeddings = (
-        (engine.passes(row, masks) for row in features)
-        if several is None
-        else several(features, masks)
-    )
-    plain = np.empty((len(features), len(masks)))
-    sums = np.full((3, len(features)), np.nan)
-    for i, one in enumerate(embeddings):
-        plain[i] = robustness.pairwise_distances(robustness.normalise(one)).sum(axis=1)
-        if moments is not None:
-            at = slice(i, i + 1)
-            sums[:, at] = pair_sums(one[None], moments.of(at))
-    return plain / (len(masks) - 1), sums
 
 
 def open_engine(

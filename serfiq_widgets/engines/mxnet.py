@@ -94,6 +94,7 @@ class MxnetEngine:
                 "x86-64 with an NVIDIA GPU: pip install mxnet-cu117, or take --device cpu."
             )
         self.device = device
+        self.batch_size = 16 if device == "cpu" else 64
         self._context = mx.gpu(number) if device.startswith("cuda") else mx.cpu()
         self.normalisation = normalisation
         self._keep = 1.0 - rate

@@ -59,6 +59,7 @@ class GraphEngine:
     ) -> None:
         self.device, self.precision = device, precision
         self.normalisation = normalisation
+        self.batch_size = 16 if device == "cpu" else 64
         self._keep = 1.0 - rate
         self._model, self._head = network.name, network.head
         held = _opened.setdefault(network, {})

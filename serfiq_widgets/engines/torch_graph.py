@@ -22,6 +22,7 @@ from serfiq_widgets.checkpoints.onnx_graph import operator_of
 from serfiq_widgets.engines.torch_operators import ON_HOST, OPERATORS
 from serfiq_widgets.errors import EngineUnavailable, one_line
 
+ON_THE_HOST = " on host"  # ends the name of a constant that stays there
 CONV_WEIGHTS = 4  # axes of a two-dimensional convolution's weights
 
 
@@ -89,8 +90,8 @@ class TorchGraph:
             return name
         value = constants[name]
         if on_host or not value.is_floating_point():
-            self._constants[f"{name} on host"] = value
-            return f"{name} on host"
+            self._constants[f"{name}{ON_THE_HOST}"] = value
+            return f"{name}{ON_THE_HOST}"
         if name not in self._constants:
             held = value.to(self._device, self._dtype)
             if held.ndim == CONV_WEIGHTS:
@@ -98,9 +99,21 @@ class TorchGraph:
             self._constants[name] = held
         return name
 
-    def __call__(self, data: Any) -> Any:
-        """Return the graph's output for a tensor of its device and precision."""
-        values = {**self._constants, self._input: data}
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The weights on the device, by name."""
+        return {
+            name: value
+            for name, value in self._constants.items()
+            if name and not name.endswith(ON_THE_HOST)
+        }
+
+    def __call__(self, data: Any, weights: dict[str, Any] | None = None) -> Any:
+        """Return the graph's output for a tensor of its device and precision.
+
+        Other tensors can replace the `weights`, under the same names.
+        """
+        values = {**self._constants, **(weights or {}), self._input: data}
         for operator, settings, inputs, outputs, done in self._steps:
             results = _several(operator(settings, *(values[name] for name in inputs)))
             values.update(zip(outputs, results, strict=False))

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.checkpoints.heads import MAX_RATE, MIN_RATE
 from serfiq_widgets.checks import check_number, check_whole
-from serfiq_widgets.control_variates import Moments
-from serfiq_widgets.engines import open_engine, spread
+from serfiq_widgets.engines import open_engine
+from serfiq_widgets.engines.batch import Batch, DropoutHead, open_batch
 from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces.alignment import AlignedFace
 from serfiq_widgets.faces.detectors import DETECTORS, check_detector, open_detector
@@ -32,7 +32,6 @@ from serfiq_widgets.scoring.estimates import (
     closed_forms,
     estimate_adaptively,
     estimates,
-    known_moments,
     running_estimates,
 )
 from serfiq_widgets.scoring.network import Settings, open_network
@@ -145,9 +144,8 @@ class Scorer:
             precision=precision,
             normalisation=self.card.normalisation,
         )
-        head = self.network.head
-        self._terms = robustness.limit_terms(head.weight) if head.is_affine else None
-        self._masks = np.empty((0, head.n_units), dtype=bool)
+        self._head = DropoutHead.of(self.network.head, self.rate)
+        self._masks = np.empty((0, self.network.head.n_units), dtype=bool)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as a constructor call with the same options."""
@@ -242,20 +240,14 @@ class Scorer:
             Also return the embeddings.
         """
         passes = check_passes_or_auto(passes)
+        batch = self._batch(faces)
         if passes == "auto":
-            features = self._trunk(faces)
-            known = self._known(features)
-            plain, controlled, made = estimate_adaptively(
-                self.engine, features, self.masks, known, self.card
-            )
+            plain, controlled, made = estimate_adaptively(batch, self.masks, self.card)
         else:
-            pixels = np.stack([face.pixels for face in faces])
-            features, means, sums, known = spread(
-                self.engine, pixels, self.masks(passes), self._known
-            )
-            plain, controlled = estimates(means, sums, known)
+            sums = batch.pass_sums(self.masks(passes))
+            plain, controlled = estimates(sums, batch.moments)
             made = np.full(len(faces), passes)
-        empty = robustness.empty_features(features)
+        empty = batch.empty
         for numbers in (plain, controlled):
             numbers[:, empty] = np.nan
         best, *ends = best_of(plain, controlled)
@@ -263,9 +255,10 @@ class Scorer:
         scaled = robustness.scaled_score(best, card.alpha, card.r)
         margin = robustness.quality_margin(np.transpose(ends), card.alpha, card.r)
         quality = np.rint(100 * np.nan_to_num(scaled)).astype(np.int64)
-        head = self.network.head
-        embeddings = None if not embed else head(features) if head.is_affine else features
-        rows = [*plain, *controlled, closed_forms(known, empty), scaled, margin]
+        embeddings = None
+        if embed:
+            embeddings = batch.embeddings() if self.network.head.is_affine else batch.features
+        rows = [*plain, *controlled, closed_forms(batch.moments, empty), scaled, margin]
         columns = dict(zip(NUMBERS, rows, strict=True))
         return Scores(**columns, quality=quality, passes=made, embeddings=embeddings)
 
@@ -278,8 +271,8 @@ class Scorer:
             The head is not affine, so there is no closed form.
         """
         _ = self.network.head.weight
-        known = self._known(self.features([face]))
-        return float(closed_forms(known, np.array([False]))[0])
+        batch = self._usable([face])
+        return float(closed_forms(batch.moments, batch.empty)[0])
 
     def best_scores(self, faces: list[AlignedFace]) -> NDArray[np.float64]:
         """Return the raw scores (N,) that are best for comparing aligned faces, in one batch.
@@ -307,14 +300,19 @@ class Scorer:
         CorruptModel
             The network gives empty features for a face.
         """
-        features = self._trunk(faces)
-        for face, nothing in zip(faces, robustness.empty_features(features), strict=True):
+        return self._usable(faces).features
+
+    def _batch(self, faces: list[AlignedFace]) -> Batch:
+        """Run the trunk on faces, once each."""
+        return open_batch(self.engine, np.stack([face.pixels for face in faces]), self._head)
+
+    def _usable(self, faces: list[AlignedFace]) -> Batch:
+        """Run the trunk on faces; raise CorruptModel if it gives empty features for one."""
+        batch = self._batch(faces)
+        for face, nothing in zip(faces, batch.empty, strict=True):
             if nothing:
                 raise nothing_made(self.network.name, face)
-        return features
-
-    def _trunk(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
-        return self.engine.trunk(np.stack([face.pixels for face in faces]))
+        return batch
 
     def embed(self, faces: list[AlignedFace]) -> NDArray[np.float32]:
         """Plain embeddings (N, D) float32, L2-normalised, without dropout, of aligned faces."""
@@ -336,19 +334,15 @@ class Scorer:
         (count,) ndarray of float64
             Raw scores under the seeds that follow this scorer's own.
         """
-        (features,) = self.features([face])
+        batch = self._usable([face])
         scores = np.empty(count)
         for i in range(count):
             masks = self._draw(passes, (self.seed + 1 + i) % MAX_SEED)
-            scores[i] = robustness.score_of(self.engine.passes(features, masks))
+            scores[i] = robustness.score_of(batch.passes(0, masks))
         return scores
 
     def _draw(self, passes: int, seed: int) -> NDArray[np.bool_]:
         return robustness.draw_masks(passes, self.network.head.n_units, self.rate, seed)
-
-    def _known(self, features: NDArray[np.float32]) -> Moments | None:
-        """Moments of the passes of features (N, F); None for a head that is not affine."""
-        return known_moments(features, self.network.head, self.rate, self._terms)
 
     def _results(self, images: list[ReadFace], passes: int) -> list[QualityResult | SerfiqError]:
         """Score images that have a face; return one result or error for each."""
@@ -356,10 +350,10 @@ class Scorer:
         if not faces:
             return []
         clock = [perf_counter()]
-        features = self._trunk(faces)
-        nothing = robustness.empty_features(features)
+        batch = self._batch(faces)
+        nothing = batch.empty
         clock.append(perf_counter())
-        known = self._known(features)
+        _ = batch.moments
         clock.append(perf_counter())
         trunk_ms, limit_ms = np.diff(clock) * 1e3 / len(faces)
         return [
@@ -367,8 +361,8 @@ class Scorer:
             if empty
             else self._result(
                 face,
-                features[i],
-                None if known is None else known.of(slice(i, i + 1)),
+                batch,
+                i,
                 passes,
                 {"face": image.ms, "trunk": float(trunk_ms), "limit": float(limit_ms)},
             )
@@ -378,13 +372,14 @@ class Scorer:
     def _result(
         self,
         face: AlignedFace,
-        features: NDArray[np.float32],
-        known: Moments | None,
+        batch: Batch,
+        i: int,
         passes: int,
         timings: dict[str, float],
     ) -> QualityResult:
         clock = [perf_counter()]
-        embeddings = self.engine.passes(features, self.masks(passes))
+        embeddings = batch.passes(i, self.masks(passes))
+        known = None if batch.moments is None else batch.moments.of(slice(i, i + 1))
         clock.append(perf_counter())
         unit = robustness.normalise(embeddings)
         distances = robustness.pairwise_distances(unit)
@@ -393,7 +388,7 @@ class Scorer:
         passes_ms, spread_ms = np.diff(clock) * 1e3
         return QualityResult(
             face=face,
-            features=features,
+            features=batch.features[i],
             embeddings=unit,
             distances=distances,
             **running,

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from onnx_files import FLAT, GEMM, HEADS, SIDE, network_file
-from parity import BF16, FP32, agree, keeps_the_order, opened, pixels_of, random_faces
+from parity import BF16, FP32, agree, keeps_the_order, opened, pixels_of, random_faces, raw
 from small_networks import matrices
 
 from serfiq_widgets import Scorer, find_face
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.checkpoints import load_network, on_top
-from serfiq_widgets.engines import Normalisation, spread
+from serfiq_widgets.engines import Normalisation
 from serfiq_widgets.errors import CorruptModel, EngineUnavailable
 
 pytest.importorskip("openvino", reason="openvino, which this engine runs in, is not here")
@@ -74,9 +74,9 @@ def test_many_threads_share_it(scorer, sample_faces):
     ours = opened(scorer.network, engine="openvino", normalisation=scorer.card.normalisation)
     masks = scorer.masks(20)
     faces = [pixels[None] for pixels in sample_faces] * 4
-    alone = [spread(ours, face, masks)[1] for face in faces]
+    alone = [raw(ours, face, masks, scorer._head) for face in faces]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda face: spread(ours, face, masks)[1], faces))
+        together = list(pool.map(lambda face: raw(ours, face, masks, scorer._head), faces))
     np.testing.assert_allclose(together, alone, atol=RAW)
 
 

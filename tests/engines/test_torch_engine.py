@@ -12,7 +12,17 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 from onnx_files import FLAT, GEMM, HEADS, SIDE, network_file
-from parity import BF16, FP32, agree, keeps_the_order, length, opened, pixels_of, random_faces
+from parity import (
+    BF16,
+    FP32,
+    agree,
+    keeps_the_order,
+    length,
+    opened,
+    pixels_of,
+    random_faces,
+    raw,
+)
 from small_networks import matrices, small_iresnet
 
 from serfiq_widgets import Scorer, find_face
@@ -21,15 +31,28 @@ from serfiq_widgets.checkpoints import load_network, on_top
 from serfiq_widgets.checkpoints.onnx_file import parse_onnx
 from serfiq_widgets.checkpoints.split import cut_network
 from serfiq_widgets.cli.doctor import diagnose
-from serfiq_widgets.engines import Normalisation, spread
+from serfiq_widgets.engines import Normalisation
+from serfiq_widgets.engines.batch import DropoutHead, HostBatch, open_batch
 from serfiq_widgets.engines.hardware import gpu_is_likely
 from serfiq_widgets.engines.torch_export import export
 from serfiq_widgets.errors import BadSetting, CorruptModel, EngineUnavailable
+from serfiq_widgets.scoring.estimates import estimates
 
-torch = pytest.importorskip("torch", reason="torch, which this engine runs in, is not here")
+pytest.importorskip("torch", reason="torch, which this engine runs in, is not here")
+
+import torch
+
+from serfiq_widgets.engines.torch_batch import TorchBatch
+from serfiq_widgets.engines.torch_device import flags
 
 CUDA = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not CUDA, reason="torch sees no NVIDIA GPU here")
+
+
+def small_network(side=112, dimensions=256):
+    content, rate = export(small_iresnet(torch, side, dimensions), side)
+    whole = parse_onnx(content, "module")
+    return cut_network(whole, [content], None, name="module", side=side), rate
 
 
 def test_the_bundled_network(scorer, sample_faces):
@@ -51,17 +74,94 @@ def test_whole_scores_agree(scorer, sample_faces):
         assert one.limit == pytest.approx(other.limit, abs=FP32)
 
 
-def test_the_spread_is_the_score_and_its_error(scorer, sample_faces):
-    """The mean of a row is the mean over pairs, and its scatter gives the jackknife's error."""
-    masks = scorer.masks(30)
+def both_batches(scorer, ours, faces):
+    """The same features on the device and on the host."""
+    head = DropoutHead.of(scorer.network.head, scorer.rate)
+    one = open_batch(ours, faces, head)
+    other = HostBatch(ours, faces, head)
+    np.testing.assert_allclose(one.features, other.features, rtol=1e-5, atol=1e-6)
+    return one, other
+
+
+@pytest.mark.parametrize("passes", [2, 3, 8, 100])
+def test_sums_on_the_device_are_those_of_the_host(scorer, sample_faces, passes):
     ours = opened(scorer.network, scorer.rate, normalisation=scorer.card.normalisation)
-    features, means, *_ = spread(ours, np.stack(sample_faces[:2]), masks)
-    for row, mean in zip(features, means, strict=True):
-        distances = rb.pairwise_distances(rb.normalise(scorer.engine.passes(row, masks)))
-        t = len(masks)
-        assert mean.mean() == pytest.approx(rb.running_mean_distance(distances)[-1], abs=1e-6)
-        error = np.sqrt(4 * (t - 1) / (t * (t - 2) ** 2) * ((mean - mean.mean()) ** 2).sum())
-        assert error == pytest.approx(rb.running_standard_error(distances)[-1], rel=1e-4)
+    one, other = both_batches(scorer, ours, np.stack(sample_faces))
+    masks = scorer.masks(passes)
+    for part, same in zip(vars(one.moments).values(), vars(other.moments).values(), strict=True):
+        np.testing.assert_allclose(part, same, rtol=1e-5)
+    found, wanted = one.pass_sums(masks), other.pass_sums(masks)
+    np.testing.assert_allclose(found.mean, wanted.mean, atol=1e-6)
+    np.testing.assert_allclose(found.error, wanted.error, rtol=1e-4)
+    np.testing.assert_allclose(found.pairs, wanted.pairs, rtol=1e-3, atol=1e-6 * passes**2)
+    for x, y in zip(estimates(found, one.moments), estimates(wanted, other.moments), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+    few = np.array([2, 0])
+    again = one.pass_sums(masks, few)
+    np.testing.assert_allclose(again.mean, found.mean[few], atol=1e-6)
+    np.testing.assert_allclose(one.embeddings(), other.embeddings(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_has_the_numbers_of_the_host(scorer, sample_faces):
+    ours = Scorer(engine="torch", device="cpu")
+    faces = [find_face(pixels, aligned=True) for pixels in sample_faces]
+    for passes in (5, 100, "auto"):
+        found, wanted = (one.score_batch(faces, passes, embed=True) for one in (ours, scorer))
+        for name in ("raw", "low", "high", "controlled", "controlled_low", "closed_form"):
+            np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-6)
+        np.testing.assert_allclose(found.margin, wanted.margin, atol=1e-3)
+        np.testing.assert_array_equal(found.passes, wanted.passes)
+        np.testing.assert_allclose(found.embeddings, wanted.embeddings, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.4, 0.9])
+def test_many_features_and_rare_or_strong_dropout(rate):
+    """tr Σ² is estimated for so many features; distances may be small against lengths."""
+    network, _ = small_network(160, 48)
+    size = Normalisation("RGB", 127.5, 1 / 127.5, (160, 160))
+    ours = opened(network, rate, normalisation=size)
+    faces = random_faces(5, 160)
+    head = DropoutHead.of(network.head, rate)
+    assert head.terms.squares is None
+    one, other = open_batch(ours, faces, head), HostBatch(ours, faces, head)
+    masks = rb.draw_masks(60, network.head.n_units, rate, seed=3)
+    for x, y in zip(
+        estimates(one.pass_sums(masks), one.moments),
+        estimates(other.pass_sums(masks), other.moments),
+        strict=True,
+    ):
+        np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_masked_matrices_and_little_memory_give_the_same(scorer, sample_faces):
+    ours = opened(scorer.network, scorer.rate, normalisation=scorer.card.normalisation)
+    faces = np.concatenate([sample_faces] * 12)
+    batch, masks = open_batch(ours, faces, scorer._head), scorer.masks(40)
+    assert 2 * len(faces) > scorer.network.n_dimensions
+    by_matrices = batch.pass_sums(masks)
+    assert len(ours._head._matrices) == 40
+    few = batch.pass_sums(masks[:10])
+    ours._on.memory = 3_000_000
+    for found, wanted in [
+        (batch.pass_sums(masks), by_matrices),
+        (batch.pass_sums(masks[:10]), few),
+    ]:
+        np.testing.assert_allclose(found.mean, wanted.mean, atol=1e-6)
+        np.testing.assert_allclose(found.pairs, wanted.pairs, rtol=1e-3, atol=1e-4)
+
+
+def test_empty_features_have_no_score(tmp_path):
+    """A dead trunk on the device, as on the host: the scores are NaN, the moments those of 0."""
+    network = load_network(network_file(tmp_path, HEADS["Gemm"]))
+    faces = random_faces(side=SIDE)
+    ours = opened(network, normalisation=Normalisation(size=(SIDE, SIDE)))
+    head = DropoutHead.of(network.head, 0.4)
+    features = torch.from_numpy(ours.trunk(faces).copy())
+    features[0], features[1, 0] = 0, torch.nan
+    batch = TorchBatch(ours._on, ours._head, features, head)
+    np.testing.assert_array_equal(batch.empty, [True, True, False])
+    np.testing.assert_array_equal(batch.moments.scatter[:2], 0)
+    assert np.isfinite(batch.pass_sums(rb.draw_masks(9, network.n_features, 0.4)).pairs[:, 2]).all()
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -100,8 +200,7 @@ def test_pixels_are_given_as_the_network_wants_them(tmp_path, normalisation):
 
 
 def test_a_module_of_another_size_and_many_dimensions():
-    content, rate = export(small_iresnet(torch, 160, 1024), 160)
-    network = cut_network(parse_onnx(content, "module"), [content], None, name="module", side=160)
+    network, rate = small_network(160, 1024)
     assert network.n_dimensions == 1024
     agree(network, random_faces(), Normalisation("RGB", 127.5, 1 / 127.5, (160, 160)), rate)
 
@@ -218,28 +317,11 @@ def test_batch_norms_of_all_ages(opset):
     np.testing.assert_allclose(found.numpy(), session.run(None, {"data": data})[0], atol=1e-4)
 
 
-def test_the_trunk_can_be_traced_as_one_graph(scorer):
-    """Axes and shapes are numbers while it is traced, so a compiler sees no break."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    from serfiq_widgets.engines.torch_graph import TorchGraph
-
-    model = onnx.load_model_from_string(scorer.network.trunk())
-    trunk = TorchGraph(model, torch.device("cpu"), torch.float32)
-    data = torch.from_numpy(scorer.card.normalisation(random_faces(2)))
-    with torch.no_grad():
-        flat, wanted = make_fx(trunk)(data), trunk(data)
-        found = flat(data)
-    assert (length(found.numpy() - wanted.numpy()) <= FP32 * length(wanted.numpy())).all()
-
-
 def test_settings_of_torch_are_left_as_they_were():
-    from serfiq_widgets.engines.torch import _flags
-
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32, matmul.allow_bf16_reduced_precision_reduction)
     for precision in ("fp32", "tf32", "bf16"):
-        with _flags(torch, precision), _flags(torch, "fp32"):
+        with flags(precision), flags("fp32"):
             assert not matmul.allow_bf16_reduced_precision_reduction
     assert before == (
         matmul.allow_tf32,
@@ -281,7 +363,7 @@ def test_doctor_says_which_gpu_paths_work():
 def test_cuda_gives_the_same(scorer, sample_faces, count):
     faces = np.stack(sample_faces[:count])
     ours = agree(scorer.network, faces, scorer.card.normalisation, scorer.rate, device="cuda")
-    assert [type(runner).__name__ for runner in ours._captured.values()] == ["_Captured"]
+    assert all(runner.captured for runner in ours._trunk._runners.values())
 
 
 @needs_cuda
@@ -318,9 +400,9 @@ def test_cuda_from_many_threads(scorer, sample_faces):
     ours = opened(scorer.network, device="cuda", normalisation=scorer.card.normalisation)
     masks = scorer.masks(20)
     faces = [np.stack(sample_faces[i : i + 1]) for i in range(len(sample_faces))] * 6
-    alone = [spread(ours, face, masks)[1] for face in faces]
+    alone = [raw(ours, face, masks, scorer._head) for face in faces]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda face: spread(ours, face, masks)[1], faces))
+        together = list(pool.map(lambda face: raw(ours, face, masks, scorer._head), faces))
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 

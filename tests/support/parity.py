@@ -1,14 +1,12 @@
 """Any engine against ONNX Runtime: the same masks give the same features, passes and scores."""
 
-from functools import partial
-
 import numpy as np
 from scipy.stats import spearmanr
 
 from serfiq_widgets import robustness as rb
 from serfiq_widgets.control_variates import estimate_from
-from serfiq_widgets.engines import open_engine, spread
-from serfiq_widgets.scoring.estimates import known_moments
+from serfiq_widgets.engines import open_engine
+from serfiq_widgets.engines.batch import DropoutHead, open_batch
 
 # Products of float32 differ by the order of their sums: 1e-7 each, grown through fifty layers to
 # 1e-5 of a feature. The score moves by less than a distance does, and that by as much as features.
@@ -30,8 +28,8 @@ def length(rows):
     return np.linalg.norm(rows, axis=-1)
 
 
-def raw(distances):
-    return rb.raw_score(distances.mean(axis=1))
+def raw(engine, faces, masks, head):
+    return rb.raw_score(open_batch(engine, faces, head).pass_sums(masks).mean)
 
 
 def agree(network, faces, normalisation, rate=0.4, **engine):
@@ -48,18 +46,20 @@ def agree(network, faces, normalisation, rate=0.4, **engine):
     for row in features[:2]:
         one, other = (rb.normalise(engine.passes(row, masks)) for engine in (ours, theirs))
         np.testing.assert_allclose(one, other, atol=FP32)
-    known = partial(known_moments, head=network.head, rate=rate, terms=None)
-    (*found, sums, _), (*wanted, others, moments) = (
-        spread(engine, faces, masks, known) for engine in (ours, theirs)
-    )
-    for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, atol=FP32 * np.abs(other).max())
+    head = DropoutHead.of(network.head, rate)
+    batches = [open_batch(engine, faces, head) for engine in (ours, theirs)]
+    one, other = (batch.pass_sums(masks) for batch in batches)
+    np.testing.assert_allclose(one.mean, other.mean, rtol=FP32)
+    np.testing.assert_allclose(one.error, other.error, rtol=FP32, atol=FP32 * other.mean.max())
     if network.head.is_affine:
-        one, other = (estimate_from(some, len(masks), moments) for some in (sums, others))
-        np.testing.assert_allclose(one.mean, other.mean, atol=FP32 * other.mean.max())
-        np.testing.assert_allclose(one.interval(), other.interval(), atol=FP32)
+        found, wanted = (
+            estimate_from(batch.pass_sums(masks).pairs, len(masks), batch.moments)
+            for batch in batches
+        )
+        np.testing.assert_allclose(found.mean, wanted.mean, atol=FP32 * wanted.mean.max())
+        np.testing.assert_allclose(found.interval(), wanted.interval(), atol=FP32)
     else:
-        assert np.isnan(sums).all()
+        assert np.isnan(one.pairs).all()
     return ours
 
 
@@ -75,9 +75,8 @@ def keeps_the_order(scorer, faces, tolerance, precision, **engine):
         scorer.network, scorer.rate, normalisation=normalisation, precision=precision, **engine
     )
     assert ours.precision == precision
-    features, distances, *_ = spread(ours, faces, masks)
-    assert features.dtype == np.float32
-    other = raw(spread(scorer.engine, faces, masks)[1])
-    assert np.abs(raw(distances) - other).max() < tolerance
+    head = DropoutHead.of(scorer.network.head, scorer.rate)
+    found, wanted = (raw(engine, faces, masks, head) for engine in (ours, scorer.engine))
+    assert np.abs(found - wanted).max() < tolerance
     # .9998 among 1,000 faces; the fewer there are, the more a single exchange of places counts
-    assert spearmanr(raw(distances), other)[0] > 0.998
+    assert spearmanr(found, wanted)[0] > 0.998
