@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -97,13 +97,13 @@ class Batch(Protocol):
         ...
 
 
-def open_batch(engine: Engine, faces: NDArray[np.uint8], head: DropoutHead) -> Batch:
-    """Run the trunk on aligned faces (N, 112, 112, 3) uint8 RGB, with the engine's own head."""
+def open_batch(engine: Engine, faces: Sequence[NDArray[np.uint8]], head: DropoutHead) -> Batch:
+    """Run the trunk on N aligned faces (112, 112, 3) uint8 RGB, under the engine's own head."""
     own = getattr(engine, "open_batch", None)
     if own is not None:
         batch: Batch = own(faces, head)
         return batch
-    return HostBatch(engine, faces, head)
+    return HostBatch(engine, np.asarray(faces), head)
 
 
 class HostBatch:

@@ -6,6 +6,7 @@ come to the host (`torch_batch`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,30 +155,30 @@ class TorchEngine:
         with self._on.running():
             return normalise(self._head.embeddings(self._on.put(features))[:, 0].cpu().numpy())
 
-    def open_batch(self, faces: NDArray[np.uint8], head: DropoutHead) -> TorchBatch:
-        """Run the trunk on faces (N, 112, 112, 3) uint8 RGB; see `engines.batch.open_batch`."""
+    def open_batch(self, faces: Sequence[NDArray[np.uint8]], head: DropoutHead) -> TorchBatch:
+        """Run the trunk on N faces (112, 112, 3) uint8 RGB; see `engines.batch.open_batch`."""
         from serfiq_widgets.engines.torch_batch import TorchBatch
 
         with self._on.running():
             features = self._features(faces)
             return TorchBatch(self._on, self._head, features, head, self._check_range)
 
-    def _features(self, faces: NDArray[np.uint8]) -> Any:
+    def _features(self, faces: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Any:
         """Return features (N, F) float32 on the device."""
-        pixels = self.normalisation.fit(faces)
+        shape = (len(faces), *faces[0].shape)
         try:
-            features = self._trunk(pixels, self.normalisation)
+            features = self._trunk(faces, self.normalisation)
         except self._torch.cuda.OutOfMemoryError as error:
             raise EngineUnavailable(
                 f"The GPU's memory is too small for {len(faces)} faces at once: give it fewer."
             ) from error
         except Exception as error:  # operators that do not fit may raise anything
             raise CorruptModel(
-                f"'{self._model}' cannot run on faces of shape {pixels.shape}: {one_line(error)}"
+                f"'{self._model}' cannot run on faces of shape {shape}: {one_line(error)}"
             ) from error
         if features.shape != (len(faces), self._n_features):
             raise CorruptModel(
-                f"'{self._model}' cannot run on faces of shape {pixels.shape}: it returns features "
+                f"'{self._model}' cannot run on faces of shape {shape}: it returns features "
                 f"{tuple(features.shape)} instead of {(len(faces), self._n_features)}"
             )
         return features

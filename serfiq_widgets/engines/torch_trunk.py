@@ -15,7 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ ONE_COMPILER = threading.Lock()
 
 log = logging.getLogger(__name__)
 
+Faces = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 Run = Callable[[Any], Any]
 """From faces (N, H, W, 3) uint8 on the device to features (N, F) float32 there."""
 
@@ -67,14 +69,15 @@ class TorchTrunk:
         self.sizes = SIZES if on_cuda or self.compiles else ()
         self._runners: dict[Any, _Runner] = {}
 
-    def __call__(self, faces: NDArray[np.uint8], wanted: Normalisation) -> Any:
-        """Return features (N, F) float32 of faces (N, H, W, 3) uint8 of the network's size.
+    def __call__(self, faces: Faces, wanted: Normalisation) -> Any:
+        """Return features (N, F) float32 of N faces (H, W, 3) uint8.
 
         The work is queued piece by piece: the host prepares one while the device runs another.
         """
         parts = []
         for piece, count in pieces(faces, self.sizes):
-            features = self._runner(piece, wanted)(piece)[:count]
+            pixels = wanted.fit(piece)
+            features = self._runner(pixels, wanted)(pixels)[:count]
             # the next piece may overwrite the buffers of a captured graph
             parts.append(features.clone() if self.sizes else features)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -126,7 +129,8 @@ class TorchTrunk:
         from torch import _inductor
 
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _cache_folder())
-        with torch.no_grad():
+        on_cuda = self._place.type == "cuda"
+        with torch.no_grad(), torch.cuda.device(self._place) if on_cuda else nullcontext():
             graph, weights = self.traced(faces, wanted)
             # without Dynamo, whose guards on torch's settings would compile again in the foreground
             compiled = _inductor.compile(graph, [faces, *weights])
@@ -138,23 +142,21 @@ class TorchTrunk:
         return run
 
 
-def pieces(
-    faces: NDArray[np.uint8], sizes: tuple[int, ...]
-) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """Yield pieces of faces (N, ...) with their number of faces.
+def pieces(faces: Faces, sizes: tuple[int, ...]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield pieces (n, H, W, 3) of N faces, with their number of faces.
 
     All have the largest size but the last, which is padded with zeros to the least size that holds
     it. Without sizes the only piece is the whole.
     """
     if not sizes:
-        yield faces, len(faces)
+        yield np.asarray(faces), len(faces)
         return
     for first in range(0, len(faces), sizes[-1]):
-        piece = faces[first : first + sizes[-1]]
+        piece = np.asarray(faces[first : first + sizes[-1]])
         count = len(piece)
         size = next(size for size in sizes if size >= count)
         if size > count:
-            piece = np.concatenate([piece, np.zeros((size - count, *faces.shape[1:]), np.uint8)])
+            piece = np.concatenate([piece, np.zeros((size - count, *piece.shape[1:]), np.uint8)])
         yield piece, count
 
 
@@ -166,11 +168,19 @@ class _Runner:
     place: Any
     uses: int = 0
     compiling: threading.Thread | None = None
+    compiled: Run | None = None  # from the compiler's thread, to replace the uncompiled trunk
     captured: _Captured | None = None
     may_capture: bool = True
 
     def __call__(self, faces: NDArray[np.uint8]) -> Any:
         """Return features (N, F) on the device; the next call may overwrite them."""
+        if self.compiled is not None:
+            self.run, self.compiled, self.captured, self.may_capture = (
+                self.compiled,
+                None,
+                None,
+                True,
+            )
         if self.captured is None and self.may_capture and self._repeated():
             try:
                 self.captured = _Captured(self.run, torch.tensor(faces, device=self.place))
@@ -184,16 +194,14 @@ class _Runner:
         return self.place.type == "cuda" and self.uses > 1
 
     def compile(self, compiled: Callable[[], Run]) -> None:
-        """Compile in a thread; then replace the uncompiled trunk."""
+        """Compile in a thread."""
 
         def work() -> None:
             try:
                 with ONE_COMPILER:
-                    run = compiled()
+                    self.compiled = compiled()
             except Exception as error:  # noqa: BLE001  # no compiler is installed, for example
                 log.info("The trunk stays uncompiled: %s", one_line(error))
-                return
-            self.run, self.captured, self.may_capture = run, None, True
 
         self.compiling = threading.Thread(target=work, name="torch-compile", daemon=True)
         self.compiling.start()

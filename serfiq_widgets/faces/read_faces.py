@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64  # images that are read, scored and kept together
 PIECE = 8  # images of a chunk that one thread or process reads at a time
-AHEAD = 2  # chunks that are read while one is scored
+AHEAD = 2  # chunks that are read while one is scored, if the engine takes no more at once
 MIN_FOR_PROCESSES = 1024  # images from which starting processes (a second) pays off
 
 
@@ -103,6 +103,7 @@ def read_faces(
     *,
     aligned: bool = False,
     detector: str = "centerface",
+    ahead: int = AHEAD,
 ) -> Iterator[list[ReadFace]]:
     """Read images chunk by chunk, some chunks ahead of the one that is yielded.
 
@@ -112,6 +113,8 @@ def read_faces(
         From `chunked`; consumed lazily.
     aligned, detector
         As for `find_face`.
+    ahead : int
+        Chunks to read ahead, at least.
 
     Yields
     ------
@@ -119,7 +122,7 @@ def read_faces(
         One per image of a chunk, in order.
     """
     read = partial(_read_piece, aligned=aligned, detector=detector)
-    readers = _Readers(read, 1 if aligned else cores())
+    readers = _Readers(read, 1 if aligned else cores(), ahead)
     waiting: deque[list[_Piece]] = deque()
     try:
         for chunk in chunks:
@@ -145,8 +148,10 @@ _Piece = tuple[Sequence[Any], Future[list[ReadFace]]]
 class _Readers:
     """The threads that read images, and the processes that replace them for many files."""
 
-    def __init__(self, read: Callable[[Sequence[Any]], list[ReadFace]], threads: int) -> None:
-        self.ahead = AHEAD
+    def __init__(
+        self, read: Callable[[Sequence[Any]], list[ReadFace]], threads: int, ahead: int
+    ) -> None:
+        self.ahead = ahead
         self._read = read
         self._threads = ThreadPoolExecutor(threads)
         self._processes: Any = None
@@ -188,7 +193,7 @@ class _Readers:
             self._processes = loky.ProcessPoolExecutor(
                 count, initializer=_one_thread, env={"OPENBLAS_NUM_THREADS": "1"}
             )
-            self.ahead = max(AHEAD, -(-2 * count * PIECE // CHUNK))
+            self.ahead = max(self.ahead, -(-2 * count * PIECE // CHUNK))
         executor: Executor = self._processes
         return executor
 

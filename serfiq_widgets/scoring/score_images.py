@@ -7,8 +7,10 @@ the numbers are kept. A bad image has its error and does not stop the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serfiq_widgets.faces.alignment import AlignedFace
-from serfiq_widgets.faces.read_faces import CHUNK, ReadFace, chunked, read_faces
+from serfiq_widgets.faces.read_faces import AHEAD, CHUNK, ReadFace, chunked, read_faces
 from serfiq_widgets.scoring.results import Passes, Scores, check_passes_or_auto, nothing_made
-from serfiq_widgets.scoring.scorer import BATCH, Scorer
+from serfiq_widgets.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
@@ -64,6 +66,9 @@ def score_chunks(
 ) -> Iterator[ScoredImages]:
     """Score images chunk by chunk, while the next chunks are read.
 
+    An engine that takes large batches gets several chunks as one. A GPU scores the next one while
+    the caller handles the one that was yielded.
+
     Parameters
     ----------
     scorer : Scorer
@@ -80,10 +85,15 @@ def score_chunks(
         Entered while the network runs: a lock, if several threads share one scorer.
     """
     passes = check_passes_or_auto(passes)
-    for images in read_faces(chunks, aligned=aligned, detector=scorer.detector):
+    several = max(1, scorer.engine.batch_size // CHUNK)
+    read = read_faces(chunks, aligned=aligned, detector=scorer.detector, ahead=max(AHEAD, several))
+    groups = iter(lambda: list(chain.from_iterable(islice(read, several))), [])
+
+    def score(images: list[ReadFace]) -> ScoredImages:
         with turn or nullcontext():
-            scored = _score(scorer, images, passes, embed)
-        yield scored
+            return _score(scorer, images, passes, embed)
+
+    yield from map(score, groups) if scorer.engine.device == "cpu" else _ahead(score, groups)
 
 
 def score_images(
@@ -134,7 +144,7 @@ def embed_images(
     read: list[ReadFace] = []
     for chunk in read_faces(chunked(images), aligned=aligned, detector=scorer.detector):
         faces = [image.face for image in chunk if image.face is not None]
-        batches = chunked(faces, BATCH)
+        batches = chunked(faces, scorer.engine.batch_size)
         parts.extend(scorer.network.head(scorer.features(batch)) for batch in batches)
         read.extend(_without_faces(chunk))
         if progress is not None:
@@ -142,14 +152,28 @@ def embed_images(
     return np.concatenate(parts), read
 
 
+def _ahead(
+    score: Callable[[list[ReadFace]], ScoredImages], groups: Iterable[list[ReadFace]]
+) -> Iterator[ScoredImages]:
+    """Score groups in order, in a thread, one ahead of the one that is yielded."""
+    with ThreadPoolExecutor(1) as thread:
+        last: Future[ScoredImages] | None = None
+        for group in groups:
+            done, last = last, thread.submit(score, group)
+            if done is not None:
+                yield done.result()
+        if last is not None:
+            yield last.result()
+
+
 def _without_faces(images: Iterable[ReadFace]) -> list[ReadFace]:
     return [replace(image, face=None) for image in images]
 
 
 def _score(scorer: Scorer, images: list[ReadFace], passes: Passes, embed: bool) -> ScoredImages:
-    """Score the faces of a chunk, in batches of a size for the device."""
+    """Score the faces of a chunk, in batches of the engine's size."""
     found = [(i, image.face) for i, image in enumerate(images) if image.face is not None]
-    size = BATCH if scorer.engine.device == "cpu" else CHUNK
+    size = scorer.engine.batch_size
     images, parts = list(images), []
     for first in range(0, len(found), size):
         batch = found[first : first + size]

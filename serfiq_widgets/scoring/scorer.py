@@ -304,7 +304,7 @@ class Scorer:
 
     def _batch(self, faces: list[AlignedFace]) -> Batch:
         """Run the trunk on faces, once each."""
-        return open_batch(self.engine, np.stack([face.pixels for face in faces]), self._head)
+        return open_batch(self.engine, [face.pixels for face in faces], self._head)
 
     def _usable(self, faces: list[AlignedFace]) -> Batch:
         """Run the trunk on faces; raise CorruptModel if it gives empty features for one."""

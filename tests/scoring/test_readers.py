@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serfiq_widgets import Scorer
 from serfiq_widgets.errors import PixelWarning, SerfiqError, UnreadableImage
 from serfiq_widgets.faces.find import find_face
+from serfiq_widgets.faces.read_faces import CHUNK, chunked
 from serfiq_widgets.images.read import read_bytes, read_image
 from serfiq_widgets.resources import folder
+from serfiq_widgets.scoring.results import Scores
+from serfiq_widgets.scoring.score_images import score_chunks
 
 COLLINS = folder("sample_images") / "collins.jpg"
 CONTENT = COLLINS.read_bytes()
@@ -184,9 +188,6 @@ def test_home_is_understood(tmp_path, monkeypatch):
 
 
 def test_a_chunk_without_a_face_leaves_the_embeddings_of_the_others(scorer):
-    from serfiq_widgets.scoring.results import Scores
-    from serfiq_widgets.scoring.score_images import score_chunks
-
     bad, good = [b"no image"], [COLLINS]
     for chunks in ([bad, good], [good, bad], [bad, good, bad]):
         parts = [one.scores for one in score_chunks(scorer, chunks, 5, embed=True)]
@@ -194,3 +195,24 @@ def test_a_chunk_without_a_face_leaves_the_embeddings_of_the_others(scorer):
         assert joined.embeddings.shape == (1, scorer.network.head.n_dimensions)
         assert len(joined.raw) == 1
     assert Scores.joined([]).raw.shape == (0,)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_engine_of_large_batches_gets_several_chunks(aligned_folder, monkeypatch, device):
+    scorer = Scorer(engine="onnxruntime")
+    crops = [*sorted(aligned_folder.glob("*.png")), aligned_folder / "none.png"] * 13
+    chunks = list(chunked(crops))
+    assert len(chunks) == 3
+    wanted = list(score_chunks(scorer, chunks, 5, aligned=True))
+    monkeypatch.setattr(scorer.engine, "batch_size", 2 * CHUNK)
+    monkeypatch.setattr(scorer.engine, "device", device)  # scored one group ahead on a GPU
+    found = list(score_chunks(scorer, chunks, 5, aligned=True))
+    assert [len(part.images) for part in found] == [2 * CHUNK, len(crops) - 2 * CHUNK]
+    for name in ("raw", "controlled", "closed_form"):
+        one, other = (
+            np.concatenate([getattr(part.scores, name) for part in parts])
+            for parts in (found, wanted)
+        )
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert sum(len(part.errors) for part in found) == 13
+    assert list(score_chunks(scorer, [], 5)) == []
