@@ -26,7 +26,8 @@ class Moments:
     weight, bias : (D, F) and (D,) tensor of float32
     terms : LimitTerms
         Of the weight. If tr Σ² is estimated, from |P Σ Qᵀ|² with S rows each, the products of the
-        rows of P A and Q A are made once: (S², F), for one product with the variances.
+        rows of P A and Q A are made once: (S², F), for one product with the variances of many
+        faces. For few faces reading them would take longer than two small products.
     """
 
     def __init__(self, weight: Any, bias: Any, terms: LimitTerms) -> None:
@@ -38,8 +39,8 @@ class Moments:
         self._energies = put(terms.energies)
         self._squares = None if terms.squares is None else put(terms.squares)
         if self._squares is None:
-            left, right = map(put, terms.sides)
-            self._products = (left[:, None] * right).flatten(0, 1)
+            self._left, self._right = map(put, terms.sides)
+            self._products = (self._left[:, None] * self._right).flatten(0, 1)
 
     def __call__(self, features: Any) -> Any:
         """Return `control_variates.moment_sums` (6, N) of features (N, F) float32."""
@@ -47,10 +48,12 @@ class Moments:
         mean = features @ self._weight.T + self._bias
         squares = features.square()
         e, b = squares * self._energies, (mean @ self._weight) * features
-        if self._squares is None:
+        if self._squares is not None:
+            trace = (squares @ self._squares) * squares
+        elif 2 * len(features) > len(self._left):
             trace = (squares @ self._products.T).square()
         else:
-            trace = (squares @ self._squares) * squares
+            trace = ((self._left * squares[:, None]) @ self._right.T).square().flatten(1)
         every = (mean.square(), e, b.square(), b * e, e.square(), trace)
         return torch.stack([terms.sum(1, dtype=wide) for terms in every])
 

@@ -114,13 +114,13 @@ def test_a_batch_has_the_numbers_of_the_host(scorer, sample_faces):
         np.testing.assert_allclose(found.embeddings, wanted.embeddings, atol=1e-4)
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.4, 0.9])
-def test_many_features_and_rare_or_strong_dropout(rate):
+@pytest.mark.parametrize(("rate", "count"), [(0.01, 5), (0.4, 5), (0.9, 5), (0.4, 20)])
+def test_many_features_and_rare_or_strong_dropout(rate, count):
     """tr Σ² is estimated for so many features; distances may be small against lengths."""
     network, _ = small_network(160, 48)
     size = Normalisation("RGB", 127.5, 1 / 127.5, (160, 160))
     ours = opened(network, rate, normalisation=size)
-    faces = random_faces(5, 160)
+    faces = random_faces(count, 160)
     head = DropoutHead.of(network.head, rate)
     assert head.terms.squares is None
     one, other = open_batch(ours, faces, head), HostBatch(ours, faces, head)
