@@ -136,21 +136,25 @@ def _several(results: Any) -> Sequence[Any]:
 def _folded(
     nodes: Sequence[onnx.NodeProto], constants: dict[str, Any], output: str
 ) -> list[onnx.NodeProto]:
-    """Fold each batch norm after a convolution into the convolution's weights."""
+    """Fold batch norms: after a convolution into its weights, elsewhere into factor and offset."""
     uses = Counter([output, *(name for node in nodes for name in node.input)])
     convolutions = {node.output[0]: node for node in nodes if operator_of(node) == "Conv"}
     kept = []
     for node in nodes:
-        before = convolutions.get(node.input[0]) if node.input else None
-        if (
-            operator_of(node) != "BatchNormalization"
-            or before is None
-            or uses[node.input[0]] != 1
-            or not {*node.input[1:5], *before.input[1:]} <= constants.keys()
-        ):
+        if operator_of(node) != "BatchNormalization" or not set(node.input[1:5]) <= set(constants):
             kept.append(node)
             continue
         factor, offset = _factor_and_offset(node, constants)
+        before = convolutions.get(node.input[0])
+        if (
+            before is None
+            or uses[node.input[0]] != 1
+            or not set(before.input[1:]) <= set(constants)
+        ):
+            names = [f"{node.output[0]} factor", f"{node.output[0]} offset"]
+            constants.update(zip(names, (factor.float(), offset.float()), strict=True))
+            kept.append(helper.make_node("ScaleShift", [node.input[0], *names], [node.output[0]]))
+            continue
         weight = constants[before.input[1]].double()
         bias = constants[before.input[2]].double() if len(before.input) > 2 else 0.0  # noqa: PLR2004  # data, weights, bias
         name = node.output[0]

@@ -108,8 +108,12 @@ def _begun_inside(s: Settings, pooled: Any, x: Any, pads: list[int]) -> Any:
 
 def _batch_norm(s: Settings, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
     factor = gamma * torch.rsqrt(variance + s.get("epsilon", 1e-5))
+    return _scale_shift(s, x, factor, beta - mean * factor)
+
+
+def _scale_shift(_: Settings, x: Any, factor: Any, offset: Any) -> Any:
     shape = (1, -1, *[1] * (x.ndim - 2))
-    return torch.addcmul((beta - mean * factor).view(shape), x, factor.view(shape))
+    return torch.addcmul(offset.view(shape), x, factor.view(shape))
 
 
 def _prelu(_: Settings, x: Any, slope: Any) -> Any:
@@ -362,6 +366,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Relu": _each(F.relu),
     "Reshape": _reshape,
     "Resize": _resize,
+    "ScaleShift": _scale_shift,  # a batch norm of constants
     "Selu": _each(F.selu),
     "Shape": lambda s, x: torch.tensor(x.shape[s.get("start", 0) : s.get("end")]),
     "Sigmoid": _each(torch.sigmoid),
