@@ -117,3 +117,50 @@ def test_the_cpu_compiles_on_request_only(monkeypatch, value, compiles):
     if value:
         monkeypatch.setenv("SERFIQ_TORCH_COMPILE", value)
     assert Scorer(engine="torch", device="cpu").engine._trunk.compiles is compiles
+
+
+class _Reuses:
+    """What a captured graph does to its caller: faces and features are always the same buffers."""
+
+    def __init__(self, run, faces):
+        self._run, self._faces = run, faces.clone()
+        self._features = run(self._faces).clone()
+
+    def __call__(self, faces):
+        self._faces.copy_(torch.from_numpy(faces))
+        self._features.copy_(self._run(self._faces))
+        return self._features
+
+
+def test_captured_graphs_serve_until_the_trunk_is_compiled(small, monkeypatch):
+    monkeypatch.setattr(torch_trunk, "_Captured", _Reuses)
+    monkeypatch.setattr(torch_trunk._Runner, "_repeated", lambda runner: runner.uses > 1)
+    monkeypatch.setattr(
+        type(small._trunk), "compiled", lambda trunk, _, wanted: lambda x: 2 * trunk.run(x, wanted)
+    )
+    faces = random_faces(11, SIDE)
+    whole = small.trunk(faces)
+    small._trunk.sizes = (1, 4)
+    for _ in range(2):  # pieces of 4, 4 and 4: the second is captured, the third overwrites it
+        np.testing.assert_allclose(small.trunk(faces), whole, rtol=1e-5, atol=1e-5)
+    (runner,) = [one for (shape, _), one in small._trunk._runners.items() if shape[0] == 4]
+    plain = runner.captured
+    assert isinstance(plain, _Reuses)
+    small._trunk.compiles, runner.uses = True, COMPILE_AFTER - 1
+    small.trunk(faces[:4])
+    small._trunk.wait()
+    np.testing.assert_allclose(small.trunk(faces), 2 * whole, rtol=1e-5, atol=1e-5)
+    assert runner.captured is not plain
+
+
+def test_a_trunk_that_cannot_be_captured_runs_directly(small, monkeypatch):
+    def refuses(*_):
+        raise RuntimeError("an operator waits for the GPU")
+
+    monkeypatch.setattr(torch_trunk, "_Captured", refuses)
+    monkeypatch.setattr(torch_trunk._Runner, "_repeated", lambda _: True)
+    small._trunk.sizes = (4,)
+    faces = random_faces(4, SIDE)
+    first, second = small.trunk(faces), small.trunk(faces)
+    np.testing.assert_array_equal(first, second)
+    assert not any(runner.may_capture for runner in small._trunk._runners.values())
