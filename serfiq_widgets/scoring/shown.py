@@ -77,9 +77,13 @@ def running_html(result: QualityResult) -> str:
     return svg_image(content, WIDTH, HEIGHT, f"{what} after {caption}")
 
 
-def svg_image(content: str, width: int, height: int, alt: str) -> str:
-    """Return SVG elements as an image with a text that replaces it."""
-    frame = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+def svg_image(content: str, width: int, height: int, alt: str, *, view: int = 0) -> str:
+    """Return SVG elements as an image with a text that replaces it.
+
+    Its units are pixels; with ``view``, the width is so many units.
+    """
+    units = f"{view or width} {height * view // width if view else height}"
+    frame = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {units}"'
     encoded = base64.b64encode(f"<svg {frame}>{content}</svg>".encode()).decode()
     size = f'width="{width}" height="{height}"'
     return f'<img src="data:image/svg+xml;base64,{encoded}" alt="{escape(alt)}" {size}>'
