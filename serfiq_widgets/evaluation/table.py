@@ -102,6 +102,13 @@ class Evaluation:
         return {name: (drawn.shares, *drawn.band()) for name, drawn in self.resampled.items()}
 
     @property
+    def balanced_bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
+        """Return the same of the balanced FNMR."""
+        return {
+            name: (drawn.shares, *drawn.balanced_band()) for name, drawn in self.resampled.items()
+        }
+
+    @property
     def fmr_realised(self) -> float:
         """The FMR of the threshold on these comparisons: at most ``fmr``."""
         return realised_fmr(self.table.comparisons, self.threshold)

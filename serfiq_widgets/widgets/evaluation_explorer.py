@@ -251,9 +251,11 @@ class EvaluationExplorer(View):
 
 def _summary(state: EvaluationState) -> str:
     """Return threshold, FNMR, and FNMR after the discard, as HTML."""
+    before, after = state.balanced()
     return (
-        f"At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and "
-        f"<b>{state.fnmr:.2%} of the genuine comparisons are missed.</b> Without the "
-        f"{len(state.discarded):,} images ({state.share:.1%}) that "
-        f"<b>{escape(state.quality)}</b> rates lowest it is <b>{state.at():.2%}.</b>"
+        f"At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and <b>{before:.2%} of "
+        "the genuine comparisons are missed,</b> if every person weighs the same. Without the "
+        f"{len(state.discarded):,} images ({state.share:.1%}) that <b>{escape(state.quality)}</b> "
+        f"rates lowest it is <b>{after:.2%}.</b> Over all comparisons, where people with many "
+        f"images dominate, as in the curves: {state.fnmr:.2%} and {state.at():.2%}."
     )

@@ -80,7 +80,7 @@ def test_curves_and_groups_stay():
     shown = converted(explorer)
     (curves,) = pictures(shown)
     assert curves.count(b"<polyline") == len(explorer.state.curves)
-    assert f"{explorer.state.fnmr:.2%} of the genuine comparisons are missed" in shown
+    assert f"{explorer.state.balanced()[0]:.2%} of the genuine comparisons are missed" in shown
     groups = BiasExplorer()
     (bars,) = pictures(converted(groups))
     assert bars.count(b"<rect") == len(groups.state.rows)
