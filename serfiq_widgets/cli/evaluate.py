@@ -211,11 +211,21 @@ def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
     record = result.as_dict()
     shares = [f"{share:.0%}" for share in result.shares]
     areas = ["pAUC 20%", "30%", "full"]
-    table = new_table("FNMR, discarded", *shares, *areas, right=[*shares, *areas])
-    for name, column in record["qualities"].items():
-        values = [*column["fnmr"], *column["pauc"].values()]
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
-    return "\n".join([*_lines(result, accuracy), render(table)])
+    kinds = {"every person weighs the same": "balanced", "every comparison weighs the same": ""}
+    parts = [*_lines(result, accuracy)]
+    for title, kind in kinds.items():
+        if kind and not result.balanced:
+            continue
+        table = new_table("FNMR, discarded", *shares, *areas, right=[*shares, *areas])
+        for name, column in record["qualities"].items():
+            shown = column[kind] if kind else column
+            values = [*shown["fnmr"], *shown["pauc"].values()]
+            table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+            for place, side in ((0, "from"), (1, "to")) if "fnmr_band" in shown else ():
+                band = [f"{edges[place]:.4f}" for edges in shown["fnmr_band"]]
+                table.add_row(f"  95 % {side}", *band, *("" for _ in areas), style="dim")
+        parts += [f"{title}:", render(table)]
+    return "\n".join(parts)
 
 
 def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:
@@ -223,12 +233,22 @@ def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:
     lines = [
         f"{compared.images:,} images of {compared.persons:,} people",
         f"{len(compared.genuine):,} genuine and {compared.impostors:,} impostor comparisons",
-        f"at FMR {result.fmr:g}: threshold {result.threshold:.4f}, FNMR {result.fnmr:.4f}",
+        f"at FMR {result.fmr:g} (realised {result.fmr_realised:.3g}): {_errors(result)}",
     ]
+    lines += [f"Caution: {sentence}" for sentence in result.warnings]
     if accuracy is not None:
         folds = f"{accuracy.mean:.4f} \u00b1 {accuracy.deviation:.4f} in ten folds"
         lines.append(f"verification accuracy {folds}, {accuracy.best:.4f} at the best threshold")
     return lines
+
+
+def _errors(result: Evaluation) -> str:
+    """Say FNMR without discard, the balanced one first."""
+    pooled = f"threshold {result.threshold:.4f}, FNMR {result.fnmr:.4f}"
+    if not result.balanced:
+        return pooled
+    even = next(iter(result.balanced.values())).fnmr[0]
+    return f"{pooled}, and {even:.4f} if every person weighs the same"
 
 
 def _draw(result: Evaluation, path: Path) -> None:

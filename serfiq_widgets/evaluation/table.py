@@ -11,14 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from serfiq_widgets.evaluation import baselines
+from serfiq_widgets.evaluation.balanced import (
+    BalancedOrder,
+    balanced_fmr,
+    cautions,
+    realised_fmr,
+)
 from serfiq_widgets.evaluation.bootstrap import Resampled, ends, resample
 from serfiq_widgets.evaluation.comparisons import Comparisons
 from serfiq_widgets.evaluation.curves import (
     By,
     Curve,
+    Order,
     Threshold,
     det,
-    discard_curve,
     fnmr_at,
     threshold_at,
 )
@@ -69,6 +75,8 @@ class Evaluation:
     fmr, threshold, fnmr : float
         The allowed FMR, its threshold, and FNMR at this threshold without discard.
     curves : dict of str to Curve
+    balanced : dict of str to Curve
+        The same curves with every person weighing the same; empty for re-derived thresholds.
     resampled : dict of str to Resampled
         Bootstrap results by the same names, or empty.
     shares : (S,) ndarray of float64
@@ -82,6 +90,7 @@ class Evaluation:
     threshold: float
     fnmr: float
     curves: dict[str, Curve]
+    balanced: dict[str, Curve]
     resampled: dict[str, Resampled]
     shares: NDArray[np.float64]
     by: By
@@ -91,6 +100,23 @@ class Evaluation:
     def bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
         """Return, by quality, the shares (S,) and the bounds of FNMR's 95 % band there."""
         return {name: (drawn.shares, *drawn.band()) for name, drawn in self.resampled.items()}
+
+    @property
+    def balanced_bands(self) -> dict[str, tuple[NDArray[np.float64], ...]]:
+        """Return the same of the balanced FNMR."""
+        return {
+            name: (drawn.shares, *drawn.balanced_band()) for name, drawn in self.resampled.items()
+        }
+
+    @property
+    def fmr_realised(self) -> float:
+        """The FMR of the threshold on these comparisons: at most ``fmr``."""
+        return realised_fmr(self.table.comparisons, self.threshold)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the data are too few for, one sentence each."""
+        return cautions(self.table.comparisons, self.fmr, self.threshold)
 
     def difference(self, one: str, other: str, most: float = 0.3) -> tuple[float, float, float]:
         """Return the pAUC of one quality minus that of another, and its 95 % band.
@@ -113,7 +139,10 @@ class Evaluation:
             "impostor": compared.impostors,
             "fmr": self.fmr,
             "threshold": _plain(self.threshold),
+            "fmr_realised": self.fmr_realised,
+            "fmr_balanced": _plain(balanced_fmr(compared, self.threshold)),
             "fnmr": self.fnmr,
+            "warnings": self.warnings,
             "discard_by": self.by,
             "threshold_variant": self.variant,
             "det": {
@@ -133,8 +162,15 @@ class Evaluation:
                 f"{area:g}": _plain(curve.pauc(area, above_best=True)) for area in AREAS
             },
         }
+        if name in self.balanced:
+            even = self.balanced[name]
+            column["balanced"] = {
+                "fnmr": [_plain(value) for value in even.at(self.shares)],
+                "pauc": {f"{area:g}": _plain(even.pauc(area)) for area in AREAS},
+            }
         if name in self.resampled:
             drawn = self.resampled[name]
+            column["balanced"]["fnmr_band"] = np.transpose(drawn.balanced_band()).tolist()
             bands = {f"{area:g}": ends(drawn.pauc[area]) for area in AREAS}
             column["fnmr_band"] = np.transpose(drawn.band()).tolist()
             column["pauc_band"] = {area: [float(e) for e in band] for area, band in bands.items()}
@@ -179,15 +215,18 @@ def evaluate(
     level = threshold_at(compared, fmr)
     points = np.asarray(shares, np.float64)
     banded = draws > 0 and threshold == "fixed"
+    orders = {name: Order.of(compared, quality) for name, quality in chosen.items()}
     return Evaluation(
         table=table,
         fmr=fmr,
         threshold=level,
         fnmr=fnmr_at(compared, level),
         curves={
-            name: discard_curve(compared, quality, fmr, by=by, threshold=threshold)
-            for name, quality in chosen.items()
+            name: order.curve(fmr, by=by, threshold=threshold) for name, order in orders.items()
         },
+        balanced={name: BalancedOrder.of(order).curve(fmr, by) for name, order in orders.items()}
+        if threshold == "fixed"
+        else {},
         resampled=resample(
             compared, chosen, fmr, shares=points, areas=AREAS, by=by, draws=draws, seed=seed
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.opencv import import_cv2, shrunk
 
 FACE_SIZE = 112
@@ -67,9 +70,15 @@ class AlignedFace:
     photo_size: tuple[int, int] = (FACE_SIZE, FACE_SIZE)
 
     def __repr__(self) -> str:
-        """One line without the pixels, so that a saved notebook does not contain the face."""
+        """One line without the pixels, for terminals and logs."""
         found = f"face {self.which + 1} of {self.n_faces}" if self.detector else "given aligned"
         return f"AlignedFace({self.name!r}, {found}{self.detector and f', {self.detector}'})"
+
+    def _repr_html_(self) -> str:
+        """The face, as a notebook shows and saves it."""
+        url = data_url(Image.fromarray(self.pixels))
+        name = escape(self.name, quote=True)
+        return f'<img src="{url}" alt="{name}" title="{name}" width="112" height="112">'
 
 
 def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:

@@ -63,9 +63,17 @@ def evaluation_pictures(result: Evaluation) -> dict[str, tuple[str, go.Figure]]:
     table, fmr = result.table, result.fmr
     about = caption(table, fmr)
     most = float(result.shares.max())
-    return {
-        "Error versus discard": (
+    curves = {}
+    if result.balanced:
+        curves["Error versus discard, every person weighing the same"] = (
             f"{DISCARD} {about}",
+            discard_figure(result.balanced, most, bands=result.balanced_bands),
+        )
+    warnings = " ".join(["", *result.warnings])
+    return {
+        **curves,
+        "Error versus discard": (
+            f"{DISCARD} {about}{warnings}",
             discard_figure(result.curves, most, bands=result.bands),
         ),
         "Comparison scores": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from serfiq_widgets import robustness
 from serfiq_widgets.checks import check_whole
 from serfiq_widgets.control_variates import closed_form_is_safe
-from serfiq_widgets.errors import CorruptModel
+from serfiq_widgets.errors import CorruptModel, PackageMissing
 from serfiq_widgets.faces.alignment import AlignedFace
+from serfiq_widgets.scoring.shown import result_html
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Passes = int | Literal["auto"]
 """A number of passes, or "auto": as many as a narrow interval needs (`Scorer.score_batch`)."""
@@ -85,7 +89,7 @@ class QualityResult:
     timings: dict[str, float]
 
     def __repr__(self) -> str:
-        """One line of numbers without the face, so that a saved notebook does not contain it."""
+        """One line of numbers without the face, for terminals and logs."""
         low, high = self.best_interval
         return (
             f"QualityResult({self.face.name!r}, quality={self.shown_quality}, "
@@ -93,6 +97,71 @@ class QualityResult:
             f"raw={self.raw:.4f}, passes={self.passes}, model={self.model!r}, "
             f"engine={self.engine!r}, device={self.device!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Face, quality and running score, as a notebook shows and saves them."""
+        return result_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers by the names that tables of scores have; None where there is none.
+
+        Neither face nor embeddings are in it.
+        """
+        low, high = self.interval
+        controlled_low, controlled_high = self.controlled_interval
+        numbers = {
+            "margin": self.quality_margin,
+            "raw": self.raw,
+            "low": low,
+            "high": high,
+            "controlled": self.controlled,
+            "controlled_low": controlled_low,
+            "controlled_high": controlled_high,
+            "limit": self.closed_form,
+            "scaled": self.scaled,
+        }
+        known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
+        if not self.calibrated:
+            known |= {"margin": None, "scaled": None}
+        return {
+            "path": self.face.name,
+            "quality": self.quality if self.calibrated else None,
+            **known,
+            "faces": self.face.n_faces,
+            "passes": self.passes,
+            "seed": self.seed,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "calibrated": self.calibrated,
+            "engine": self.engine,
+            "device": self.device,
+            "precision": self.precision,
+            "ms": sum(self.timings.values()),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the scores after 1, 2 ... T passes, with their intervals, one row for each.
+
+        Raises
+        ------
+        PackageMissing
+            pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise PackageMissing(
+                f"A frame needs pandas ({error}): pip install 'serfiq_widgets[tables]'"
+            ) from error
+        columns = {
+            "raw": self.running,
+            "low": self.running_interval[:, 0],
+            "high": self.running_interval[:, 1],
+            "controlled": self.running_controlled,
+            "controlled_low": self.running_controlled_interval[:, 0],
+            "controlled_high": self.running_controlled_interval[:, 1],
+        }
+        return pd.DataFrame(columns, index=pd.RangeIndex(1, self.passes + 1, name="passes"))
 
     def at(self, passes: int) -> QualityResult:
         """Return the result after fewer passes.
@@ -201,6 +270,11 @@ class QualityResult:
         """The quality from `raw`, as in the published method; it varies with the masks."""
         scaled = robustness.scaled_score(self.raw, self.alpha, self.r)
         return robustness.quality_component(float(scaled))
+
+    @property
+    def shown_margin(self) -> str:
+        """`quality_margin` as text for users; empty if it has no meaning or is not known."""
+        return shown_margin(self.quality_margin if self.calibrated else None)
 
     @property
     def shown_quality(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
+from serfiq_widgets.figures.still import face_still
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.widgets.elements import Notice
 from serfiq_widgets.widgets.state import ExplorerState
@@ -16,7 +17,22 @@ if TYPE_CHECKING:
     from serfiq_widgets.images.read import ImageSource
 
 
-class View(w.VBox):
+class Pictured:
+    """A widget of which a saved notebook keeps a picture, beside what needs a kernel."""
+
+    def still(self) -> str:
+        """Return what the widget shows as HTML without scripts; empty if it shows nothing."""
+        return ""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]  # of a widget
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data and (picture := self.still()):
+            data["text/html"] = picture
+        return bundle
+
+
+class View(Pictured, w.VBox):
     """Widgets that follow a state; a subclass sets its state, then calls this ``__init__``."""
 
     def __init__(self) -> None:
@@ -74,9 +90,21 @@ class StateView(View):
         if image is not None:
             self.state.image = image
 
+    def still(self) -> str:
+        """Return the face with its quality, running score and cloud."""
+        return session_still(self.state)
+
     def accessories(self) -> list[w.Widget]:
         """Make the other widgets that the view needs when it is used alone."""
         return []
+
+
+def session_still(state: ExplorerState) -> str:
+    """Return a picture of the face of a session, as it is degraded now; empty without a face."""
+    now, clean = state.result, state.clean
+    if now is None or clean is None:
+        return ""
+    return face_still(now, now if state.everything is clean else clean.at(state.passes))
 
 
 def heading(title: str, text: str) -> str:

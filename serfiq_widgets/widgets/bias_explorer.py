@@ -12,6 +12,7 @@ import ipywidgets as w
 from serfiq_widgets import figures
 from serfiq_widgets.evaluation.bias import SMALL
 from serfiq_widgets.evaluation.groups import CAUTION
+from serfiq_widgets.figures.still import groups_still
 from serfiq_widgets.widgets.base import View, picture
 from serfiq_widgets.widgets.bias_state import BiasState
 from serfiq_widgets.widgets.elements import Notice, Plot, Slider, Table
@@ -116,6 +117,10 @@ class BiasExplorer(View):
         state.observe(show_errors(state, self._regroup), "grouped")
         state.observe(show_errors(state, self._follow), "rows")
         self._regroup({})
+
+    def still(self) -> str:
+        """Return the groups' shares below the threshold."""
+        return groups_still(self.state.rows, escape(summary(self.state)))
 
     def _put(self, name: str) -> Any:
         def put(change: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from serfiq_widgets import figures
 from serfiq_widgets.figures import captions
+from serfiq_widgets.figures.still import faces_still
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.widgets.base import StateView, picture
@@ -155,6 +156,11 @@ class ComparePanel(StateView):
             choice.options = options
             choice.value = end
         self._show_pair()
+
+    def still(self) -> str:
+        """Return the pinned faces, each with its quality."""
+        faces = [(entry.face, f"{entry.name}: {said(entry)}") for entry in self.state.pinned]
+        return faces_still(faces) if faces else super().still()
 
     def _fresh(self) -> None:
         self._draws = {}

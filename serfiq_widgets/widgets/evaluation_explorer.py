@@ -21,6 +21,7 @@ from serfiq_widgets.evaluation import Table, load
 from serfiq_widgets.evaluation.measure import measure
 from serfiq_widgets.evaluation.readers import join_scores
 from serfiq_widgets.faces.find import find_face
+from serfiq_widgets.figures.still import curves_still
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.read import read_image
 from serfiq_widgets.resources import bundled
@@ -167,6 +168,10 @@ class EvaluationExplorer(View):
         self._gallery.observe(show_errors(state, self._open), "chosen")
         self._follow_fmr({})
 
+    def still(self) -> str:
+        """Return the curves of error versus discard."""
+        return curves_still(self.state.curves, MAX_SHARE, _summary(self.state))
+
     def _move(self, name: str, of: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
         def move(change: dict[str, Any]) -> None:
             self.state.message = ""
@@ -196,12 +201,7 @@ class EvaluationExplorer(View):
                 bands={state.quality: state.band},
             )
         )
-        self._says.value = (
-            f"<p>At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and "
-            f"<b>{state.fnmr:.2%} of the genuine comparisons are missed.</b> Without the "
-            f"{len(state.discarded):,} images ({state.share:.1%}) that "
-            f"<b>{escape(state.quality)}</b> rates lowest it is <b>{state.at():.2%}.</b></p>"
-        )
+        self._says.value = f"<p>{_summary(state)}</p>"
         self._show_gone()
 
     def _show_gone(self) -> None:
@@ -247,3 +247,15 @@ class EvaluationExplorer(View):
             self._on_open(path)
         if self._explorer is not None:
             self._explorer.image = find_face(path, aligned=True) if self._aligned else path
+
+
+def _summary(state: EvaluationState) -> str:
+    """Return threshold, FNMR, and FNMR after the discard, as HTML."""
+    before, after = state.balanced()
+    return (
+        f"At FMR {state.fmr:.2g} the threshold is {state.threshold:.3f}, and <b>{before:.2%} of "
+        "the genuine comparisons are missed,</b> if every person weighs the same. Without the "
+        f"{len(state.discarded):,} images ({state.share:.1%}) that <b>{escape(state.quality)}</b> "
+        f"rates lowest it is <b>{after:.2%}.</b> Over all comparisons, where people with many "
+        f"images dominate, as in the curves: {state.fnmr:.2%} and {state.at():.2%}."
+    )

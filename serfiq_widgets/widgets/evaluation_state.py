@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serfiq_widgets.errors import BadSetting
 from serfiq_widgets.evaluation import Order, Resampler, Table, det, fnmr_at, threshold_at
+from serfiq_widgets.evaluation.balanced import BalancedOrder
 from serfiq_widgets.widgets.errors_shown import HasMessage
 
 MIN_FMR, MAX_FMR = 1e-5, 0.1
@@ -69,6 +70,7 @@ class EvaluationState(HasMessage):
         self.orders = {name: Order.of(compared, q) for name, q in table.qualities.items()}
         self.det = det(compared)
         self._resamplers: dict[str, Resampler] = {}
+        self._even: dict[str, BalancedOrder] = {}
         self.errors = self.partners = self._count(compared.first, compared.second)
         self.quality = next(iter(table.qualities))
         for name, value in settings.items():
@@ -104,6 +106,13 @@ class EvaluationState(HasMessage):
     def at(self, name: str | None = None) -> float:
         """Return the FNMR of a quality, or of the chosen one, at the discard fraction."""
         return float(self.curves[name or self.quality].at(self.share))
+
+    def balanced(self) -> tuple[float, float]:
+        """Return FNMR with every person weighing the same: of all images, and after the discard."""
+        if self.quality not in self._even:
+            self._even[self.quality] = BalancedOrder.of(self.orders[self.quality])
+        before, after = self._even[self.quality].curve(self.fmr).at([0.0, self.share])
+        return float(before), float(after)
 
     def share_of_errors(self) -> float:
         """Return the fraction of false non-matches that involve a discarded image."""

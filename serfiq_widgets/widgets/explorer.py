@@ -19,7 +19,7 @@ from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
-from serfiq_widgets.widgets.base import View
+from serfiq_widgets.widgets.base import View, session_still
 from serfiq_widgets.widgets.camera import Camera
 from serfiq_widgets.widgets.compare import ComparePanel
 from serfiq_widgets.widgets.consent import Eraser, Own
@@ -117,6 +117,10 @@ class Explorer(View):
             self.image = image
         elif self._photos:
             self.image = self._photos[0]
+
+    def still(self) -> str:
+        """Return the face with its quality, running score and cloud."""
+        return session_still(self.state)
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:

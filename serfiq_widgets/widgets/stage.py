@@ -22,6 +22,7 @@ from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import MIN_PASSES
 from serfiq_widgets.scoring.sensitivity import costs
+from serfiq_widgets.widgets.base import Pictured, session_still
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.modules import joined
 from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
@@ -85,7 +86,7 @@ def _control(name: str) -> dict[str, Any]:
     }
 
 
-class Stage(anywidget.AnyWidget):
+class Stage(Pictured, anywidget.AnyWidget):
     """One scene: a face, its cloud of passes, its quality, and controls that ruin the face.
 
     Parameters
@@ -158,6 +159,10 @@ class Stage(anywidget.AnyWidget):
     def __repr__(self) -> str:
         """One line of numbers, without the face."""
         return f"Stage({self.state.result!r})"
+
+    def still(self) -> str:
+        """Return the face with its quality, running score and cloud."""
+        return session_still(self.state)
 
     def _draw(self) -> None:
         """Send face, cloud and numbers in one message."""

@@ -115,7 +115,7 @@ def open_page(chromium, dashboard):
         page.route("**/*", route)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: note(message, outages))
-        page.goto(address)
+        page.goto(address, timeout=60_000)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         if agree and page.locator(".serfiq-consent").count():
             page.locator(".serfiq-consent button").click()

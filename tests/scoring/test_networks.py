@@ -231,7 +231,8 @@ def test_a_torch_module(side, dimensions):
     theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
     np.testing.assert_allclose(scorer.embed([face]), theirs, atol=1e-5)
     result = scorer.score(face)
-    assert (result.model, result.engine) == ("SmallIResNet", "onnxruntime")
+    assert result.model == "SmallIResNet"
+    assert result.engine in ("onnxruntime", "openvino")  # the faster one; not torch itself
 
 
 def test_what_is_no_network():

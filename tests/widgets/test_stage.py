@@ -56,14 +56,14 @@ def sentence(stage, ruin):
     return f"Undoing blur gains {points['blur']:.0f} points, light {points['brightness']:.0f}."
 
 
-def test_what_each_of_several_ruins_costs_is_said(stage):
-    stage.state.ruin = BOTH
+def test_what_each_of_several_ruins_costs_is_said(stage, elsewhere):
+    elsewhere(lambda: setattr(stage.state, "ruin", BOTH))
     assert stage.advice == sentence(stage, BOTH)
-    stage.state.ruin = Ruin(blur=2.4)
+    elsewhere(lambda: setattr(stage.state, "ruin", Ruin(blur=2.4)))
     assert stage.advice == ""  # the number says it
 
 
-def test_costs_wait_until_the_controls_rest(stage):
+def test_costs_wait_until_the_controls_rest(stage, elsewhere):
     async def drag():
         stage.state.ruin = BOTH
         stage.state.ruin = last = BOTH.replace(blur=1.5)
@@ -76,7 +76,7 @@ def test_costs_wait_until_the_controls_rest(stage):
         await asyncio.sleep(2 * PAUSE_S)
         assert stage.advice == ""
 
-    asyncio.run(drag())
+    elsewhere(lambda: asyncio.run(drag()))
 
 
 def test_the_page_follows_python(stage):
@@ -173,7 +173,7 @@ def test_other_networks_have_no_population(stage):
     assert stage.cloud["decision"] is None
 
 
-def test_a_saved_notebook_has_its_numbers_and_no_face(stage):
+def test_its_text_has_its_numbers_and_no_face(stage):
     text = stage._repr_mimebundle_()[0]["text/plain"]
     assert f"quality={stage.state.quality}" in text
     assert "base64" not in text

