@@ -12,12 +12,15 @@ minute of all cores, and ONNX Runtime and OpenVINO are the fast engines there.
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,7 @@ MAX_RUNNERS = len(SIZES)  # each captured graph keeps its activations
 WARM_UP = 3  # runs before a capture, in which cuDNN selects algorithms
 COMPILE_AFTER = 4  # batches of a size
 ONE_COMPILER = threading.Lock()
+MAX_WAIT_S = 20  # at exit, for a compiler that runs
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +209,19 @@ class _Runner:
 
         self.compiling = threading.Thread(target=work, name="torch-compile", daemon=True)
         self.compiling.start()
+        atexit.register(_stop, self.compiling)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """End a thread that compiles: killed in the middle of C++ it would abort the whole process.
+
+    SystemExit is raised in it, again until it gets through.
+    """
+    last = perf_counter() + MAX_WAIT_S
+    while thread.is_alive() and perf_counter() < last:
+        ident = ctypes.c_ulong(thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        thread.join(0.1)
 
 
 class _Captured:

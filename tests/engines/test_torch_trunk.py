@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -164,3 +166,15 @@ def test_a_trunk_that_cannot_be_captured_runs_directly(small, monkeypatch):
     first, second = small.trunk(faces), small.trunk(faces)
     np.testing.assert_array_equal(first, second)
     assert not any(runner.may_capture for runner in small._trunk._runners.values())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # SystemExit
+def test_a_compiler_is_stopped_at_exit():
+    def work():
+        while True:
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    torch_trunk._stop(thread)
+    assert not thread.is_alive()
