@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,24 @@ class Evaluation:
         """
         low, high = ends(self.resampled[one].pauc[most] - self.resampled[other].pauc[most])
         return self.curves[one].pauc(most) - self.curves[other].pauc(most), float(low), float(high)
+
+    def _repr_html_(self) -> str:
+        """FNMR by quality and discarded share, every person weighing the same where possible."""
+        curves = self.balanced or self.curves
+        weighs = "person" if self.balanced else "comparison"
+        heads = "".join(f"<th>{share:.0%}</th>" for share in self.shares)
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td>"
+            + "".join(f"<td>{value:.4f}</td>" for value in curve.at(self.shares))
+            + "</tr>"
+            for name, curve in curves.items()
+        )
+        said = "".join(f"<br>{escape(sentence)}" for sentence in self.warnings)
+        return (
+            f"<table><caption>FNMR at FMR {self.fmr:g} (realised {self.fmr_realised:.3g}) by the "
+            f"discarded share, every {weighs} weighing the same.{said}</caption>"
+            f"<thead><tr><th>quality</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain Python objects for JSON; unknown values are None."""

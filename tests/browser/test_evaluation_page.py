@@ -24,7 +24,7 @@ def test_curve_threshold_and_images_follow_the_sliders(lesson, open_page):
         number.press("Enter")
     page.locator(".serfiq-move-by select").select_option("norm")
     state.share, state.fmr, state.quality = 0.3, 1e-2, "norm"
-    words = f"rates lowest it is {state.at():.2%}."
+    words = f"rates lowest it is {state.balanced()[1]:.2%}."
     page.locator(".serfiq-trust").get_by_text(words).wait_for()
     page.wait_for_function(f"{MARK}.x[0] === 30 && {MARK}.y[0] < 3")
     assert page.evaluate(f"{MARK}.y[0]") == pytest.approx(100 * state.at())

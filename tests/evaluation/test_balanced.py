@@ -205,3 +205,18 @@ def test_what_data_are_too_few_for_is_said():
     column = record["qualities"]["q"]
     assert len(column["balanced"]["fnmr"]) == len(column["discard"])
     assert len(column["balanced"]["fnmr_band"]) == len(column["discard"])
+
+
+def test_a_notebook_shows_the_rates_in_a_table():
+    rng = np.random.default_rng(1)
+    people = np.repeat(np.arange(10), 3)
+    vectors = rng.normal(size=(10, 16))[people] + rng.normal(size=(30, 16))
+    table = Table(compare_all(vectors, people, tail=1), {"<q>": rng.random(30)})
+    result = evaluate(table, 0.01, draws=0)
+    html = result._repr_html_()
+    assert "<td>&lt;q&gt;</td>" in html
+    for value in result.balanced["<q>"].at(result.shares):
+        assert f"<td>{value:.4f}</td>" in html
+    assert all(sentence in html for sentence in result.warnings)
+    pooled = evaluate(table, 0.01, draws=0, threshold="re-derived")
+    assert "every comparison weighing" in pooled._repr_html_()

@@ -198,7 +198,7 @@ def test_a_saved_evaluation_is_evaluated_again_and_drawn(people, tmp_path):
     assert again["data"] == "two people"
     assert again["fnmr"] == first["fnmr"]
     text = page.read_text()
-    assert text.count("two people: 10 images of 2 people, 20 genuine and 25 impostor") == 4  # figures
+    assert text.count("two people: 10 images of 2 people, 20 genuine and 25 impostor") == 4
     assert b"hopper_" not in file.read_bytes()
 
 
