@@ -50,6 +50,9 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
     type=click.Choice(["fixed", "re-derived"]),
     help="fixed: of all images; re-derived: of the images left at each step.",
 )
+@click.option(
+    "--cap", type=click.IntRange(min=1), help="At most so many genuine comparisons a person."
+)
 @click.option("--draws", default=300, show_default=True, help="Bootstrap draws; 0 for none.")
 @click.option("--name", help="Name of the data; by default the folder's name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
@@ -72,6 +75,7 @@ def evaluate(
     shares: tuple[float, ...],
     by: Any,
     threshold: Any,
+    cap: int | None,
     draws: int,
     name: str | None,
     as_json: bool,
@@ -117,7 +121,7 @@ def evaluate(
         raise click.UsageError(WHAT)
     if name is not None:
         table = replace(table, about={**table.about, "data": plain_text(name)})
-    table = _joined(table, scores, source).with_baselines(fmr, seed)
+    table = _joined(_capped(table, cap, seed), scores, source).with_baselines(fmr, seed)
     result = evaluation.evaluate(
         table,
         fmr,
@@ -181,6 +185,14 @@ def _from_embeddings(file: Path, labels: Path | None) -> Table:
         )
     qualities = {} if same_length(vectors) else {"norm": embedding_norm(vectors)}
     return Table(compare_all(vectors, people), qualities, paths, {"data": plain_text(file.stem)})
+
+
+def _capped(table: Table, cap: int | None, seed: int) -> Table:
+    from serfiq_widgets.evaluation import cap_pairs
+
+    if cap is None:
+        return table
+    return replace(table, comparisons=cap_pairs(table.comparisons, cap, seed))
 
 
 def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table:

@@ -29,7 +29,12 @@ from serfiq_widgets.evaluation.baselines import (
     sharpness,
 )
 from serfiq_widgets.evaluation.bootstrap import Resampled, Resampler, resample
-from serfiq_widgets.evaluation.comparisons import Comparisons, compare_all, compare_pairs
+from serfiq_widgets.evaluation.comparisons import (
+    Comparisons,
+    cap_pairs,
+    compare_all,
+    compare_pairs,
+)
 from serfiq_widgets.evaluation.curves import (
     Curve,
     Order,
@@ -54,6 +59,7 @@ __all__ = [
     "Table",
     "accuracy",
     "brightness",
+    "cap_pairs",
     "chance",
     "compare_all",
     "compare_pairs",

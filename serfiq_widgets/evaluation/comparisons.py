@@ -7,7 +7,7 @@ the highest impostor scores and both histograms are kept.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,6 +186,44 @@ def compare_pairs(
         edges=edges,
         genuine_bins=np.histogram(values[same], edges)[0],
         impostor_bins=np.histogram(values[~same], edges)[0],
+    )
+
+
+def cap_pairs(comparisons: Comparisons, most: int, seed: int = 0) -> Comparisons:
+    """Keep at most so many genuine comparisons of each person, drawn at random.
+
+    Their number grows with the square of a person's images, so that few people can outweigh all
+    others. The impostor comparisons, and so the threshold, stay.
+
+    Parameters
+    ----------
+    comparisons : Comparisons
+    most : int
+        At least 1.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    BadSetting
+        ``most`` is below 1.
+    """
+    if most < 1:
+        raise BadSetting(f"At most {most} genuine comparisons a person: give 1 or more.")
+    owner = comparisons.people[comparisons.first]
+    shuffled = np.random.default_rng(seed).permutation(len(owner))
+    by_person = shuffled[np.argsort(owner[shuffled], kind="stable")]
+    counts = np.bincount(owner)
+    begin = np.cumsum(counts) - counts
+    place = np.arange(len(owner)) - begin[owner[by_person]]  # among the person's, from 0
+    kept = np.sort(by_person[place < most])
+    genuine = comparisons.genuine[kept]
+    return replace(
+        comparisons,
+        first=comparisons.first[kept],
+        second=comparisons.second[kept],
+        genuine=genuine,
+        genuine_bins=np.histogram(genuine, comparisons.edges)[0],
     )
 
 

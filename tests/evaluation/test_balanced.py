@@ -12,9 +12,11 @@ from serfiq_widgets.evaluation import (
     Order,
     Resampler,
     Table,
+    cap_pairs,
     compare_all,
     compare_pairs,
     evaluate,
+    fnmr_at,
     load,
     threshold_at,
 )
@@ -220,3 +222,25 @@ def test_a_notebook_shows_the_rates_in_a_table():
     assert all(sentence in html for sentence in result.warnings)
     pooled = evaluate(table, 0.01, draws=0, threshold="re-derived")
     assert "every comparison weighing" in pooled._repr_html_()
+
+
+@given(data_sets(), st.integers(1, 4), st.integers(0, 9))
+@settings(max_examples=60)
+def test_a_cap_keeps_some_comparisons_of_each_person(data, most, seed):
+    embeddings, people, _ = data
+    whole = compare_all(embeddings, people, tail=1)
+    capped = cap_pairs(whole, most, seed)
+    every = np.bincount(whole.people[whole.first], minlength=whole.persons)
+    kept = np.bincount(capped.people[capped.first], minlength=whole.persons)
+    assert (kept == np.minimum(every, most)).all()
+    known = set(zip(whole.first, whole.second, whole.genuine, strict=True))
+    assert set(zip(capped.first, capped.second, capped.genuine, strict=True)) <= known
+    assert capped.genuine_bins.sum() == len(capped.genuine)
+    assert threshold_at(capped, 0.1) == threshold_at(whole, 0.1)
+
+
+def test_a_cap_brings_the_pooled_rate_near_the_balanced_one():
+    table = load(bundled())
+    threshold = threshold_at(table.comparisons, 1e-3)
+    capped = cap_pairs(table.comparisons, 1)
+    assert fnmr_at(capped, threshold) == pytest.approx(0.1578, abs=0.02)
