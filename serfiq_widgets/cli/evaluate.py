@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,11 +85,13 @@ def evaluate(
 ) -> None:
     """Compute error versus discard: FNMR while images of the lowest quality are discarded.
 
-    FOLDER has one sub-folder per person, or is a file written by --save. Qualities: the SER-FIQ
+    FOLDER has one sub-folder per person, or is a file written by --save, or a .bin file of
+    InsightFace with pairs of images (no code in it is executed). Qualities: the SER-FIQ
     raw score (serfiq), its closed form (limit), the embedding length (norm), sharpness,
     brightness, random, and an oracle that knows the errors. --pairs is LFW's list or a table with
     path_a, path_b and genuine; with a column score it needs no images. A .npz file of embeddings
-    may also have arrays labels and paths.
+    may also have arrays labels and paths; a table of embeddings has a column person, path if
+    there are images to join, and numbers.
     """
     from serfiq_widgets import evaluation
     from serfiq_widgets.cli.terminal import check_page
@@ -103,22 +106,12 @@ def evaluate(
         raise click.UsageError("--labels needs --embeddings.")
     if embeddings is not None and (source or pairs):
         raise click.UsageError("--embeddings excludes a folder and --pairs.")
-    accuracy = None
-    if source is not None and source.is_file():
-        table = evaluation.load(source)
-    elif source is not None:
-        options = {"model": model, "engine": engine, "device": device, "seed": seed}
-        options["precision"] = precision
-        table, accuracy = _from_folder(source, options, passes, pairs, aligned=aligned)
-    elif embeddings is not None:
-        table = _from_embeddings(embeddings, labels)
-    elif pairs is not None:
-        from serfiq_widgets.evaluation.readers import scored_pairs
-
-        table, values, same = scored_pairs(pairs)
-        accuracy = evaluation.accuracy(values, same)
+    options = {"model": model, "engine": engine, "device": device, "seed": seed}
+    options["precision"] = precision
+    if embeddings is not None:
+        table, accuracy = _from_embeddings(embeddings, labels), None
     else:
-        raise click.UsageError(WHAT)
+        table, accuracy = _from_source(source, options, passes, pairs, aligned=aligned)
     if name is not None:
         table = replace(table, about={**table.about, "data": plain_text(name)})
     table = _joined(_capped(table, cap, seed), scores, source).with_baselines(fmr, seed)
@@ -137,6 +130,25 @@ def evaluate(
     if plot is not None:
         _draw(result, plot)
     click.echo(_as_json(result, accuracy) if as_json else _as_table(result, accuracy), nl=False)
+
+
+def _from_source(
+    source: Path | None, options: dict[str, Any], passes: int, pairs: Path | None, *, aligned: bool
+) -> tuple[Table, Accuracy | None]:
+    from serfiq_widgets import evaluation
+
+    if source is None:
+        if pairs is None:
+            raise click.UsageError(WHAT)
+        from serfiq_widgets.evaluation.readers import scored_pairs
+
+        table, values, same = scored_pairs(pairs)
+        return table, evaluation.accuracy(values, same)
+    if source.suffix.lower() == ".bin":
+        return _from_bin(source, options, passes, aligned=aligned)
+    if source.is_file():
+        return evaluation.load(source), None
+    return _from_folder(source, options, passes, pairs, aligned=aligned)
 
 
 def _from_folder(
@@ -165,10 +177,53 @@ def _from_folder(
     return measured.table(compared), evaluation.accuracy(values, same)
 
 
+def _from_bin(
+    file: Path, options: dict[str, Any], passes: int, *, aligned: bool
+) -> tuple[Table, Accuracy | None]:
+    """Measure the images of a .bin file; pairs with an image that cannot be used are left out."""
+    import numpy as np
+
+    from serfiq_widgets import evaluation
+    from serfiq_widgets.cli.terminal import counting, open_scorer
+    from serfiq_widgets.evaluation.measure import measure
+    from serfiq_widgets.evaluation.pair_pickles import read_pair_images
+
+    images, same = read_pair_images(file)
+    scorer = open_scorer(**options)
+    with TemporaryDirectory(prefix="serfiq-") as folder, counting("scoring") as progress:
+        for number, image in enumerate(images):
+            (Path(folder) / f"{number:06d}.jpg").write_bytes(image)
+        measured = measure(scorer, folder, passes, aligned=aligned, progress=progress)
+    row = np.full(len(images), -1)
+    numbers = np.array([int(Path(name).stem) for name in measured.names])
+    row[numbers] = np.arange(len(numbers))
+    known = (row[::2] >= 0) & (row[1::2] >= 0)
+    if not known.all():
+        click.echo(f"Note: {(~known).sum()} pairs are left out. {measured.errors[0]}", err=True)
+    one, other, same = row[::2][known], row[1::2][known], same[known]
+    unit = measured.embeddings / np.linalg.norm(measured.embeddings, axis=1, keepdims=True)
+    scores = np.einsum("nd,nd->n", unit[one], unit[other])
+    people = numbers.copy()  # the file names no one: a genuine pair is one person
+    people[other[same]] = people[one[same]]
+    table = measured.table(evaluation.compare_pairs(one, other, scores, same, people))
+    about = {**table.about, "data": plain_text(file.stem)}
+    return replace(table, about=about), evaluation.accuracy(scores, same)
+
+
 def _from_embeddings(file: Path, labels: Path | None) -> Table:
     from serfiq_widgets.evaluation import Table, compare_all, embedding_norm
-    from serfiq_widgets.evaluation.readers import read_archive, read_embeddings, same_length
+    from serfiq_widgets.evaluation.readers import (
+        is_embedding_table,
+        read_archive,
+        read_embedding_table,
+        read_embeddings,
+        same_length,
+    )
 
+    if labels is None and is_embedding_table(file):
+        table, owners, names = read_embedding_table(file)
+        norms = {} if same_length(table) else {"norm": embedding_norm(table)}
+        return Table(compare_all(table, owners), norms, names, {"data": plain_text(file.stem)})
     more = read_archive(file) if file.suffix.lower() == ".npz" else {}
     vectors = more["embeddings"] if more else read_embeddings(file)
     if labels is not None:

@@ -172,6 +172,57 @@ def read_embeddings(path: Path) -> NDArray[np.float32]:
     return numbers
 
 
+def read_embedding_table(
+    file: Path,
+) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
+    """Read a table of embeddings: a column ``person``, optionally ``path``, and numbers.
+
+    Parameters
+    ----------
+    file : Path
+        A file for `tables.read_table`; the numeric columns are the embedding, in their order.
+
+    Returns
+    -------
+    (N, D) ndarray of float32
+        The embeddings, none of which is all zeros.
+    tuple of str, tuple of str
+        The people, and the paths or nothing.
+
+    Raises
+    ------
+    BadTable
+        A column or a value is missing, or a number is not finite; the text names the file.
+    """
+    frame = read_table(file)
+    people = _column(frame, "person", file)
+    if not len(frame) or any(value is None or value != value for value in people.tolist()):  # noqa: PLR0124  # NaN
+        raise BadTable(f"'{file.name}' has no rows, or a row without a person.")
+    named = {"person", "path"}
+    numeric = [c for c in frame.columns if c not in named and frame[c].dtype.kind in "iuf"]
+    other = [str(c) for c in frame.columns if c not in named and c not in numeric]
+    if other or len(numeric) < 2:  # noqa: PLR2004  # one number has no direction
+        what = f"'{other[0]}' is not a column of numbers" if other else "two numbers are needed"
+        raise BadTable(f"'{file.name}' has no embeddings: {what}.")
+    vectors = frame[numeric].to_numpy(np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1))
+    if len(bad):
+        raise BadTable(f"'{file.name}': row {bad[0] + 1} is not finite, or all zeros.")
+    paths = tuple(map(str, frame["path"])) if "path" in frame.columns else ()
+    if len(set(paths)) != len(paths):
+        raise BadTable(f"'{file.name}' has one path in two rows.")
+    return vectors, tuple(map(str, people)), paths
+
+
+def is_embedding_table(file: Path) -> bool:
+    """Return whether a file of embeddings is a table with people; a CSV of numbers is not."""
+    suffix = file.suffix.lower()
+    if suffix == ".csv":
+        with file.open("rb") as opened:
+            return b"person" in opened.readline(2**16)
+    return suffix in SUFFIXES
+
+
 def is_pairs_table(file: Path) -> bool:
     """Return whether a file of pairs is a table; else it is a list like LFW's."""
     return file.suffix.lower() in SUFFIXES

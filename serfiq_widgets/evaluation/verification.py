@@ -38,8 +38,8 @@ class Accuracy:
 def read_pairs(file: Path) -> list[Pair]:
     """Read a list of pairs in the format of LFW's ``pairs.txt``.
 
-    A line is ``name i j`` (genuine) or ``name i other j`` (impostor), separated by tabs; other
-    lines, such as the counts at the top, are skipped.
+    XQLFW's list has the same format. A line is ``name i j`` (genuine) or ``name i other j``
+    (impostor), separated by tabs or spaces; the first line may be counts. Empty lines are skipped.
 
     Returns
     -------
@@ -49,25 +49,39 @@ def read_pairs(file: Path) -> list[Pair]:
     Raises
     ------
     BadTable
-        The file cannot be read or has no pair.
+        The file cannot be read, has no pair, or has another line; the text names file and line.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-        words = [line.strip().split("\t") for line in lines]
-        pairs = [
-            (
-                _image(w[0], w[1]),
-                _image(w[-2] if len(w) == IMPOSTOR else w[0], w[-1]),
-                len(w) == GENUINE,
-            )
-            for w in words
-            if len(w) in (GENUINE, IMPOSTOR)
-        ]
     except (OSError, ValueError) as error:
         raise BadTable(f"'{file.name}' is not a list of pairs: {one_line(error)}") from error
+    pairs: list[Pair] = []
+    for number, line in enumerate(lines):
+        words = [word.strip() for word in line.split("\t")] if "\t" in line else line.split()
+        if not line.strip() or (not pairs and all(word.isdecimal() for word in words)):
+            continue  # the counts at the top
+        try:
+            pairs.append(_pair(words))
+        except ValueError as error:
+            raise BadTable(
+                f"'{file.name}' is not a list of pairs: line {number + 1} is not 'name 1 2' or "
+                f"'name 1 other 2' ({one_line(error)})."
+            ) from error
     if not pairs:
         raise BadTable(f"'{file.name}' is not a list of pairs: its lines are not 'name 1 2'.")
     return pairs
+
+
+def _pair(words: list[str]) -> Pair:
+    """Return a pair from the words of a line."""
+    if len(words) not in (GENUINE, IMPOSTOR):
+        raise ValueError(f"it has {len(words)} words")
+    genuine = len(words) == GENUINE
+    other = words[0] if genuine else words[2]
+    pair = _image(words[0], words[1]), _image(other, words[-1]), genuine
+    if pair[0] == pair[1]:
+        raise ValueError("both are one image")
+    return pair
 
 
 def folds_of(genuine: ArrayLike) -> NDArray[np.int64]:
@@ -124,4 +138,8 @@ def best_threshold(scores: NDArray[Any], genuine: NDArray[np.bool_]) -> float:
 
 
 def _image(name: str, number: str) -> str:
+    if not name or "/" in name or "\\" in name or name.startswith("."):
+        raise ValueError("a name is empty or a path")
+    if not number.isdecimal() or int(number) < 1:
+        raise ValueError("an image's number is not 1 or more")
     return f"{name}/{name}_{int(number):04d}.jpg"
