@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
     from serfiq_widgets.evaluation import Accuracy, Evaluation, Table
 
 SOURCE = click.Path(exists=True, path_type=Path)
@@ -266,10 +269,20 @@ def _joined(table: Table, files: tuple[Path, ...], source: Path | None) -> Table
 def _as_json(result: Evaluation, accuracy: Accuracy | None) -> str:
     from dataclasses import asdict
 
+    from serfiq_widgets.evaluation import agreements
+
     record = result.as_dict()
+    record["agreement"] = [
+        {"one": one, "other": other, **_known(asdict(found))}
+        for (one, other), found in agreements(result.table.qualities).items()
+    ]
     if accuracy is not None:
         record["accuracy"] = asdict(accuracy)
     return json.dumps(record, indent=1) + "\n"
+
+
+def _known(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
 
 
 def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
@@ -292,7 +305,22 @@ def _as_table(result: Evaluation, accuracy: Accuracy | None) -> str:
                 band = [f"{edges[place]:.4f}" for edges in shown["fnmr_band"]]
                 table.add_row(f"  95 % {side}", *band, *("" for _ in areas), style="dim")
         parts += [f"{title}:", render(table)]
-    return "\n".join(parts)
+    return "\n".join([*parts, render(_agreement(result.table))])
+
+
+def _agreement(table: Table) -> RichTable:
+    """Compare the order of the images by the first quality with that by each other one."""
+    from serfiq_widgets.cli.terminal import new_table
+    from serfiq_widgets.evaluation import agreement
+
+    (first, quality), *others = table.qualities.items()
+    columns = ["Spearman", "Kendall", "lowest 10 % in common"]
+    rows = new_table(f"agreement with {first}", *columns, right=columns)
+    for name, other in others:
+        found = agreement(quality, other)
+        numbers = (found.spearman, found.kendall, found.overlap)
+        rows.add_row(name, *("-" if math.isnan(value) else f"{value:.3f}" for value in numbers))
+    return rows
 
 
 def _lines(result: Evaluation, accuracy: Accuracy | None) -> list[str]:

@@ -44,12 +44,14 @@ from serfiq_widgets.evaluation.curves import (
     rank,
     threshold_at,
 )
+from serfiq_widgets.evaluation.rank_agreement import Agreement, agreement, agreements
 from serfiq_widgets.evaluation.saved import load, save
 from serfiq_widgets.evaluation.table import Evaluation, Table, evaluate
 from serfiq_widgets.evaluation.verification import Accuracy, accuracy, read_pairs
 
 __all__ = [
     "Accuracy",
+    "Agreement",
     "Comparisons",
     "Curve",
     "Evaluation",
@@ -58,6 +60,8 @@ __all__ = [
     "Resampler",
     "Table",
     "accuracy",
+    "agreement",
+    "agreements",
     "brightness",
     "cap_pairs",
     "chance",
