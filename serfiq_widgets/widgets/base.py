@@ -32,6 +32,41 @@ class Pictured:
         return bundle
 
 
+class OnState(Pictured):
+    """A widget that shows an `ExplorerState`: one that it is given, or one that it creates.
+
+    Attributes
+    ----------
+    state : ExplorerState
+        Its traits ``image``, ``ruin``, ``passes``, ``result`` and ``quality`` can be observed, and
+        the first three can be set.
+    alone : bool
+        Whether it created its state; then it also shows the state's messages.
+    """
+
+    state: ExplorerState
+    alone: bool
+
+    def take_state(
+        self,
+        state: ExplorerState | None,
+        model: str | Path,
+        engine: str,
+        device: str,
+        seed: int,
+        detector: str,
+    ) -> None:
+        """Set the state; without one, create it with a scorer."""
+        self.alone = state is None
+        self.state = state or ExplorerState(
+            open_scorer(model, engine, device, seed, detector=detector)
+        )
+
+    def still(self) -> str:
+        """Return the face with its quality, running score and cloud."""
+        return session_still(self.state)
+
+
 class View(Pictured, w.VBox):
     """Widgets that follow a state; a subclass sets its state, then calls this ``__init__``."""
 
@@ -48,7 +83,7 @@ class View(Pictured, w.VBox):
         """Connect the widgets and the state where `build` has not."""
 
 
-class StateView(View):
+class StateView(OnState, View):
     """A view of a given `ExplorerState`, or of one that it creates.
 
     Parameters
@@ -77,10 +112,7 @@ class StateView(View):
         seed: int = 0,
         detector: str = "centerface",
     ) -> None:
-        self.alone = state is None
-        self.state = state or ExplorerState(
-            open_scorer(model, engine, device, seed, detector=detector)
-        )
+        self.take_state(state, model, engine, device, seed, detector)
         super().__init__()
         if self.alone:
             notice = Notice()
@@ -89,10 +121,6 @@ class StateView(View):
             self.add_class("serfiq")
         if image is not None:
             self.state.image = image
-
-    def still(self) -> str:
-        """Return the face with its quality, running score and cloud."""
-        return session_still(self.state)
 
     def accessories(self) -> list[w.Widget]:
         """Make the other widgets that the view needs when it is used alone."""

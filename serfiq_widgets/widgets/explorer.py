@@ -17,9 +17,8 @@ from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import QualityResult, check_passes
-from serfiq_widgets.widgets.base import View, session_still
+from serfiq_widgets.widgets.base import OnState, View
 from serfiq_widgets.widgets.camera import Camera
 from serfiq_widgets.widgets.compare import ComparePanel
 from serfiq_widgets.widgets.consent import Eraser, Own
@@ -37,7 +36,7 @@ from serfiq_widgets.widgets.passes import (
 )
 from serfiq_widgets.widgets.predict import PredictPanel
 from serfiq_widgets.widgets.settings import SettingsPanel
-from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
+from serfiq_widgets.widgets.state import SLIDER_PASSES
 from serfiq_widgets.widgets.take_home import TakeHomePanel
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ faces, to questions for a class, and to the settings.""",
 }
 
 
-class Explorer(View):
+class Explorer(OnState, View):
     """The interactive view of one face's quality, for notebooks and Voila.
 
     Parameters
@@ -107,7 +106,7 @@ class Explorer(View):
         detector: str = "centerface",
         passes: int = 100,
     ) -> None:
-        self.state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
+        self.take_state(None, model, engine, device, seed, detector)
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
         super().__init__()
@@ -117,10 +116,6 @@ class Explorer(View):
             self.image = image
         elif self._photos:
             self.image = self._photos[0]
-
-    def still(self) -> str:
-        """Return the face with its quality, running score and cloud."""
-        return session_still(self.state)
 
     @t.validate("passes")
     def _possible(self, proposal: dict[str, Any]) -> int:

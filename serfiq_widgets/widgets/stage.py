@@ -19,10 +19,9 @@ from serfiq_widgets.faces.degradation import COVERS, STRENGTHS, Degradation
 from serfiq_widgets.figures.stage import Scene, advice, capitalised, stage_numbers
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.resources import sample_images
-from serfiq_widgets.scoring.remote import open_scorer
 from serfiq_widgets.scoring.results import MIN_PASSES
 from serfiq_widgets.scoring.sensitivity import costs
-from serfiq_widgets.widgets.base import Pictured, session_still
+from serfiq_widgets.widgets.base import OnState
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.modules import joined
 from serfiq_widgets.widgets.state import SLIDER_PASSES, ExplorerState
@@ -86,7 +85,7 @@ def _control(name: str) -> dict[str, Any]:
     }
 
 
-class Stage(Pictured, anywidget.AnyWidget):
+class Stage(OnState, anywidget.AnyWidget):
     """One scene: a face, its cloud of passes, its quality, and controls that ruin the face.
 
     Parameters
@@ -139,17 +138,18 @@ class Stage(Pictured, anywidget.AnyWidget):
         seed: int = 0,
         detector: str = "centerface",
     ) -> None:
-        if state is None:
-            state = ExplorerState(open_scorer(model, engine, device, seed, detector=detector))
-            image = sample_images()[0] if image is None else image
-        self.state = state
+        self.take_state(state, model, engine, device, seed, detector)
+        state = self.state
+        if self.alone and image is None:
+            image = sample_images()[0]
         self._scene: Scene | None = None
         self._task: asyncio.Task[None] | None = None
         super().__init__(ruin=asdict(state.ruin), passes=state.passes)
         state.observe(show_errors(state, lambda _: self._draw()), "everything")
         state.observe(lambda change: setattr(self, "ruin", asdict(change["new"])), "ruin")
         state.observe(lambda change: setattr(self, "passes", change["new"]), "passes")
-        state.observe(lambda change: setattr(self, "message", change["new"]), "message")
+        if self.alone:
+            state.observe(lambda change: setattr(self, "message", change["new"]), "message")
         self.observe(show_errors(state, self._take_ruin), "ruin")
         self.observe(show_errors(state, self._take_passes), "passes")
         if image is not None:
@@ -159,10 +159,6 @@ class Stage(Pictured, anywidget.AnyWidget):
     def __repr__(self) -> str:
         """One line of numbers, without the face."""
         return f"Stage({self.state.result!r})"
-
-    def still(self) -> str:
-        """Return the face with its quality, running score and cloud."""
-        return session_still(self.state)
 
     def _draw(self) -> None:
         """Send face, cloud and numbers in one message."""

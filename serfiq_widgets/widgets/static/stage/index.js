@@ -45,7 +45,7 @@ function render({ model, el }) {
   const message = html("p", "serfiq-message", { role: "alert" });
   const scene = html("div", "sq-scene", {}, face, numbers.element, cloud.element, below);
   el.classList.add("serfiq-stage");
-  el.append(message, scene);
+  el.append(scene);
 
   const show = {
     face: () => {
@@ -66,7 +66,8 @@ function render({ model, el }) {
     },
     message: () => {
       message.textContent = model.get("message");
-      message.hidden = !message.textContent;
+      if (message.textContent) el.prepend(message);
+      else message.remove();
     },
   };
   for (const [name, follow] of Object.entries(show)) {
