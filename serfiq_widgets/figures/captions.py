@@ -39,27 +39,42 @@ CONSENT = (
     "only: neither stored nor sent on, and gone when you press <i>Erase now</i> or leave. "
     "Show others only if they agree."
 )
+COMPUTED = (
+    "The network looks at the face many times, each time with other features switched off "
+    "(SER-FIQ, Terh\u00f6rst et al., CVPR 2020). "
+    "<b>The more these looks agree, the better the photo.</b>"
+)
+READINGS = (
+    "What stands behind the large number. <b>As published,</b> it comes from the distances as they "
+    "are; controlled, what is known of the masks exactly is subtracted first."
+)
+FOUND = (
+    "The face is found, turned upright and cut to 112 by 112 pixels: "
+    "<b>all that the network sees.</b>"
+)
 CHOOSE = (
     "Green: the newest pass; cross: the mean. Click a dot, or use the arrow keys, to ask about it."
 )
 
 
-NUMBERS = """\
+DETAILS = """\
+<div class="serfiq-details"><dl>
+  <dt>as published, {passes} passes</dt>
+  <dd><span class="serfiq-published">{published}</span></dd>
+  <dt>raw score, {kind}</dt>
+  <dd><span class="serfiq-best">{best}</span></dd>
+  <dt>raw score, as published</dt>
+  <dd><span class="serfiq-raw">{raw}</span></dd>
+  <dt>closed form, T \u2192 \u221e</dt>
+  <dd><span class="serfiq-limit">{limit}</span></dd>
+</dl>
+<small>{interval}. The quality is that of the {kind} score.</small></div>"""
+NUMBERS = f"""\
 <div class="serfiq-numbers">
-  <div><span class="serfiq-quality">{quality}</span>
-  <span class="serfiq-margin">{margin}</span> <span>{scale}</span></div>
-  {meter}
-  <dl>
-    <dt>as published, {passes} passes</dt>
-    <dd><span class="serfiq-published">{published}</span></dd>
-    <dt>raw score, {kind}</dt>
-    <dd><span class="serfiq-best">{best}</span></dd>
-    <dt>raw score, as published</dt>
-    <dd><span class="serfiq-raw">{raw}</span></dd>
-    <dt>closed form, T \u2192 \u221e</dt>
-    <dd><span class="serfiq-limit">{limit}</span></dd>
-  </dl>
-  <small>{interval}. The quality is that of the {kind} score.</small>
+  <div><span class="serfiq-quality">{{quality}}</span>
+  <span class="serfiq-margin">{{margin}}</span> <span>{{scale}}</span></div>
+  {{meter}}
+  {DETAILS}
 </div>"""
 METER = '<meter min="0" max="100" value="{}" aria-label="quality"></meter>'
 SCALE = "of 100<br>quality"
@@ -70,7 +85,7 @@ UNSAFE = "{} (not safe here)"
 
 
 def readings(result: QualityResult) -> dict[str, list[str]]:
-    """Return the numbers after 2, 3, ... T passes, as `NUMBERS` and `FORMULA` hold them."""
+    """Return the numbers after 2, 3, ... T passes, as the templates of this module hold them."""
     t = np.arange(2, result.passes + 1)
     pairs = t * (t - 1) // 2
     raw, best = result.running[1:], result.running_best[1:]

@@ -186,7 +186,7 @@ def rank_sentence(quality: int, percent: int, name: str) -> str:
     words = capitalised(verdict(quality))
     if percent == 0:
         return f"{words}: nearly all {name} faces are better"
-    return f"{words}: better than {percent} % of {name} faces"
+    return f"{words}: better than {percent}\u00a0% of {name} faces"
 
 
 def advice(points: dict[str, float]) -> str:

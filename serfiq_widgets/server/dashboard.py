@@ -115,7 +115,9 @@ def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = RO
 
     from serfiq_widgets.server.voila_app import Dashboard, KernelManager
 
-    config = Config(settings(port, browser=browser, base=base))
+    page = settings(port, browser=browser, base=base)
+    page["VoilaConfiguration"]["resources"]["wide"] = lesson is None
+    config = Config(page)
     config.merge(Config(kernel_sockets()))
     config.VoilaConfiguration.multi_kernel_manager_class = KernelManager
     pattern = "dashboard.ipynb" if lesson is None else f"{lesson:02}_*.ipynb"
@@ -170,7 +172,11 @@ def serve_public(public: Public, *, browser: bool) -> None:
 def public_settings(public: Public) -> dict[str, dict[str, Any]]:
     """Return the settings of the public server that differ from `settings`."""
     times = {"idle": public.kiosk_idle_s, "warning": public.warning_s}
-    page = {"plotly": plotly_at(ROOT), "session": session(leaves=True, kiosk=public.kiosk, **times)}
+    page = {
+        "plotly": plotly_at(ROOT),
+        "session": session(leaves=True, kiosk=public.kiosk, **times),
+        "wide": True,
+    }
     return {
         "Voila": {"ip": public.address, "log_level": "CRITICAL", "config_file_paths": []},
         "VoilaConfiguration": {

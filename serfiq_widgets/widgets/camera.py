@@ -16,6 +16,7 @@ from serfiq_widgets.widgets.consent import Eraser, Own
 from serfiq_widgets.widgets.elements import STATIC, Part
 from serfiq_widgets.widgets.errors_shown import INTERNAL_ERROR, show_errors
 from serfiq_widgets.widgets.face_card import FaceCard
+from serfiq_widgets.widgets.modules import joined
 
 WINDOW_S = 2.0
 MAX_FRAME = 2**20  # bytes of one picture
@@ -36,7 +37,7 @@ class CameraFeed(Part):
         Whether live frames are on; if not, live frames that still arrive are dropped.
     """
 
-    _esm = STATIC / "camera.js"
+    _esm = joined(STATIC / "camera.js")
     live = t.Bool().tag(sync=True)
 
     def __init__(self, on_frame: Callable[[str, bytes], str]) -> None:

@@ -14,7 +14,9 @@ from serfiq_widgets.widgets.state import ExplorerState
 
 
 class Consent(Part):
-    """A notice on the use of photos that asks for consent; only on a page that Voila serves.
+    """A notice on the use of photos that asks for consent when the first one is brought.
+
+    Only on a page that Voila serves.
 
     Attributes
     ----------
@@ -30,12 +32,12 @@ class Consent(Part):
 
 
 class Own(w.VBox):
-    """Widgets for the user's own photos, enabled by consent.
+    """Widgets for the user's own photos, which wait for consent.
 
     Parameters
     ----------
     state : ExplorerState
-        Its ``consent`` enables them.
+        Its ``consent`` is what they wait for.
     *takers : Widget
         Upload, camera.
     """

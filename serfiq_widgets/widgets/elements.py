@@ -23,6 +23,7 @@ from serfiq_widgets.figures import Film
 from serfiq_widgets.images.metadata import too_large
 from serfiq_widgets.images.read import MAX_BYTES
 from serfiq_widgets.widgets import plotly_js
+from serfiq_widgets.widgets.modules import joined
 
 STATIC = Path(__file__).parent / "static"
 
@@ -332,7 +333,7 @@ class Gallery(Part):
 
 
 class Upload(Part):
-    """A button and drop target for photos.
+    """A button for photos; a page that Voila serves also takes dropped and pasted ones.
 
     The browser sends files in pieces below the servers' limit on messages. They are joined here,
     where the limit on bytes is enforced independently of the browser.
@@ -345,7 +346,7 @@ class Upload(Part):
         Called when a file is refused.
     """
 
-    _esm = STATIC / "upload.js"
+    _esm = joined(STATIC / "upload.js")
     label = t.Unicode("Upload photos").tag(sync=True)
     limit = t.Int(MAX_BYTES).tag(sync=True)
 

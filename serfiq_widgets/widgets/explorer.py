@@ -1,4 +1,4 @@
-"""The Explorer: choose a photo, set the passes, degrade the face, compare; all views update.
+"""The Explorer: the stage with a choice of photos, chapters that explain it, and further tabs.
 
 It observes an `ExplorerState`, which holds all data and has no widgets.
 """
@@ -18,7 +18,7 @@ from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
 from serfiq_widgets.resources import sample_images
 from serfiq_widgets.scoring.results import QualityResult, check_passes
-from serfiq_widgets.widgets.base import OnState, View
+from serfiq_widgets.widgets.base import OnState, View, picture
 from serfiq_widgets.widgets.camera import Camera
 from serfiq_widgets.widgets.compare import ComparePanel
 from serfiq_widgets.widgets.consent import Eraser, Own
@@ -36,6 +36,7 @@ from serfiq_widgets.widgets.passes import (
 )
 from serfiq_widgets.widgets.predict import PredictPanel
 from serfiq_widgets.widgets.settings import SettingsPanel
+from serfiq_widgets.widgets.stage import Stage
 from serfiq_widgets.widgets.state import SLIDER_PASSES
 from serfiq_widgets.widgets.take_home import TakeHomePanel
 
@@ -47,17 +48,17 @@ THUMBNAIL_SIDE = 96
 MAX_OWN, MAX_OWN_BYTES = 30, 40_000_000  # limits of one visitor's photos in memory
 TOUR = {
     ".serfiq-head": "Choose a face here, or bring your own: a file, or the camera.",
-    ".serfiq-card": """\
-This is what the network sees, and the quality from 0 to 100: how far it can rely on it.""",
-    ".serfiq-passes": """\
-The network looks at the face many times, each time with other features switched off. Move this
-slider, or press Play, to see the looks arrive one by one.""",
-    ".serfiq-spread": """\
-Every look is a dot. A tight cloud means that the network is sure: good quality. Click a dot to ask
-about it.""",
-    ".serfiq-lab": """\
-Ruin the face and watch the cloud widen and the quality fall. The tabs above lead to comparing
-faces, to questions for a class, and to the settings.""",
+    ".serfiq-stage .serfiq-numbers": """\
+The quality of this face, from 0 to 100: how far the network can rely on what it sees.""",
+    ".serfiq-stage .serfiq-cloud": """\
+Every look of the network is a dot. Close to the centre, the looks agree: good quality. The further
+out, the closer to being taken for somebody else.""",
+    ".serfiq-stage .serfiq-controls": """\
+Ruin the face and watch the cloud widen and the quality fall. Below, the number of looks: press Play
+to see them arrive one by one.""",
+    ".serfiq-tabs .lm-TabBar": """\
+Scroll down to see how all this is computed. The tabs lead to comparing faces, to questions for a
+class, and to the settings.""",
 }
 
 
@@ -122,7 +123,7 @@ class Explorer(OnState, View):
         return check_passes(proposal["value"], most=SLIDER_PASSES)
 
     def build(self) -> list[w.Widget]:
-        """Make gallery and upload above, the face on the left, the tabs on the right."""
+        """Make the tabs: in the first, the stage with the photos, and the chapters below it."""
         state = self.state
         self._gallery = Gallery(items=[_thumbnail(path) for path in self._photos])
         self._upload = Upload(
@@ -130,23 +131,10 @@ class Explorer(OnState, View):
             lambda error: setattr(state, "message", str(error)),
         )
         self._notice, self._status = Notice(), w.HTML()
-        own = Own(state, self._upload, Camera(state=state))
-        self._head = w.HBox([self._gallery, own])
-        self._slider = PassesSlider(state)
-        self._pin = w.Button(description="Pin to compare")
-        tour = Tour(TOUR, show_errors(state, self._begin_tour))
-        bar = w.HBox([self._pin, tour, Eraser(state)])
-        self._numbers = Numbers(state, captions.NUMBERS, self._slider)
-        card = w.VBox([FaceCard(state), self._numbers, self._slider, bar])
-        pictures = w.HBox(
-            [
-                SpreadView(state=state, clock=self._slider),
-                DistanceView(state=state, clock=self._slider),
-                RunningScoreView(state=state, clock=self._slider),
-                FormulaView(state=state, clock=self._slider),
-            ]
-        )
-        explore = w.VBox([pictures, DegradationLab(state=state)])
+        self._head = w.HBox([self._gallery, Own(state, self._upload, Camera(state=state))])
+        chapters = self._chapters()
+        self._stage = Stage(state=state)
+        explore = w.VBox([self._head, self._stage, chapters])
         more = w.VBox([SettingsPanel(state=state), TakeHomePanel(state=state)])
         self._later = {TRUST: w.VBox(), GROUPS: w.VBox()}
         self._tabs = w.Tab(
@@ -159,14 +147,38 @@ class Explorer(OnState, View):
             ],
             titles=("Explore", "Compare", "Predict", "Trust", "Groups", "Settings"),
         )
-        self._body = w.HBox([card, self._tabs])
-        boxes = {"head": self._head, "card": card, "buttons": bar, "more": more}
-        boxes |= {"pictures": pictures, "body": self._body, "explore": explore}
+        self._pin = w.Button(description="Pin to compare")
+        tour = Tour(TOUR, show_errors(state, self._begin_tour))
+        bar = w.HBox([self._pin, tour, Eraser(state)])
+        self._body = w.VBox([self._tabs, bar])
+        boxes = {"head": self._head, "samples": self._gallery, "pictures": chapters}
+        boxes |= {"explore": explore, "more": more, "tabs": self._tabs}
+        boxes |= {"buttons": bar, "body": self._body}
         for name, box in boxes.items():
             box.add_class(f"serfiq-{name}")
-        self._tabs.add_class("serfiq-tabs")
         self._pin.add_class("serfiq-pin-this")
-        return [self._head, self._notice, self._body, self._status]
+        return [self._notice, self._body, self._status]
+
+    def _chapters(self) -> w.VBox:
+        """Make what explains the stage, one idea each, below a slider that all of it follows."""
+        state = self.state
+        self._slider = PassesSlider(state)
+        self._numbers = Numbers(state, captions.DETAILS, self._slider)
+        face = picture("The face that is scored", captions.FOUND, FaceCard(state))
+        face.add_class("serfiq-card")
+        chapters = [
+            face,
+            DegradationLab(state=state),
+            SpreadView(state=state, clock=self._slider),
+            DistanceView(state=state, clock=self._slider),
+            RunningScoreView(state=state, clock=self._slider),
+            picture("The numbers", captions.READINGS, self._numbers),
+            FormulaView(state=state, clock=self._slider),
+        ]
+        for chapter in chapters:
+            chapter.add_class("serfiq-chapter")
+        head = w.HTML(f"<h2>How is it computed?</h2><p>{captions.COMPUTED}</p>")
+        return w.VBox([head, self._slider, *chapters])
 
     def connect(self) -> None:
         """Copy the state's traits; let gallery, tabs and messages follow it."""

@@ -90,6 +90,13 @@ def chromium(tmp_path_factory):
         browser.close()
 
 
+def agree_to_own_photos(page):
+    """Ask for one's own photo, as that is when the notice comes, and agree."""
+    page.locator(".serfiq-upload button").click()
+    with page.expect_file_chooser():  # goes on where it was begun
+        page.get_by_role("button", name="I agree").click()
+
+
 @pytest.fixture
 def open_page(chromium, dashboard):
     """Opens the dashboard in a fresh context; afterwards: no outside request, no error of ours."""
@@ -118,7 +125,7 @@ def open_page(chromium, dashboard):
         page.goto(address, timeout=60_000)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         if agree and page.locator(".serfiq-consent").count():
-            page.locator(".serfiq-consent button").click()
+            agree_to_own_photos(page)
         return page
 
     yield start

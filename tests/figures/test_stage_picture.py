@@ -153,7 +153,10 @@ def test_a_quality_in_words(quality, words):
 
 @pytest.mark.parametrize(
     ("percent", "sentence"),
-    [(71, "Good: better than 71 % of LFW faces"), (0, "Good: nearly all LFW faces are better")],
+    [
+        (71, "Good: better than 71\u00a0% of LFW faces"),
+        (0, "Good: nearly all LFW faces are better"),
+    ],
 )
 def test_the_rank_in_words(percent, sentence):
     assert stage.rank_sentence(60, percent, "LFW") == sentence
@@ -222,5 +225,5 @@ def test_the_texts_are_the_results_after_so_many_passes(clean, faces, passes):
     )  # never 0.0, which would claim that nothing is uncertain
     assert texts["change"] == f"Before: {clean.at(passes).quality}"
     below = int(100 * np.mean(population.scores < np.float32(at.best)))
-    assert texts["verdict"].endswith(f"better than {below} % of LFW faces")
+    assert texts["verdict"].endswith(f"better than {below}\u00a0% of LFW faces")
     assert set(stage.stage_numbers(clean, clean)["change"]) == {""}

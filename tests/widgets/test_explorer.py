@@ -91,7 +91,8 @@ def test_the_first_sample_is_shown_at_once(explorer):
     assert explorer.result.face.name == sample_images()[0].name
     assert explorer.quality == explorer.result.quality
     shown = captions.filled(explorer._numbers.template, explorer._numbers.numbers, explorer.passes)
-    assert f">{explorer.quality}<" in shown
+    assert f">{explorer.result.raw:.4f}<" in shown
+    assert explorer._stage.numbers["quality"][explorer.passes - 2] == str(explorer.quality)
     assert "onnxruntime" in explorer._status.value
 
 

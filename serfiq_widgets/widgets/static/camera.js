@@ -1,5 +1,7 @@
 // The webcam: a snapshot, or live frames, each sent after the answer to the last one.
 
+import { withConsent } from "./own.js";
+
 const WIDTH = 400;
 const MOST_PER_S = 6;
 const QUALITY = 0.85;
@@ -88,7 +90,9 @@ function render({ model, el }) {
     );
   };
 
-  const toggle = button("Use the camera", () => (stream ? close() : open()));
+  const toggle = button("Use the camera", () =>
+    stream ? close() : withConsent(el, open),
+  );
   const snap = button("Snapshot", () => shoot("snapshot"));
   const live = button("Live", () => {
     model.set("live", !model.get("live"));

@@ -1,26 +1,38 @@
-// The notice before the user's own photos, on pages served by Voila; CSS hides upload and camera.
+// The notice before the user's own photos, on pages served by Voila. It opens when the first photo
+// is brought, and what was begun goes on once the user has agreed.
 
 function render({ model, el }) {
-  el.classList.add("serfiq-consent");
-  el.setAttribute("role", "group");
-  el.setAttribute("aria-label", "Before you use your own photo");
+  el.style.display = "contents"; // the notice lies above the page
+  const dialog = document.createElement("dialog");
+  dialog.className = "serfiq-consent";
+  dialog.setAttribute("aria-label", "Before you use your own photo");
   const text = document.createElement("p");
   text.innerHTML = model.get("text");
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "I agree";
-  button.addEventListener("click", () => {
+  const agree = document.createElement("button");
+  const leave = document.createElement("button");
+  agree.textContent = "I agree";
+  leave.textContent = "Not now";
+  for (const button of [agree, leave]) button.type = "button";
+  dialog.append(text, agree, leave);
+  el.append(dialog);
+
+  let begun = null;
+  const ask = (event) => {
+    if (!document.body.dataset.voila || model.get("given")) return;
+    if (!el.parentElement?.contains(event.target)) return; // it belongs to another notice
+    event.preventDefault();
+    begun = event.detail;
+    if (!dialog.open) dialog.showModal();
+  };
+  agree.addEventListener("click", () => {
     model.set("given", true);
     model.save_changes();
-    el.parentElement.querySelector(".serfiq-takers button")?.focus();
+    dialog.close();
+    begun();
   });
-  el.append(text, button);
-  const show = () => {
-    el.hidden = !document.body.dataset.voila || model.get("given");
-  };
-  model.on("change:given", show);
-  show();
-  return () => model.off("change:given", show);
+  leave.addEventListener("click", () => dialog.close());
+  document.addEventListener("serfiq-own", ask);
+  return () => document.removeEventListener("serfiq-own", ask);
 }
 
 export default { render };
