@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+PEOPLE = {"collins": "Eileen Collins", "hopper": "Grace Hopper"}
+RUINED = {
+    "bar": "eyes hidden",
+    "blur": "blurred",
+    "dark": "dark",
+    "glare": "overexposed",
+    "jpeg": "compressed",
+    "mask": "masked",
+    "noise": "noisy",
+    "tiny": "tiny",
+}
 
 
 def folder(name: str) -> Path:
@@ -16,6 +27,12 @@ def folder(name: str) -> Path:
 def sample_images() -> list[Path]:
     """Return the sample photos: each original before its degraded versions."""
     return sorted(folder("sample_images").glob("*.jpg"), key=lambda p: p.stem.replace("_", " "))
+
+
+def sample_name(photo: Path) -> str:
+    """Return what users read for a sample photo: who it shows, or in which way it is ruined."""
+    person, _, ruin = photo.stem.partition("_")
+    return RUINED[ruin].capitalize() if ruin else PEOPLE[person]
 
 
 def bundled() -> Path:

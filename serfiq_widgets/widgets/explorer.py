@@ -16,7 +16,7 @@ from serfiq_widgets.faces.degradation import Degradation
 from serfiq_widgets.figures import captions
 from serfiq_widgets.images.encode import data_url
 from serfiq_widgets.images.photo import Photo
-from serfiq_widgets.resources import sample_images
+from serfiq_widgets.resources import sample_images, sample_name
 from serfiq_widgets.scoring.results import QualityResult, check_passes
 from serfiq_widgets.widgets.base import OnState, View, picture
 from serfiq_widgets.widgets.camera import Camera
@@ -168,12 +168,12 @@ class Explorer(OnState, View):
         face.add_class("serfiq-card")
         chapters = [
             face,
-            DegradationLab(state=state),
             SpreadView(state=state, clock=self._slider),
             DistanceView(state=state, clock=self._slider),
             RunningScoreView(state=state, clock=self._slider),
             picture("The numbers", captions.READINGS, self._numbers),
             FormulaView(state=state, clock=self._slider),
+            DegradationLab(state=state),
         ]
         for chapter in chapters:
             chapter.add_class("serfiq-chapter")
@@ -274,7 +274,6 @@ def _same(known: Any, image: Any) -> bool:
 
 def _thumbnail(photo: Any) -> dict[str, str]:
     label = Path(str(getattr(photo, "name", "own photo"))).stem
-    if photo in sample_images():  # named after the person and the degradation
-        person, _, ruin = label.partition("_")
-        label = ruin.replace("_", " ") or person
+    if photo in sample_images():
+        label = sample_name(photo)
     return {"label": label, "src": data_url(preview(photo, THUMBNAIL_SIDE))}

@@ -12,6 +12,7 @@ pytest.importorskip("voila")
 
 import fake_camera  # noqa: E402  # scripts in tools/, which the test settings add
 from find_chromium import find  # noqa: E402
+from reach import agree_to_own_photos  # noqa: E402
 from served import LOCAL, free_port, served  # noqa: E402
 
 FLAGS = [
@@ -90,13 +91,6 @@ def chromium(tmp_path_factory):
         browser.close()
 
 
-def agree_to_own_photos(page):
-    """Ask for one's own photo, as that is when the notice comes, and agree."""
-    page.locator(".serfiq-upload button").click()
-    with page.expect_file_chooser():  # goes on where it was begun
-        page.get_by_role("button", name="I agree").click()
-
-
 @pytest.fixture
 def open_page(chromium, dashboard):
     """Opens the dashboard in a fresh context; afterwards: no outside request, no error of ours."""
@@ -124,7 +118,7 @@ def open_page(chromium, dashboard):
         page.on("console", lambda message: note(message, outages))
         page.goto(address, timeout=60_000)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
-        if agree and page.locator(".serfiq-consent").count():
+        if agree and page.locator(".serfiq-upload").count():
             agree_to_own_photos(page)
         return page
 

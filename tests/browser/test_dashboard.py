@@ -12,6 +12,7 @@ from serfiq_widgets.resources import folder, sample_images
 from serfiq_widgets.scoring.sensitivity import sweep
 
 COLLINS = folder("sample_images") / "collins.jpg"
+CHAPTERS = 7
 
 
 def number(page, name):
@@ -171,14 +172,11 @@ def test_nothing_sticks_out(open_page, width, height):
         ".getBoundingClientRect().right > e.closest('dl').getBoundingClientRect().right).length"
     )
     assert cut == 0
-    columns = {
-        round(e)
-        for e in page.evaluate(
-            "[...document.querySelectorAll('.serfiq-explore .serfiq-picture')]"
-            ".map(e => e.getBoundingClientRect().left)"
-        )
-    }
-    assert len(columns) == (1 if width < 900 else 2)
+    columns = page.evaluate(
+        "[...document.querySelectorAll('.serfiq-chapter')].map(e => e.getBoundingClientRect().left)"
+    )
+    assert len(columns) == CHAPTERS
+    assert len(set(columns)) == 1
 
 
 def test_dark_pages_have_light_ink(open_page):

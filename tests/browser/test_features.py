@@ -120,7 +120,9 @@ def test_the_pictures_in_the_browser_are_the_librarys_at_any_pass(open_page, sco
 
 def test_a_dragged_slider_ends_where_it_is_let_go(open_page, scorer):
     page = open_page()
-    box = page.locator(".serfiq-passes input[type=range]").bounding_box()
+    slider = page.locator(".serfiq-passes input[type=range]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()

@@ -49,8 +49,8 @@ def test_a_session_that_nobody_touches_ends_camera_and_all(chromium, tmp_path):
         page = context.new_page()
         page.goto(address)
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
-        page.get_by_role("button", name="I agree").click()
         page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("button", name="I agree").click()
         page.get_by_role("button", name="Live").click()
         for step in range(6):  # a hand on the mouse keeps the place
             page.mouse.move(300 + step, 300)

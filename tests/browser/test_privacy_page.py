@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from marked_photo import marked
 from process_memory import found
+from reach import agree_to_own_photos
 from served import served
 
 pytestmark = pytest.mark.skipif(
@@ -111,10 +112,12 @@ def test_a_photo_stays_with_its_visitor_and_goes_when_erased(private, open_page)
     content, marks = marked()
     other = open_page(address=address)
     page = open_page(address=address, agree=False)
+    page.locator(".serfiq-upload button").click()
     consent = page.locator(".serfiq-consent")
     assert "in memory only" in consent.inner_text()
-    assert not page.locator(".serfiq-upload button").is_visible()
-    consent.get_by_role("button").click()
+    consent.get_by_role("button", name="Not now").click()
+    assert consent.count() == 0
+    agree_to_own_photos(page)
     watch = Watch(root)
     watch.written()
     file = {"name": NAME, "mimeType": "image/png", "buffer": content}
@@ -142,6 +145,7 @@ def test_a_photo_stays_with_its_visitor_and_goes_when_erased(private, open_page)
     page.get_by_text("Erased").wait_for()
     assert page.get_by_role("button", name="visitor 4711").count() == 0
     assert "4711" not in page.content()
+    page.locator(".serfiq-upload button").click()  # asks again
     assert consent.is_visible()
     assert found(own, marks) == set()
     assert "4711" not in other.content()

@@ -24,9 +24,11 @@ def test_every_control_of_every_state_can_be_clicked(open_page, group):
         page.wait_for_timeout(300)  # plots are drawn a frame later
         found[state] = covered_at_all_sizes(page)
 
-    look("consent")
-    page.locator(".serfiq-consent button").click()
+    look("the first screen")
     page.get_by_role("button", name="Use the camera").click()
+    page.locator(".serfiq-consent").wait_for()
+    found["consent"] = covered_at_all_sizes(page, ".serfiq-consent")
+    page.get_by_role("button", name="I agree").click()
     page.get_by_role("button", name="Snapshot").wait_for()
     look("camera")
     page.get_by_role("button", name="Stop the camera").click()

@@ -109,7 +109,7 @@ def test_face_and_cloud_are_large(open_stage):
 
 def test_buttons_are_large_enough_for_a_finger(open_stage):
     page = open_stage(390, 844, has_touch=True, is_mobile=True)
-    page.locator(".serfiq-more summary").click()
+    page.locator(".sq-more summary").click()
     targets = page.locator(".serfiq-stage :is(button, select, input, summary)")
     assert targets.count() == 12
     for target in targets.all():
@@ -137,7 +137,7 @@ def test_the_controls_work_by_keyboard_and_all_follows(open_stage, scorer):
     assert float(page.locator(".sq-before").get_attribute("r")) == size
     assert page.locator(".sq-change").inner_text() == f"Before: {clean.quality}"
     assert page.locator(".serfiq-verdict").inner_text().startswith("Poor")
-    page.locator(".serfiq-reset").click()
+    page.locator(".sq-undo").click()
     wait_for(page, clean)
     assert page.locator(".sq-before").count() == 0
 
@@ -148,7 +148,7 @@ def test_the_folded_controls_and_the_choice_work(open_stage, scorer):
     face = scorer.score(sample_images()[0], passes=100).face
     ruin = Ruin(cover="sunglasses")
     wait_for(page, scorer.score(replace(face, pixels=ruin.apply(face.pixels)), passes=100))
-    page.locator(".serfiq-more summary").click()
+    page.locator(".sq-more summary").click()
     page.locator("[name=noise]").fill("50")
     ruin = Ruin(cover="sunglasses", noise=50)
     wait_for(page, scorer.score(replace(face, pixels=ruin.apply(face.pixels)), passes=100))
@@ -159,7 +159,7 @@ def test_both_themes_are_readable(open_stage, scheme):
     page = open_stage(color_scheme=scheme)
     page.wait_for_timeout(300)
     assert (page.locator(".serfiq-stage.sq-dark").count() == 1) == (scheme == "dark")
-    page.locator(".serfiq-more summary").click()
+    page.locator(".sq-more summary").click()
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run('.serfiq-stage')")["violations"]
     assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []

@@ -76,7 +76,7 @@ test("a control changes its own degradation and leaves the others", () => {
 
 test("undo asks for the undamaged face", () => {
   const { model, el, input } = open({ ruin: { blur: 4, noise: 7 } });
-  el.querySelector(".serfiq-reset").click();
+  el.querySelector(".sq-undo").click();
   expect(model.saved.at(-1).ruin).toEqual({ blur: 0, noise: 0 });
   expect(input("blur").value).toBe("0");
 });

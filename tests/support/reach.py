@@ -47,3 +47,10 @@ def covered_at_all_sizes(page, within="body"):
             found[width, height] = here
     page.set_viewport_size(before)
     return found
+
+
+def agree_to_own_photos(page):
+    """Ask for one's own photo, as that is when the notice comes, and agree."""
+    page.locator(".serfiq-upload button").click()
+    with page.expect_file_chooser():  # goes on where it was begun
+        page.get_by_role("button", name="I agree").click()

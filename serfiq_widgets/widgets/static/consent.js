@@ -9,12 +9,12 @@ function render({ model, el }) {
   const text = document.createElement("p");
   text.innerHTML = model.get("text");
   const agree = document.createElement("button");
-  const leave = document.createElement("button");
+  agree.type = "button";
   agree.textContent = "I agree";
-  leave.textContent = "Not now";
-  for (const button of [agree, leave]) button.type = "button";
+  const leave = document.createElement("input");
+  leave.type = "button";
+  leave.value = "Not now";
   dialog.append(text, agree, leave);
-  el.append(dialog);
 
   let begun = null;
   const ask = (event) => {
@@ -22,6 +22,7 @@ function render({ model, el }) {
     if (!el.parentElement?.contains(event.target)) return; // it belongs to another notice
     event.preventDefault();
     begun = event.detail;
+    el.append(dialog);
     if (!dialog.open) dialog.showModal();
   };
   agree.addEventListener("click", () => {
@@ -31,6 +32,7 @@ function render({ model, el }) {
     begun();
   });
   leave.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
   document.addEventListener("serfiq-own", ask);
   return () => document.removeEventListener("serfiq-own", ask);
 }

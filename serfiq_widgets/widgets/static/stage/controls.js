@@ -95,9 +95,9 @@ export function createControls(controls, words, change, reset) {
   });
   /** @param {boolean} main */
   const elements = (main) => made.filter((one) => one.main === main).map((one) => one.element);
-  const undo = html("button", "serfiq-reset", { type: "button" }, words.reset);
+  const undo = html("button", "sq-undo", { type: "button" }, words.reset);
   undo.addEventListener("click", reset);
-  const more = html("details", "serfiq-more", {}, html("summary", "", {}, words.more));
+  const more = html("details", "sq-more", {}, html("summary", "", {}, words.more));
   more.append(html("div", "sq-ruins", {}, ...elements(false)));
   const main = html("div", "sq-ruins", {}, ...elements(true));
 

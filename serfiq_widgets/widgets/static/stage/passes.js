@@ -16,8 +16,8 @@ export function createPasses({ least, most }, words, put) {
   Object.assign(range, { min: `${least}`, max: `${most}` });
   const number = html("output", "");
   const label = html("label", "sq-control", {}, words.passes, number, range);
-  const play = html("button", "serfiq-play", { type: "button" });
-  const element = html("div", "serfiq-passes", {}, play, label);
+  const play = html("button", "sq-play", { type: "button" });
+  const element = html("div", "sq-passes", {}, play, label);
   let timer = 0;
 
   function stop() {
