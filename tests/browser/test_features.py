@@ -144,6 +144,7 @@ def test_a_clicked_dot_tells_about_its_pass(open_page, scorer):
     everything = scorer.score(COLLINS, passes=200)
     points = figures.principal(everything.embeddings)[:100]
     lonely = int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmax())
+    page.locator(".serfiq-spread").scroll_into_view_if_needed()
     dot = page.locator(".serfiq-spread .trace").first.locator(".point").nth(lonely).bounding_box()
     page.mouse.move(dot["x"] + dot["width"] / 2 - 1, dot["y"] + dot["height"] / 2)
     page.mouse.move(dot["x"] + dot["width"] / 2, dot["y"] + dot["height"] / 2)
@@ -253,16 +254,17 @@ def test_predict_then_reveal(open_page):
     tab(page, "Predict")
     page.locator(".serfiq-next").click()
     page.locator(".serfiq-two img").first.wait_for()
-    assert page.locator(".serfiq-verdict").count() == 0
+    verdict = page.locator(".serfiq-predict .serfiq-verdict")
+    assert verdict.count() == 0
     page.locator(".serfiq-vote-0").click()
-    page.locator(".serfiq-verdict").wait_for()
-    said = read(page, ".serfiq-verdict")
+    verdict.wait_for()
+    said = read(page, ".serfiq-predict .serfiq-verdict")
     left, right = (int(number) for number in re.findall(r"quality (\d+)", said))
     assert said.startswith("Yes." if left > right else "No.")
     assert f"{int(left > right)} of 1" in said
     page.locator(".serfiq-predict .main-svg").first.wait_for()
     page.locator(".serfiq-next").click()
-    page.locator(".serfiq-verdict").wait_for(state="detached")
+    verdict.wait_for(state="detached")
 
 
 def test_settings_score_anew(open_page):
@@ -517,9 +519,9 @@ def test_nothing_jumps_while_numbers_change(open_page, scorer):
             ".serfiq-lab, .serfiq-passes')].map(e => e.getBoundingClientRect().toJSON())"
         )
 
+    page.locator(".serfiq-passes input[type=range]").focus()
     before = places()
     for key, passes in (("Home", 2), ("End", 200)):
-        page.locator(".serfiq-passes input[type=range]").focus()
         page.keyboard.press(key)
         wait_for_numbers(page, scorer.score(COLLINS, passes=passes))
         assert places() == before
@@ -539,7 +541,7 @@ def test_the_tour_finds_what_another_tab_hides(open_page):
     tab(page, "Settings")
     page.get_by_role("button", name="Take the tour").click()
     page.locator(".serfiq-lab").wait_for()
-    for _ in range(4):
+    for _ in range(3):
         page.keyboard.press("Enter")
     assert page.locator(".serfiq-lit").is_visible()
     assert "Ruin the face" in page.locator(".serfiq-note").inner_text()

@@ -145,6 +145,7 @@ def test_a_photo_stays_with_its_visitor_and_goes_when_erased(private, open_page)
     page.get_by_text("Erased").wait_for()
     assert page.get_by_role("button", name="visitor 4711").count() == 0
     assert "4711" not in page.content()
+    page.get_by_role("tab", name="Explore").click()
     page.locator(".serfiq-upload button").click()  # asks again
     assert consent.is_visible()
     assert found(own, marks) == set()
