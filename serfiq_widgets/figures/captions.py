@@ -18,6 +18,7 @@ SPREAD = (
     "Each dot: this face, seen with other features switched off. "
     "<b>A tight cloud is a robust face: good quality.</b>"
 )
+SHARE = "This plane shows {:.0%} of the spread, which has many more directions."
 SPHERE = (
     "Each dot keeps its true angle to the mean of all. In so many dimensions nearly all lie "
     "equally far from it. <b>A small ring is good quality.</b>"

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from serfiq_widgets.figures.passes import principal
+from serfiq_widgets.figures.passes import NEXT, WIDEST, principal
 from serfiq_widgets.figures.style import BLUE, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
@@ -27,8 +27,13 @@ SCORE_BINS = 40
 def clouds_figure(
     first: QualityResult, second: QualityResult, names: tuple[str, str] = ("A", "B")
 ) -> go.Figure:
-    """Draw the clouds of two faces in one projection, computed from all their embeddings."""
+    """Draw the clouds of two faces in one projection, computed from all their embeddings.
+
+    The first face is on the left.
+    """
     points = principal(np.concatenate([first.embeddings, second.embeddings]))
+    if points[: first.passes, 0].sum() > 0:  # relative to the mean of all
+        points[:, 0] *= -1
     parts = np.split(points, [first.passes])
     reach = max(0.4, float(np.abs(points).max()) * 1.05)
     return go.Figure(
@@ -45,8 +50,8 @@ def clouds_figure(
             for name, part, mark in zip(names, parts, MARKS, strict=True)
         ],
         layout(
-            x={"zeroline": False, "scaleanchor": "y", "title": title("first principal direction")},
-            y={"range": [-reach, reach], "zeroline": False, "title": title("second")},
+            x={"zeroline": False, "scaleanchor": "y", "title": title(WIDEST)},
+            y={"range": [-reach, reach], "zeroline": False, "title": title(NEXT)},
             **LEGEND_ABOVE,
         ),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.scoring.results import QualityResult
 
 SPREAD_REACH = 0.4  # half the width of the spread figure: equal for all faces, to compare them
+WIDEST, NEXT = "where the looks differ most", "and next"
 DISTANCE_REACH = 1.2
 DISTANCE_BINS = 48
 BAND = "rgba(70, 150, 210, 0.22)"
@@ -36,6 +37,13 @@ def principal(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     flat, _ = scatter(np.asarray(embeddings, dtype=np.float64))
     return np.asarray(flat, np.float32)
+
+
+def plane_share(embeddings: NDArray[np.float32]) -> float:
+    """Return the share of the variance of (T, D) embeddings that `principal` shows, 0 to 1."""
+    points = np.asarray(embeddings, dtype=np.float64)
+    whole = float(((points - points.mean(axis=0)) ** 2).sum())
+    return float((scatter(points)[0] ** 2).sum()) / whole if whole else 1.0
 
 
 def scatter(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -135,8 +143,8 @@ def spread_film(points: NDArray[np.float32]) -> Film:
 def _flat_layout(points: NDArray[np.float32]) -> dict[str, Any]:
     reach = max(SPREAD_REACH, float(np.abs(points).max()) * 1.05)
     return layout(
-        x={"zeroline": False, "scaleanchor": "y", "title": title("first principal direction")},
-        y={"range": [-reach, reach], "zeroline": False, "dtick": 0.2, "title": title("second")},
+        x={"zeroline": False, "scaleanchor": "y", "title": title(WIDEST)},
+        y={"range": [-reach, reach], "zeroline": False, "dtick": 0.2, "title": title(NEXT)},
     )
 
 

@@ -120,7 +120,7 @@ class EvaluationExplorer(View):
         """Make the sliders above and the figures below."""
         state = self.state
         low, high = math.log10(MIN_FMR), math.log10(MAX_FMR)
-        self._fmr = Slider("log\u2081\u2080 of FMR", math.log10(state.fmr), low, high, 0.1)
+        self._fmr = Slider("FMR, 10 to the power", math.log10(state.fmr), low, high, 0.1)
         self._share = Slider("discarded, %", 100 * state.share, 0, 100 * MAX_SHARE, 0.5)
         self._quality = w.Dropdown(
             options=list(state.table.qualities), value=state.quality, description="by"

@@ -135,7 +135,7 @@ class Explorer(OnState, View):
         chapters = self._chapters()
         self._stage = Stage(state=state)
         explore = w.VBox([self._head, self._stage, chapters])
-        more = w.VBox([SettingsPanel(state=state), TakeHomePanel(state=state)])
+        more = w.VBox([SettingsPanel(state=state), self._status, TakeHomePanel(state=state)])
         self._later = {TRUST: w.VBox(), GROUPS: w.VBox()}
         self._tabs = w.Tab(
             [
@@ -157,7 +157,7 @@ class Explorer(OnState, View):
         for name, box in boxes.items():
             box.add_class(f"serfiq-{name}")
         self._pin.add_class("serfiq-pin-this")
-        return [self._notice, self._body, self._status]
+        return [self._notice, self._body]
 
     def _chapters(self) -> w.VBox:
         """Make what explains the stage, one idea each, below a slider that all of it follows."""

@@ -112,7 +112,9 @@ class SpreadView(PassesView):
     def film(self, result: QualityResult) -> Film:
         """Return the cloud, flat or on a sphere, and set the title and sentence for it."""
         flat = self.state.projection == "plane"
-        self.head.value = heading(self.TITLE, self.TEXT if flat else captions.SPHERE)
+        share = figures.plane_share(result.embeddings)
+        text = f"{self.TEXT} {captions.SHARE.format(share)}" if flat else captions.SPHERE
+        self.head.value = heading(self.TITLE, text)
         project = figures.principal if flat else figures.on_sphere
         return figures.spread_film(project(result.embeddings))
 

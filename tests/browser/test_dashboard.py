@@ -1,11 +1,13 @@
 """The dashboard as a visitor meets it: what the page says is what the library computes."""
 
+import base64
 import urllib.error
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from reach import covered
 
 from serfiq_widgets import Ruin
 from serfiq_widgets.resources import folder, sample_images
@@ -243,3 +245,44 @@ def test_the_square_is_dragged_and_the_heat_map_shown(open_page):
 @pytest.mark.parametrize("seconds", [0, 1, 1.5, 2])
 def test_stopping_while_kernels_start_is_quiet(stopped_after, seconds):
     stopped_after(seconds)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1366, 768), (1920, 1080), (911, 512), (390, 844), (360, 640)]
+)
+def test_the_first_screen_holds_face_cloud_number_and_controls(open_page, width, height):
+    page = open_page(width, height, agree=False)
+    page.wait_for_timeout(300)  # the stage follows the page's size
+    for part in ("face", "numbers", "cloud", "controls"):
+        box = page.locator(f".serfiq-stage .serfiq-{part}").bounding_box()
+        assert min(box["x"], box["y"]) >= 0, part
+        assert box["x"] + box["width"] <= width, part
+        assert box["y"] + box["height"] <= height, part
+    assert covered(page, ".serfiq-stage") == []
+
+
+BRING = """
+([kind, content]) => {
+  const data = new DataTransfer();
+  const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  data.items.add(new File([bytes], "mine.jpg", { type: "image/jpeg" }));
+  const about = { bubbles: true, cancelable: true };
+  const event = kind === "paste"
+    ? new ClipboardEvent(kind, { ...about, clipboardData: data })
+    : new DragEvent(kind, { ...about, dataTransfer: data });
+  return document.querySelector("h1").dispatchEvent(event);
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_photo_is_brought_anywhere_on_the_page(open_page, scorer, tmp_path, kind):
+    photo = tmp_path / "mine.jpg"
+    with Image.open(COLLINS) as collins:
+        collins.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photo)
+    page = open_page(agree=False)
+    content = base64.b64encode(photo.read_bytes()).decode()
+    assert not page.evaluate(BRING, [kind, content]), "the browser would leave the page"
+    page.get_by_role("button", name="I agree").click()
+    wait_for_result(page, scorer.score(photo, passes=100))
+    page.get_by_role("button", name="mine", pressed=True).wait_for()

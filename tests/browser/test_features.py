@@ -219,9 +219,9 @@ def test_two_pinned_faces_are_compared(open_page, scorer):
     assert "A is the better one" in read(page, ".serfiq-compare")
     page.locator(".serfiq-compare .main-svg").first.wait_for()
     a, b = (scorer.score(one, passes=100) for one in (face, masked))
-    points = figures.principal(np.concatenate([a.embeddings, b.embeddings]))
     drawn = traces(page, ".serfiq-compare")
-    np.testing.assert_allclose(np.r_[drawn[0][0], drawn[1][0]], points[:, 0], atol=1e-4)
+    for (x, _), trace in zip(drawn, figures.clouds_figure(a, b).data, strict=True):
+        np.testing.assert_allclose(x, trace.x, atol=1e-4)
     page.locator(".serfiq-choose-a select").select_option(index=1)
     page.locator(".serfiq-choose-b select").select_option(index=0)
     page.get_by_text("B is the better one").wait_for()

@@ -107,16 +107,23 @@ def saved(page, button):
     return Path(download.value.path()).read_bytes()
 
 
+def test_the_notice_comes_with_the_first_photo_and_can_be_declined(open_page):
+    page = open_page(agree=False)
+    consent = page.locator(".serfiq-consent")
+    for name in ("Upload photos", "Use the camera"):
+        assert consent.count() == 0
+        page.get_by_role("button", name=name).click()
+        assert "in memory only" in consent.inner_text()
+        consent.get_by_role("button", name="Not now").click()
+        consent.wait_for(state="detached")
+    assert not page.locator(".serfiq-camera video").is_visible()
+
+
 def test_a_photo_stays_with_its_visitor_and_goes_when_erased(private, open_page):
     address, root, log = private
     content, marks = marked()
     other = open_page(address=address)
     page = open_page(address=address, agree=False)
-    page.locator(".serfiq-upload button").click()
-    consent = page.locator(".serfiq-consent")
-    assert "in memory only" in consent.inner_text()
-    consent.get_by_role("button", name="Not now").click()
-    assert consent.count() == 0
     agree_to_own_photos(page)
     watch = Watch(root)
     watch.written()
@@ -147,7 +154,7 @@ def test_a_photo_stays_with_its_visitor_and_goes_when_erased(private, open_page)
     assert "4711" not in page.content()
     page.get_by_role("tab", name="Explore").click()
     page.locator(".serfiq-upload button").click()  # asks again
-    assert consent.is_visible()
+    assert page.locator(".serfiq-consent").is_visible()
     assert found(own, marks) == set()
     assert "4711" not in other.content()
 

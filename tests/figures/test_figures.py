@@ -129,12 +129,24 @@ def test_the_sphere_is_drawn_in_three_dimensions(result):
     np.testing.assert_allclose(np.linalg.norm(corners, axis=0), 1, atol=1e-6)
 
 
-def test_two_clouds_share_one_projection(scorer):
+def test_the_share_of_the_spread_that_the_plane_shows():
+    points = np.diag([3.0, 2.0, 1.0, 0.0])  # scatter about their mean
+    centred = points - points.mean(axis=0)
+    sizes = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    assert figures.plane_share(points) == pytest.approx(sizes[:2].sum() / sizes.sum())
+    assert figures.plane_share(points[:2]) == pytest.approx(1)  # two points lie on a line
+    assert figures.plane_share(points[:1]) == 1
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_two_clouds_share_one_projection(scorer, turn):
     mask = folder("sample_images") / "collins_mask.jpg"
-    a, b = (scorer.score(image, passes=50) for image in (COLLINS, mask))
+    a, b = [scorer.score(image, passes=50) for image in (COLLINS, mask)][::turn]
     points = figures.principal(np.concatenate([a.embeddings, b.embeddings]))
     one, two = figures.clouds_figure(a, b).data
-    np.testing.assert_allclose(np.r_[one.x, two.x], points[:, 0])
+    assert one.x.mean() < two.x.mean()  # the first one is on the left
+    sign = np.sign(points[50:, 0].mean())
+    np.testing.assert_allclose(np.r_[one.x, two.x], sign * points[:, 0])
     np.testing.assert_allclose(np.r_[one.y, two.y], points[:, 1])
     assert one.marker.symbol != two.marker.symbol  # a second cue beside the colour
 

@@ -90,9 +90,7 @@ function render({ model, el }) {
     );
   };
 
-  const toggle = button("Use the camera", () =>
-    stream ? close() : withConsent(el, open),
-  );
+  const toggle = button("Use the camera", () => (stream ? close() : withConsent(el, open)));
   const snap = button("Snapshot", () => shoot("snapshot"));
   const live = button("Live", () => {
     model.set("live", !model.get("live"));
