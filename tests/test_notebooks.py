@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.lesson_numbers import failure, lines_of
+
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 
@@ -36,9 +38,13 @@ LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_the_lessons_solutions_run(path):
-    """Cells and solutions in one go, as a student who tries each solution in turn."""
+    """Cells and solutions in one go, as a student who tries each solution in turn.
+
+    What the text then says in numbers must be what they give.
+    """
     names = {}
     solved = 0
+    wrong = []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), names)  # noqa: S102  # our own lesson
@@ -46,4 +52,7 @@ def test_the_lessons_solutions_run(path):
         for code in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
             exec(compile(code, path.name, "exec"), names)  # noqa: S102
         solved += solution
+        if cell.cell_type == "markdown":
+            wrong += filter(None, (failure(line, names) for line in lines_of(cell.source)))
     assert solved >= 3
+    assert wrong == []
