@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lesson_numbers import failure, lines_of
+from tools.lesson_numbers import Line, failure, lines_of, markdown, problems, table
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -33,7 +33,34 @@ def test_notebooks_are_committed_clean():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_table_of_all_numbers_is_up_to_date():
+    page = (ROOT / "docs" / "lesson_numbers.md").read_text(encoding="utf-8")
+    assert page == table(), "python tools/lesson_numbers.py > docs/lesson_numbers.md"
+
+
+def test_a_wrong_number_is_found():
+    names = {"quality": 67.3, "few": True}
+    assert failure(Line("about 67", "quality", None), names) is None
+    assert failure(Line("67.3", "quality", None), names) is None
+    for piece, check in (("about 68", "quality"), ("67 of 90", "quality"), ("many", "not few")):
+        assert failure(Line(piece, check, None), names)
+
+
+def test_a_number_without_a_check_is_found():
+    block = "\n\n<!-- numbers (tools/lesson_numbers.py)\n{}\n-->"
+    assert problems("Lesson 1 gives 67.") == ["67 has no check: ... gives 67...."]
+    assert problems("It gives 67." + block.format("gives 67 :: quality")) == []
+    assert problems("It gives 67 and 70." + block.format("gives 67 :: quality"))
+    assert problems("It gives 67." + block.format("gives 66 :: quality"))
+    assert problems("It gives 67." + block.format("gives 67"))
+
+
 LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_each_number_of_a_lesson_has_a_check(path):
+    assert [problem for _, text in markdown(path) for problem in problems(text)] == []
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
