@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from serfiq_widgets.lessons.exercises import EXERCISES, check
+from tools.lesson_answers import RIGHT
 from tools.lesson_numbers import Line, failure, lines_of, markdown, problems, table
 
 nbclient = pytest.importorskip("nbclient")
@@ -42,8 +44,8 @@ def test_a_wrong_number_is_found():
     names = {"quality": 67.3, "few": True}
     assert failure(Line("about 67", "quality", None), names) is None
     assert failure(Line("67.3", "quality", None), names) is None
-    for piece, check in (("about 68", "quality"), ("67 of 90", "quality"), ("many", "not few")):
-        assert failure(Line(piece, check, None), names)
+    for piece, held in (("about 68", "quality"), ("67 of 90", "quality"), ("many", "not few")):
+        assert failure(Line(piece, held, None), names)
 
 
 def test_a_number_without_a_check_is_found():
@@ -67,19 +69,28 @@ def test_each_number_of_a_lesson_has_a_check(path):
 def test_the_lessons_solutions_run(path):
     """Cells and solutions in one go, as a student who tries each solution in turn.
 
-    What the text then says in numbers must be what they give.
+    What the text then says in numbers must be what they give, and `check` must accept it.
     """
     names = {}
     solved = 0
     wrong = []
+    asked = None
+    checked = []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), names)  # noqa: S102  # our own lesson
+            asked = re.search(r'check\("(\d\.\d)"', cell.source) or asked
         solution = "<summary>Solution</summary>" in cell.source
         for code in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
             exec(compile(code, path.name, "exec"), names)  # noqa: S102
         solved += solution
+        if solution and asked:
+            number = asked[1]
+            verdict = check(number, eval(RIGHT[number], names))  # noqa: S307
+            assert verdict.right, (number, verdict)
+            checked.append(number)
         if cell.cell_type == "markdown":
             wrong += filter(None, (failure(line, names) for line in lines_of(cell.source)))
     assert solved >= 3
     assert wrong == []
+    assert checked == [number for number in EXERCISES if path.stem[1] == number[0]]
