@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from serfiq_widgets.errors import BadSetting
-from serfiq_widgets.lessons.answers import Numbers
-from serfiq_widgets.lessons.exercises import EXERCISES, check
+from serfiq_widgets.widgets.answers import Numbers
+from serfiq_widgets.widgets.exercises import EXERCISES, check
 from tools.lesson_answers import RIGHT, WRONG, table
 
 ROOT = Path(__file__).parents[1]

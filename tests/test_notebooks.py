@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serfiq_widgets.lessons.exercises import EXERCISES, check
+from serfiq_widgets.widgets.exercises import EXERCISES, check
 from tools.lesson_answers import RIGHT
 from tools.lesson_numbers import Line, failure, lines_of, markdown, problems, table
 

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from serfiq_widgets import Ruin
-from serfiq_widgets.lessons.exercises import EXERCISES, QUALITIES, check
+from serfiq_widgets.widgets.exercises import EXERCISES, QUALITIES, check
 
 RIGHT = {
     "1.1": "s",

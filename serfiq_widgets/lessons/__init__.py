@@ -1,1 +1,0 @@
-"""The lessons' exercises, the pictures with a text, and copies of the notebooks."""
