@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from serfiq_widgets.widgets.exercises import EXERCISES, check
+from tools.lesson_answers import RIGHT
+from tools.lesson_numbers import Line, failure, lines_of, markdown, problems, table
+
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 
@@ -31,19 +35,62 @@ def test_notebooks_are_committed_clean():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_table_of_all_numbers_is_up_to_date():
+    page = (ROOT / "docs" / "lesson_numbers.md").read_text(encoding="utf-8")
+    assert page == table(), "python tools/lesson_numbers.py > docs/lesson_numbers.md"
+
+
+def test_a_wrong_number_is_found():
+    names = {"quality": 67.3, "few": True}
+    assert failure(Line("about 67", "quality", None), names) is None
+    assert failure(Line("67.3", "quality", None), names) is None
+    for piece, held in (("about 68", "quality"), ("67 of 90", "quality"), ("many", "not few")):
+        assert failure(Line(piece, held, None), names)
+
+
+def test_a_number_without_a_check_is_found():
+    block = "\n\n<!-- numbers (tools/lesson_numbers.py)\n{}\n-->"
+    assert problems("Lesson 1 gives 67.") == ["67 has no check: ... gives 67...."]
+    assert problems("It gives 67." + block.format("gives 67 :: quality")) == []
+    assert problems("It gives 67 and 70." + block.format("gives 67 :: quality"))
+    assert problems("It gives 67." + block.format("gives 66 :: quality"))
+    assert problems("It gives 67." + block.format("gives 67"))
+
+
 LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_each_number_of_a_lesson_has_a_check(path):
+    assert [problem for _, text in markdown(path) for problem in problems(text)] == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_the_lessons_solutions_run(path):
-    """Cells and solutions in one go, as a student who tries each solution in turn."""
+    """Cells and solutions in one go, as a student who tries each solution in turn.
+
+    What the text then says in numbers must be what they give, and `check` must accept it.
+    """
     names = {}
     solved = 0
+    wrong = []
+    asked = None
+    checked = []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), names)  # noqa: S102  # our own lesson
+            asked = re.search(r'check\("(\d\.\d)"', cell.source) or asked
         solution = "<summary>Solution</summary>" in cell.source
         for code in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
             exec(compile(code, path.name, "exec"), names)  # noqa: S102
         solved += solution
+        if solution and asked:
+            number = asked[1]
+            verdict = check(number, eval(RIGHT[number], names))  # noqa: S307
+            assert verdict.right, (number, verdict)
+            checked.append(number)
+        if cell.cell_type == "markdown":
+            wrong += filter(None, (failure(line, names) for line in lines_of(cell.source)))
     assert solved >= 3
+    assert wrong == []
+    assert checked == [number for number in EXERCISES if path.stem[1] == number[0]]

@@ -14,6 +14,7 @@ from serfiq_widgets.cli.bias import bias
 from serfiq_widgets.cli.calibrate import calibrate
 from serfiq_widgets.cli.demo import demo
 from serfiq_widgets.cli.evaluate import evaluate
+from serfiq_widgets.cli.lessons import lessons
 from serfiq_widgets.cli.models import models
 from serfiq_widgets.cli.on_top import embed, score_embeddings, train_on_top
 from serfiq_widgets.cli.report import report
@@ -51,6 +52,7 @@ for command in (
     demo,
     embed,
     evaluate,
+    lessons,
     report,
     score,
     score_embeddings,
