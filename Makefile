@@ -10,6 +10,7 @@ VENV   := .venv
 PLAIN  := .venv-without-mxnet
 NEWER  := .venv-newer-python
 AUDIT  := .venv-audit
+RELEASE := .venv-release
 UNIT   := --ignore=tests/browser --ignore=tests/test_notebooks.py
 TORCH  ?= 2.13.0
 OPENVINO ?= 2026.4.1
@@ -24,7 +25,7 @@ else
 endif
 
 .PHONY: help install demo test test-as-haswell test-without-mxnet test-newer-python test-with-torch \
-  check check-javascript audit chromium lock samples gallery clean
+  check check-javascript audit chromium lock release samples gallery clean
 
 help:
 	@echo 'make demo [PORT=8866]     serve the dashboard with Voila'
@@ -37,6 +38,7 @@ help:
 	@echo 'make audit                ask for known holes in the locked packages'
 	@echo 'make install              only prepare .venv'
 	@echo 'make lock                 resolve the requirements anew (needs uv)'
+	@echo 'make release              build wheel and sdist into dist/, check them, try the wheel'
 	@echo 'make samples              make the ruined sample images anew'
 	@echo 'make gallery              take the pictures of the dashboard in docs/ anew'
 	@echo 'make clean                remove the environments and caches'
@@ -121,6 +123,20 @@ samples: install
 gallery: install chromium
 	$(VENV)/bin/python tools/make_gallery.py
 
+# Wheel and sdist into dist/, checked; then the wheel alone scores a sample in a fresh environment, from
+# another folder, with a home that cannot be written to. Nothing is uploaded.
+$(RELEASE)/installed:
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check build twine check-wheel-contents
+	@touch $@
+
+release: $(RELEASE)/installed
+	rm -rf dist
+	$(RELEASE)/bin/python -m build
+	$(RELEASE)/bin/twine check --strict dist/*
+	$(RELEASE)/bin/check-wheel-contents dist/*.whl
+	$(PYTHON) tools/try_wheel.py dist/*.whl
+
 lock:
 	uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --upgrade \
@@ -130,7 +146,7 @@ lock:
 	  --extra demo --extra dev pyproject.toml -o requirements/without-mxnet.txt
 
 clean:
-	rm -rf node_modules $(VENV) $(PLAIN) $(NEWER) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf node_modules $(VENV) $(PLAIN) $(NEWER) $(AUDIT) $(RELEASE) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 define installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

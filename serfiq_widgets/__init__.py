@@ -8,8 +8,8 @@
                                                         v
                 embeddings (T,D) - robustness -> QualityResult - figures -> Explorer -> Voila
 
->>> from serfiq_widgets import Scorer
->>> Scorer().score("sample_images/collins.jpg").quality > 50
+>>> from serfiq_widgets import Scorer, samples
+>>> Scorer().score(samples()["collins"]).quality > 50
 True
 
 No heavy package is imported here: each name is imported when it is first used.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from serfiq_widgets.faces.find import find_face
     from serfiq_widgets.images.read import read_image
     from serfiq_widgets.scoring.results import QualityResult
+    from serfiq_widgets.scoring.samples import samples
     from serfiq_widgets.scoring.scorer import Scorer
     from serfiq_widgets.scoring.sensitivity import heatmap
     from serfiq_widgets.widgets.bias_explorer import BiasExplorer
@@ -62,6 +63,7 @@ __all__ = [
     "find_face",
     "heatmap",
     "read_image",
+    "samples",
     "score_table",
 ]
 
@@ -85,6 +87,7 @@ _HOMES = {
     "find_face": "faces.find",
     "heatmap": "scoring.sensitivity",
     "read_image": "images.read",
+    "samples": "scoring.samples",
     "score_table": "datasets.score_table",
 }
 

@@ -96,6 +96,7 @@ def test_versions_agree():
 
     assert version("serfiq_widgets") == serfiq_widgets.__version__
     assert f"## {serfiq_widgets.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {serfiq_widgets.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_environment_yml_is_pyproject():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serfiq_widgets.cli.terminal import new_table, read_scores, render
+from serfiq_widgets.cli.terminal import MODEL, new_table, read_scores, render
 from serfiq_widgets.errors import BadSetting, BadTable
 from serfiq_widgets.images.outputs import check_out
 
@@ -35,7 +35,7 @@ WIDTH = 100
 @click.option("--groups", type=FILE, help="A table with the groups of each path.")
 @click.option("--edges", multiple=True, help="Bins of a numeric column: age=0,18,40,60")
 @click.option("--genuine", is_flag=True, help="Rows are genuine pairs: rates are FNMR.")
-@click.option("--model", default="mini", show_default=True, help="Network, if SOURCE is a folder.")
+@MODEL
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--sample", type=click.IntRange(1), help="Number of images, a fixed sample.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.cli.terminal import engine_options
+from serfiq_widgets.cli.terminal import MODEL, engine_options
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.images.outputs import check_out
 
@@ -31,7 +31,7 @@ WHAT = "Name a folder with one sub-folder per person, or give --embeddings or --
 
 @click.command()
 @click.argument("source", metavar="[FOLDER]", required=False, type=SOURCE)
-@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@MODEL
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @engine_options

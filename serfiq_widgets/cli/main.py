@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from serfiq_widgets._version import __version__
 from serfiq_widgets.cli.benchmark import benchmark
@@ -59,6 +60,18 @@ for command in (
     train_on_top,
 ):
     main.add_command(command)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    For bash, add this line to ~/.bashrc: eval "$(serfiq completion bash)"
+    """
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(main, {}, "serfiq", "_SERFIQ_COMPLETE").source())
 
 
 @main.command()

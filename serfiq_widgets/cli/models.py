@@ -62,6 +62,12 @@ def _list() -> None:
     click.echo("Any other network: --model PATH of an MXNet checkpoint or an ONNX file.")
 
 
+@models.command("list")
+def list_() -> None:
+    """List the named models, as `serfiq models` does."""
+    _list()
+
+
 def _dropout(card: Card) -> str:
     return f"{card.rate:g}" if card.trained_with_dropout else "without"
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from serfiq_widgets.atomic import replacing, write_bytes, write_text
+from serfiq_widgets.cli.terminal import MODEL
 from serfiq_widgets.errors import BadSetting, plain_text
 from serfiq_widgets.images.outputs import check_out
 
@@ -27,7 +28,7 @@ SAME_LENGTH = (
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@MODEL
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--out", required=True, type=NEW, help="The .npy file for the embeddings.")
 @click.option("--labels", required=True, type=NEW, help="File for the labels, one per line.")

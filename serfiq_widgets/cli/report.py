@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.cli.terminal import check_page, counting, images_of, open_scorer, read_scores
+from serfiq_widgets.cli.terminal import (
+    MODEL,
+    check_page,
+    counting,
+    images_of,
+    open_scorer,
+    read_scores,
+)
 from serfiq_widgets.errors import BadTable
 
 if TYPE_CHECKING:
@@ -38,7 +45,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--by", default="", help="Columns with groups, separated by commas.")
 @click.option("--groups", type=FILE, help="A table with the groups of each path.")
 @click.option("--threshold", default=50.0, show_default=True, help="Images below it are discarded.")
-@click.option("--model", default="mini", show_default=True, help="Network, if SOURCE is a folder.")
+@MODEL
 @click.option("--passes", default=100, show_default=True, help="Dropout passes, 2 to 2000.")
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 def report(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.cli.terminal import counting, engine_options, new_table, render
+from serfiq_widgets.cli.terminal import MODEL, counting, engine_options, new_table, render
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _passes(_context: click.Context, _option: click.Parameter, value: str) -> Pa
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--model", default="mini", show_default=True, help="Name or path of the network.")
+@MODEL
 @click.option(
     "--passes",
     default="100",

@@ -64,8 +64,21 @@ def render(table: Table) -> str:
     return capture.get()
 
 
+MODEL = click.option(
+    "--model",
+    default="mini",
+    show_default=True,
+    envvar="SERFIQ_MODEL",
+    show_envvar=True,
+    help="Name or path of the network.",
+)
 DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..., mps."
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="SERFIQ_DEVICE",
+    show_envvar=True,
+    help="auto, cpu, cuda, cuda:1 ..., mps.",
 )
 PRECISION = click.option(
     "--precision",
@@ -78,7 +91,14 @@ PRECISION = click.option(
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command --engine, --device and --precision."""
     words = "auto, onnxruntime, openvino, mxnet or torch."
-    engine = click.option("--engine", default="auto", show_default=True, help=words)
+    engine = click.option(
+        "--engine",
+        default="auto",
+        show_default=True,
+        envvar="SERFIQ_ENGINE",
+        show_envvar=True,
+        help=words,
+    )
     return engine(DEVICE(PRECISION(command)))
 
 

@@ -21,6 +21,10 @@ def import_cv2() -> Any:
     """
     try:
         import cv2
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(
+            "OpenCV is missing: pip install 'serfiq_widgets[headless]', or opencv-python"
+        ) from error
     except ImportError as error:
         raise EngineUnavailable(
             f"OpenCV cannot be imported ({error}). On Debian and Ubuntu: apt-get install libgl1 "

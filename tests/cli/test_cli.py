@@ -204,3 +204,24 @@ def test_a_taken_port_is_said():
         result = run("demo", "--no-browser", "--port", port)
     assert result.exit_code == 2
     assert f"Port {port} is in use" in result.output
+
+
+def test_the_environment_names_model_engine_and_device(monkeypatch):
+    chosen = {"model": "sface", "engine": "onnxruntime", "device": "cpu"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"SERFIQ_{name.upper()}", value)
+    row = json.loads(run("score", COLLINS, "--json", "--quiet").output)[0]
+    assert {name: row[name] for name in chosen} == chosen
+    row = json.loads(run("score", COLLINS, "--json", "--quiet", "--model", "mini").output)[0]
+    assert row["model"] == "mini"  # an option wins
+
+
+def test_models_list_is_models():
+    assert run("models", "list").output == run("models").output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell):
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert f"_SERFIQ_COMPLETE={shell}_complete" in result.output
