@@ -1,6 +1,7 @@
 """Take the pictures of the dashboard under docs/: `make gallery`.
 
-Starts `serfiq demo` and photographs it in a headless Chromium, as a visitor sees it.
+Starts `serfiq demo` and photographs it in a headless Chromium, as a visitor sees it. With a folder,
+`tools/make_gallery.py --all FOLDER` takes every scene at every size, light and dark, to look at.
 """
 
 from __future__ import annotations
@@ -14,29 +15,43 @@ from pathlib import Path
 
 from find_chromium import find
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 DOCS = Path(__file__).parents[1] / "docs"
 PORT = 8898
 COLOURS = 255
 
 
-def explore(page: Page) -> None:
-    """A face with a mask drawn on it, its heat map, and a chosen dot."""
-    page.locator(".serfiq-spread").focus()
-    page.keyboard.press("ArrowRight")
-    page.locator(".serfiq-heat input[type=checkbox]").check()
-    page.wait_for_timeout(2500)
+def first(page: Page) -> None:
+    """As it is opened."""
+    page.wait_for_timeout(500)
 
 
 def ruin(page: Page) -> None:
-    """Scroll to the lab; blur, and the curve of it."""
+    """Blur and cover the face on the stage, until it is said what each costs."""
+    page.locator(".serfiq-stage input[name=blur]").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    page.locator(".serfiq-stage select[name=cover]").select_option("sunglasses")
+    page.locator(".serfiq-advice").get_by_text("Undoing").wait_for()
+    page.wait_for_timeout(300)
+
+
+def chapters(page: Page) -> None:
+    """What explains the number: a chosen dot, and the score after each pass."""
+    page.locator(".serfiq-spread").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".serfiq-interval").scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+
+
+def lab(page: Page) -> None:
+    """Blur with the lab's slider, and the curve of blur."""
     slider = page.locator(".serfiq-ruin-blur input[type=number]")
     slider.fill("1.8")
     slider.press("Enter")
     page.locator(".serfiq-sweep").click()
     page.locator(".serfiq-lab").scroll_into_view_if_needed()
-    page.mouse.wheel(0, 2000)
     page.wait_for_timeout(1500)
 
 
@@ -60,24 +75,39 @@ def predict(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
-def phone(page: Page) -> None:
-    """As it is opened."""
-    page.wait_for_timeout(500)
-
-
-SCENES: dict[str, tuple[tuple[int, int], str, Callable[[Page], None]]] = {
-    "dashboard": ((1400, 1080), "light", explore),
-    "dark": ((1400, 900), "dark", explore),
-    "ruin": ((1400, 900), "light", ruin),
-    "compare": ((1920, 1080), "light", compare),
-    "predict": ((1400, 900), "light", predict),
-    "phone": ((390, 844), "light", phone),
+Scene = Callable[[Page], None]
+SCENES: dict[str, Scene] = {
+    "first": first,
+    "ruin": ruin,
+    "chapters": chapters,
+    "lab": lab,
+    "compare": compare,
+    "predict": predict,
+}
+SIZES = ((1366, 768), (1920, 1080), (911, 512), (390, 844), (360, 640))
+GALLERY: dict[str, tuple[tuple[int, int], str, Scene]] = {
+    "dashboard": (SIZES[0], "light", first),
+    "dark": (SIZES[0], "dark", ruin),
+    "ruin": (SIZES[0], "light", ruin),
+    "chapters": ((1366, 1000), "light", chapters),
+    "compare": ((1366, 900), "light", compare),
+    "predict": ((1366, 900), "light", predict),
+    "phone": (SIZES[3], "light", first),
 }
 
 
 def main() -> None:
-    """Take every picture, or those that are named."""
-    wanted = sys.argv[1:] or list(SCENES)
+    """Take every picture, or those that are named, or all states into a folder."""
+    if sys.argv[1:2] == ["--all"]:
+        folder = Path(sys.argv[2])
+        wanted = {
+            f"{name}-{width}x{height}-{scheme}": ((width, height), scheme, act)
+            for name, act in SCENES.items()
+            for width, height in SIZES
+            for scheme in ("light", "dark")
+        }
+    else:
+        folder, wanted = DOCS, {name: GALLERY[name] for name in sys.argv[1:] or GALLERY}
     command = [sys.executable, "-m", "serfiq_widgets", "demo", "--no-browser"]
     server = subprocess.Popen([*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True)
     try:
@@ -86,22 +116,29 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=find(), args=["--no-sandbox", "--disable-gpu"]
             )
-            for name in wanted:
-                (width, height), scheme, act = SCENES[name]
-                context = browser.new_context(
-                    viewport={"width": width, "height": height},
-                    color_scheme="dark" if scheme == "dark" else "light",
-                )
-                page = context.new_page()
-                page.goto(f"http://localhost:{PORT}")
-                page.wait_for_selector(".serfiq-plot .main-svg")
-                act(page)
-                save(page.screenshot(), DOCS / f"{name}.png")
-                context.close()
+            for name, (size, scheme, act) in wanted.items():
+                photograph(browser, size, scheme, act, folder / f"{name}.png")
             browser.close()
     finally:
         server.terminate()
         server.wait(20)
+
+
+def photograph(
+    browser: Browser, size: tuple[int, int], scheme: str, act: Scene, path: Path
+) -> None:
+    """Open the dashboard anew, do what a scene asks for, and take its picture."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = context.new_page()
+    page.goto(f"http://localhost:{PORT}", timeout=60_000)
+    page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
+    act(page)
+    save(page.screenshot(), path)
+    context.close()
 
 
 def save(content: bytes, path: Path) -> None:

@@ -13,7 +13,7 @@ from serfiq_widgets.figures.bias import (
     shares_figure,
 )
 from serfiq_widgets.figures.calibration import calibration_figure
-from serfiq_widgets.figures.compare import clouds_figure, draws_figure
+from serfiq_widgets.figures.compare import clouds_figure, discs_figure, draws_figure
 from serfiq_widgets.figures.evaluation import caption, det_figure, discard_figure, scores_figure
 from serfiq_widgets.figures.film import Film
 from serfiq_widgets.figures.passes import (
@@ -40,6 +40,7 @@ __all__ = [
     "densities_figure",
     "det_figure",
     "discard_figure",
+    "discs_figure",
     "distance_film",
     "draws_figure",
     "heat_picture",

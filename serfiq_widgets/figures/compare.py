@@ -1,4 +1,4 @@
-"""Figures of two faces under the same masks: both clouds, and the distributions of their scores.
+"""Figures of two faces under the same masks: clouds, discs, and distributions of their scores.
 
 A is blue and round, B is orange and square.
 """
@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from serfiq_widgets.figures.passes import NEXT, WIDEST, principal
-from serfiq_widgets.figures.style import BLUE, LEGEND_ABOVE, ORANGE, layout, title
+from serfiq_widgets.figures.stage import Scene
+from serfiq_widgets.figures.style import BLUE, GREY, LEGEND_ABOVE, ORANGE, layout, title
 
 if TYPE_CHECKING:
     from serfiq_widgets.scoring.results import QualityResult
@@ -22,6 +23,7 @@ MARKS: tuple[dict[str, Any], ...] = (
     {"color": ORANGE, "symbol": "square", "size": 7, "opacity": 0.6},
 )
 SCORE_BINS = 40
+APART = 1.15  # half the distance of two discs of radius 1
 
 
 def clouds_figure(
@@ -55,6 +57,57 @@ def clouds_figure(
             **LEGEND_ABOVE,
         ),
     )
+
+
+def discs_figure(
+    first: QualityResult, second: QualityResult, names: tuple[str, str] = ("A", "B")
+) -> go.Figure:
+    """Draw each face's passes around their own mean, on two discs of one scale, side by side.
+
+    The distances from the centre are those of `figures.stage`: a circle shows their mean, and a
+    dashed one, for calibrated networks, where it lies at quality 50.
+    """
+    scene = Scene(first)
+    clouds = (scene.cloud(first), scene.cloud(second))
+    dots, shapes, texts = [], [], []
+    for middle, name, cloud, mark in zip((-APART, APART), names, clouds, MARKS, strict=True):
+        places = np.array(cloud["dots"])
+        dots.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": (places[:, 0] + middle).astype(np.float32),
+                "y": places[:, 1].astype(np.float32),
+                "hovertemplate": f"{name}, pass %{{pointNumber}}<extra></extra>",
+                "marker": mark,
+            }
+        )
+        ring = [] if cloud["ring"] is None else [_circle(middle, cloud["ring"], GREY, "dash")]
+        shapes += [*ring, _circle(middle, cloud["size"], mark["color"], "solid")]
+        texts.append({"x": middle, "y": -1.05, "text": name, "showarrow": False})
+    return go.Figure(
+        dots,
+        layout(
+            {"visible": False, "range": [-APART - 1, APART + 1], "scaleanchor": "y"},
+            {"visible": False, "range": [-1.15, 1]},
+            shapes=shapes,
+            annotations=texts,
+            margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        ),
+    )
+
+
+def _circle(middle: float, radius: float, color: str, dash: str) -> dict[str, Any]:
+    """Return a circle around a point of the horizontal axis."""
+    return {
+        "type": "circle",
+        "x0": middle - radius,
+        "x1": middle + radius,
+        "y0": -radius,
+        "y1": radius,
+        "line": {"color": color, "width": 2, "dash": dash},
+    }
 
 
 def draws_figure(

@@ -34,7 +34,8 @@ RUINS = (
     Degradation(cover="mask"),
 )
 CLEAR_GAP = 10  # quality points: below, the answer is not clear
-PASSES, SIDE = 100, 168
+PASSES, SIDE = 100, 240
+WIDER = "The wider cloud is the poorer face; the dashed circle is quality 50."
 QUESTION = "Which of these two is better <b>for recognition</b>? Vote, then choose."
 
 
@@ -71,7 +72,9 @@ class PredictPanel(StateView):
         self._next = w.Button(description="Begin")
         self._next.add_class("serfiq-next")
         self._next.on_click(show_errors(self.state, lambda _: self.ask()))
-        self._plot = Plot(label="The clouds of both faces in one projection", name="serfiq-predict")
+        self._plot = Plot(
+            label="The passes of both faces, each around their mean", name="serfiq-predict"
+        )
         self._two = w.HBox(
             [w.VBox([face, vote]) for face, vote in zip(self._faces, self._buttons, strict=True)]
         )
@@ -161,7 +164,7 @@ class PredictPanel(StateView):
             f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
             f"Left: {escape(self._names[0])}, {left.in_words}. "
             f"Right: {escape(self._names[1])}, {right.in_words}. "
-            f"Your score: {self.right} of {self.asked}. The wider cloud is the poorer face.</p>"
+            f"Your score: {self.right} of {self.asked}. {WIDER}</p>"
         )
-        self._plot.show(figures.clouds_figure(left, right, ("left", "right")))
+        self._plot.show(figures.discs_figure(left, right, ("left", "right")))
         self._plot.layout.display = ""

@@ -158,3 +158,26 @@ def test_the_draws_bars_are_shares():
     assert b.y.sum() == pytest.approx(100, abs=1e-4)
     assert list(limit_a.x) == [0.715] * 2
     assert list(limit_b.x) == [0.8] * 2
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_two_discs_the_wider_is_the_poorer_face(scorer, turn):
+    mask = folder("sample_images") / "collins_mask.jpg"
+    pair = [scorer.score(image, passes=50) for image in (COLLINS, mask)][::turn]
+    figure = figures.discs_figure(*pair)
+    reaches = []
+    for disc, ring, mean in zip(
+        figure.data, figure.layout.shapes[::2], figure.layout.shapes[1::2], strict=True
+    ):
+        middle = (mean.x0 + mean.x1) / 2
+        away = np.hypot(np.asarray(disc.x) - middle, disc.y)
+        assert (ring.x0 + ring.x1) / 2 == pytest.approx(middle)
+        assert ring.line.dash == "dash"
+        reaches.append((away.mean(), mean.x1 - middle, ring.x1 - middle))
+    (one, size_one, ring_one), (two, size_two, ring_two) = reaches
+    better = pair[0].quality > pair[1].quality
+    assert (one < two) == (size_one < size_two) == better
+    assert ring_one == pytest.approx(ring_two)  # one scale
+    assert (min(size_one, size_two) < ring_one) == (max(r.quality for r in pair) > 50)
+    left, right = figure.data
+    assert np.max(left.x) < np.min(right.x)
