@@ -6,7 +6,7 @@ It observes an `ExplorerState`, which holds all data and has no widgets.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ipywidgets as w
 import traitlets as t
@@ -62,6 +62,14 @@ class, and to the settings.""",
 }
 
 
+class OwnPhoto(NamedTuple):
+    """A photo of the user's, its score, and its picture in the gallery."""
+
+    photo: Any
+    score: float
+    item: dict[str, str]
+
+
 class Explorer(OnState, View):
     """The interactive view of one face's quality, for notebooks and Voila.
 
@@ -110,6 +118,7 @@ class Explorer(OnState, View):
         self.take_state(None, model, engine, device, seed, detector)
         self._photos: list[Any] = list(sample_images())
         self._samples = len(self._photos)
+        self._own: list[OwnPhoto] = []
         super().__init__()
         self.add_class("serfiq")
         self.passes = passes
@@ -230,26 +239,35 @@ class Explorer(OnState, View):
         if self.state.live or isinstance(image, AlignedFace):
             self._gallery.chosen = -1
             return
-        index = next((i for i, known in enumerate(self._photos) if _same(known, image)), -1)
-        if index < 0:
-            self._photos.append(image)
-            items = [*self._gallery.items, _thumbnail(image)]
+        if not any(_same(known, image) for known in self._photos):
+            self._own.append(OwnPhoto(image, self._score(), _thumbnail(image)))
             while self._too_many():
-                del self._photos[self._samples], items[self._samples]
-            self._gallery.items = items
-            index = len(self._photos) - 1
-        self._gallery.chosen = index
+                del self._own[0]
+            self._show_own()
+        self._gallery.chosen = next(
+            i for i, known in enumerate(self._photos) if _same(known, image)
+        )
+
+    def _score(self) -> float:
+        """Return the score of the undamaged face."""
+        clean = self.state.clean
+        return 0.0 if clean is None else clean.best
+
+    def _show_own(self) -> None:
+        """Show the user's own photos behind the samples, from the best to the worst."""
+        own = sorted(self._own, key=lambda one: -one.score)
+        self._photos[self._samples :] = [one.photo for one in own]
+        self._gallery.items = self._gallery.items[: self._samples] + [one.item for one in own]
 
     def _too_many(self) -> bool:
-        own = self._photos[self._samples :]
-        size = sum(photo.size for photo in own if isinstance(photo, Photo))
-        return len(own) > MAX_OWN or (size > MAX_OWN_BYTES and len(own) > 1)
+        size = sum(one.photo.size for one in self._own if isinstance(one.photo, Photo))
+        return len(self._own) > MAX_OWN or (size > MAX_OWN_BYTES and len(self._own) > 1)
 
     def _forget(self) -> None:
         """Drop the user's own photos."""
         self._upload.forget()
-        del self._photos[self._samples :]
-        self._gallery.items = self._gallery.items[: self._samples]
+        self._own.clear()
+        self._show_own()
 
     def _new_result(self, change: dict[str, Any]) -> None:
         self._status.value = captions.status(change["new"])

@@ -194,6 +194,16 @@ def test_several_uploads_stay_in_the_gallery(explorer):
     assert explorer.result.face.name == "first.jpg"
 
 
+def test_own_photos_are_sorted_from_the_best_to_the_worst(explorer):
+    for name in ("collins_mask", "collins_blur", "collins"):
+        upload(explorer, (MASK.parent / f"{name}.jpg").read_bytes(), name=f"{name}.jpg")
+        assert explorer._gallery.items[explorer._gallery.chosen]["label"] == name
+    labels = [item["label"] for item in explorer._gallery.items]
+    assert labels[len(sample_images()) :] == ["collins", "collins_mask", "collins_blur"]
+    explorer._gallery.chosen = len(sample_images()) + 2
+    assert explorer.result.face.name == "collins_blur.jpg"
+
+
 def test_own_photos_are_kept_up_to_a_number(explorer, monkeypatch):
     monkeypatch.setattr("serfiq_widgets.widgets.explorer.MAX_OWN", 2)
     for name in ("a.jpg", "b.jpg", "c.jpg"):
