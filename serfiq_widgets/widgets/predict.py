@@ -35,7 +35,7 @@ RUINS = (
 )
 CLEAR_GAP = 10  # quality points: below, the answer is not clear
 PASSES, SIDE = 100, 240
-WIDER = "The wider cloud is the poorer face; the dashed circle is quality 50."
+WIDER = "The wider cloud is the poorer face; the dashed circle is a quality of 50."
 QUESTION = "Which of these two is better <b>for recognition</b>? Vote, then choose."
 
 
