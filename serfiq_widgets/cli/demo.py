@@ -13,6 +13,7 @@ LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to use.  [default: 8866]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser window.")
+@click.option("--lecture", is_flag=True, help="Start in lecture mode: large type, scenes by keys.")
 @click.option("--lesson", type=click.IntRange(0, 6), help=LESSONS)
 @click.option("--base-url", default="/", help="The path behind a proxy: /user/me/proxy/8866/.")
 @click.option("--public", is_flag=True, help="Serve the public: protected, with limits.")
@@ -28,6 +29,7 @@ LESSONS = "Serve a lesson instead: 1 to 6, or 0 for the instructor guide."
 def demo(
     port: int | None,
     no_browser: bool,
+    lecture: bool,
     lesson: int | None,
     base_url: str,
     public: bool,
@@ -38,7 +40,7 @@ def demo(
     settings: Path | None,
 ) -> None:
     """Serve the dashboard on http://localhost:PORT with Voila."""
-    from serfiq_widgets.server.dashboard import PORT, serve, serve_public
+    from serfiq_widgets.server.dashboard import PORT, begin_lecture, serve, serve_public
     from serfiq_widgets.server.settings import read_public
 
     only_public: dict[str, Any] = {
@@ -51,6 +53,8 @@ def demo(
     given = [name for name, value in only_public.items() if value]
     if given and not public:
         raise click.UsageError(f"{given[0]} needs --public.")
+    if lecture:
+        begin_lecture()
     if not public:
         serve(port or PORT, browser=not no_browser, lesson=lesson, base=base_url)
         return

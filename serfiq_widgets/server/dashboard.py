@@ -21,7 +21,7 @@ from serfiq_widgets.server.log_limits import log_seldom
 from serfiq_widgets.server.requirements import Missing, folders_to_write_in, kernel_sockets
 from serfiq_widgets.server.settings import Public, summary, with_token
 from serfiq_widgets.widgets import plotly_js
-from serfiq_widgets.widgets.public import PUBLIC
+from serfiq_widgets.widgets.public import LECTURE, PUBLIC
 
 if TYPE_CHECKING:
     from serfiq_widgets.server.voila_app import Dashboard
@@ -94,6 +94,11 @@ def checked_base(base: str) -> str:
             "/user/NAME/proxy/8866/."
         )
     return whole
+
+
+def begin_lecture() -> None:
+    """Let pages start in lecture mode."""
+    os.environ[LECTURE] = "1"
 
 
 def serve(port: int, *, browser: bool, lesson: int | None = None, base: str = ROOT) -> None:

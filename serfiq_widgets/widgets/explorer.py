@@ -26,6 +26,7 @@ from serfiq_widgets.widgets.degradation_lab import DegradationLab
 from serfiq_widgets.widgets.elements import Gallery, Notice, Tour, Upload
 from serfiq_widgets.widgets.errors_shown import show_errors
 from serfiq_widgets.widgets.face_card import FaceCard, preview
+from serfiq_widgets.widgets.lecture import Lecture
 from serfiq_widgets.widgets.passes import (
     DistanceView,
     FormulaView,
@@ -143,14 +144,16 @@ class Explorer(OnState, View):
         self._head = w.HBox([self._gallery, Own(state, self._upload, Camera(state=state))])
         chapters = self._chapters()
         self._stage = Stage(state=state)
-        explore = w.VBox([self._head, self._stage, chapters])
+        self.predict = PredictPanel(state=state)
+        self._lecture = Lecture(self)
+        explore = w.VBox([self._head, self._stage, chapters, self._lecture])
         more = w.VBox([SettingsPanel(state=state), self._status, TakeHomePanel(state=state)])
         self._later = {TRUST: w.VBox(), GROUPS: w.VBox()}
         self._tabs = w.Tab(
             [
                 explore,
                 ComparePanel(state=state),
-                PredictPanel(state=state),
+                self.predict,
                 *self._later.values(),
                 more,
             ],
@@ -213,7 +216,11 @@ class Explorer(OnState, View):
         self.state.image = Photo(content, name)
 
     def _begin_tour(self) -> None:
-        self._tabs.selected_index = 0
+        self.open_tab(0)
+
+    def open_tab(self, index: int) -> None:
+        """Show a tab, by its index."""
+        self._tabs.selected_index = index
 
     def _build_later(self, change: dict[str, Any]) -> None:
         """Build a tab about datasets when it is first opened: few visitors open them."""

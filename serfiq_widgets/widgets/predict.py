@@ -156,15 +156,25 @@ class PredictPanel(StateView):
         truth = int(right.best > left.best)
         self.asked += 1
         self.right += side == truth
+        score = f" Your score: {self.right} of {self.asked}."
+        self._say("Yes. " if side == truth else "No. ", score)
+
+    def reveal(self) -> None:
+        """Show the result without an answer."""
+        if self._pair is not None:
+            self._say()
+
+    def _say(self, verdict: str = "", score: str = "") -> None:
+        if self._pair is None:
+            return
+        left, right = self._pair
         for button in self._buttons:
             button.disabled = True
-        verdict = "Yes." if side == truth else "No."
-        word = ("left", "right")[truth]
+        word = ("left", "right")[int(right.best > left.best)]
         self._answer.value = (
-            f'<p class="serfiq-verdict"><b>{verdict} The {word} one is better for the network.</b> '
+            f'<p class="serfiq-verdict"><b>{verdict}The {word} one is better for the network.</b> '
             f"Left: {escape(self._names[0])}, {left.in_words}. "
-            f"Right: {escape(self._names[1])}, {right.in_words}. "
-            f"Your score: {self.right} of {self.asked}. {WIDER}</p>"
+            f"Right: {escape(self._names[1])}, {right.in_words}.{score} {WIDER}</p>"
         )
         self._plot.show(figures.discs_figure(left, right, ("left", "right")))
         self._plot.layout.display = ""
