@@ -60,8 +60,13 @@ def _score(_: Explorer) -> None:
 
 
 def _compare(explorer: Explorer) -> None:
-    if len(explorer.state.pinned) == 1:
-        explorer.state.pin()
+    state = explorer.state
+    if not state.pinned:
+        _clean(explorer)
+    if len(state.pinned) == 1:
+        if state.ruin.is_neutral:
+            _ruin(explorer)
+        state.pin()
 
 
 SCENES = (

@@ -37,6 +37,12 @@ def test_going_back_takes_the_ruin_away_and_pins_nothing_twice(explorer):
     assert state.ruin.is_neutral
 
 
+def test_two_versions_are_compared_even_if_their_scenes_were_skipped(explorer):
+    explorer._lecture.scene = 5
+    first, second = explorer.state.pinned
+    assert first.result["quality"] > second.result["quality"]
+
+
 def test_every_panel_is_said_with_its_notes(explorer):
     led = explorer._lecture
     assert len(led.panels) == len(led.notes) == len(lecture.SCENES)

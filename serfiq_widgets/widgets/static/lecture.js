@@ -5,7 +5,7 @@ const OFF = -1;
 const [WIDTH, HEIGHT] = [810, 455]; // of the page in large type: 12 px become 28 on a full HD screen
 const FORWARD = new Set(["ArrowRight", "ArrowDown", "PageDown"]);
 const BACK = new Set(["ArrowLeft", "ArrowUp", "PageUp"]);
-const PANELS = ".serfiq-stage, .serfiq-chapter";
+const PANELS = ".serfiq-stage, .serfiq-chapter, .serfiq-predict, .serfiq-compare";
 
 function render({ model, el }) {
   const root = document.documentElement;
@@ -80,6 +80,7 @@ function render({ model, el }) {
   const enlarge = (event) => {
     const panel = event.target.closest?.(PANELS);
     if (!panel || event.target.closest("input, select, button, summary, .serfiq-plot")) return;
+    if (model.get("scene") !== OFF) return; // a scene is left by its keys
     if (root.classList.contains("serfiq-lecture")) return end();
     only(panel);
   };
