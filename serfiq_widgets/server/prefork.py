@@ -205,6 +205,8 @@ def main() -> None:
             order = orders.recv(ORDER_BYTES)
         except TimeoutError:
             continue
+        except ConnectionError:  # the server was killed before it read an answer
+            order = b""
         if not order:
             os._exit(0)  # the server has ended; the kernels notice the end of this process
         pid = os.fork()
@@ -212,7 +214,8 @@ def main() -> None:
             orders.close()
             _live(json.loads(order))
         handle = os.pidfd_open(pid)
-        socket.send_fds(orders, [str(pid).encode()], [handle])
+        with suppress(ConnectionError):  # the next order then says that the server has ended
+            socket.send_fds(orders, [str(pid).encode()], [handle])
         os.close(handle)
 
 

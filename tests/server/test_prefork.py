@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -72,6 +76,19 @@ def test_a_server_that_ends_does_not_wait_for_one_that_hangs(fork_server, tmp_pa
             await asked
 
     elsewhere(lambda: asyncio.run(ends()))
+
+
+def test_one_whose_server_is_killed_ends_without_a_word():
+    """An answer that was not read resets the connection."""
+    ours, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "serfiq_widgets.server.prefork", str(other.fileno())]
+    process = subprocess.Popen(command, pass_fds=[other.fileno()], stderr=subprocess.PIPE)
+    other.close()
+    assert select.select([ours], [], [], 120)[0]  # it is ready
+    ours.close()
+    _, said = process.communicate(timeout=60)
+    assert said == b""
+    assert process.returncode == 0
 
 
 def test_one_that_does_not_start_is_ended():
