@@ -11,6 +11,7 @@ from click.shell_completion import get_completion_class
 
 from serfiq_widgets._version import __version__
 from serfiq_widgets.cli.benchmark import benchmark
+from serfiq_widgets.cli.best import best
 from serfiq_widgets.cli.bias import bias
 from serfiq_widgets.cli.calibrate import calibrate
 from serfiq_widgets.cli.demo import demo
@@ -48,6 +49,7 @@ def main() -> None:
 main.add_command(models)
 for command in (
     benchmark,
+    best,
     bias,
     calibrate,
     demo,

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from serfiq_widgets.atomic import write_text
-from serfiq_widgets.cli.terminal import MODEL, counting, engine_options, new_table, render
+from serfiq_widgets.cli.terminal import (
+    DETECTOR,
+    MODEL,
+    counting,
+    engine_options,
+    new_table,
+    render,
+)
 from serfiq_widgets.images.outputs import check_out
 
 if TYPE_CHECKING:
@@ -55,9 +62,7 @@ def _passes(_context: click.Context, _option: click.Parameter, value: str) -> Pa
 @engine_options
 @click.option("--seed", default=0, show_default=True, help="Seed of the dropout masks.")
 @click.option("--card", type=click.Path(path_type=Path), help="TOML card of your own network.")
-@click.option(
-    "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
-)
+@DETECTOR
 @click.option("--aligned", is_flag=True, help="The images are aligned face crops: skip detection.")
 @click.option("--limit", is_flag=True, help="Also show the closed form of infinitely many passes.")
 @click.option(

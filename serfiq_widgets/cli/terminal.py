@@ -80,6 +80,9 @@ DEVICE = click.option(
     show_envvar=True,
     help="auto, cpu, cuda, cuda:1 ..., mps.",
 )
+DETECTOR = click.option(
+    "--detector", default="centerface", show_default=True, help="centerface, mtcnn or yunet."
+)
 PRECISION = click.option(
     "--precision",
     default="auto",
