@@ -256,9 +256,11 @@ class Explorer(OnState, View):
         )
 
     def _score(self) -> float:
-        """Return the score of the undamaged face."""
+        """Return the quality of the undamaged face, or its score; equal photos stay in order."""
         clean = self.state.clean
-        return 0.0 if clean is None else clean.best
+        if clean is None:
+            return 0.0
+        return float(clean.quality) if clean.quality is not None else round(clean.best, 3)
 
     def _show_own(self) -> None:
         """Show the user's own photos behind the samples, from the best to the worst."""

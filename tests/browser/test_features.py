@@ -363,19 +363,6 @@ def test_a_link_opens_the_page_as_it_was(open_page, dashboard):
         assert setting in link
 
 
-def test_the_address_follows_the_settings_so_that_a_reload_keeps_them(open_page, scorer):
-    page = open_page(agree=False)
-    assert "#" not in page.url
-    page.locator(".serfiq-sample").nth(5).click()
-    box = page.locator(".serfiq-passes input[type=number]")
-    box.fill("37")
-    box.press("Enter")
-    page.wait_for_function("location.hash.includes('sample=hopper')")
-    page.wait_for_function("location.hash.includes('passes=37')")
-    page.reload()
-    wait_for_numbers(page, scorer.score(HOPPER, passes=37))
-
-
 def test_the_tour_has_five_steps_and_can_be_left(open_page):
     page = open_page()
     start = page.get_by_role("button", name="Take the tour")

@@ -59,7 +59,6 @@
   };
   const reload = () => {
     over = true;
-    if (kiosk) history.replaceState(null, "", location.pathname + location.search); // for the next
     location.reload();
   };
   const again = () => {
