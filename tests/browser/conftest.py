@@ -116,7 +116,7 @@ def open_page(chromium, dashboard):
         page.route("**/*", route)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: note(message, outages))
-        page.goto(address, timeout=60_000)
+        page.goto(address, timeout=180_000)  # a lesson computes before it is shown
         page.wait_for_selector(".serfiq-plot .main-svg", timeout=60_000)
         if agree and page.locator(".serfiq-upload").count():
             agree_to_own_photos(page)
